@@ -1,0 +1,60 @@
+# The verbs of Picket. Two of them do everything on a fresh Debian machine with Rust: `make demo` and `make test`.
+#
+# Compiled dependencies and tools live in PICKET_CACHE, outside the clone, so that a new clone builds quickly.
+
+PICKET_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/picket
+export CARGO_TARGET_DIR ?= $(PICKET_CACHE)/target
+TOOLS := $(PICKET_CACHE)/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+
+BINARIES := -p picket-agent -p picket-collector -p picketctl -p picket-tests
+NEXTEST_PROFILE := $(if $(CI),ci,default)
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+.PHONY: build
+build: deps ## all programs, everyday profile
+	cargo build --quiet $(BINARIES)
+
+.PHONY: demo
+demo: build ## the main job on this host, from nothing; KEEP=1 leaves it running
+	@$(CARGO_TARGET_DIR)/debug/picket-demo $(if $(KEEP),--keep)
+
+.PHONY: check
+check: deps deps-check check-object ## format, clippy, docs, licences and bans
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
+	cargo deny --log-level error check bans licenses sources
+
+.PHONY: check-object
+check-object: deps-check ## the committed kernel object is what its sources compile to
+	$(MAKE) --no-print-directory -C agent/ebpf check
+
+.PHONY: test
+test: deps deps-test build ## all tests; as root the privileged ones too; short forms of the slow suites
+	cargo nextest run --workspace --profile $(NEXTEST_PROFILE)
+	@if [ "$$(id -u)" = 0 ]; then \
+	    cargo nextest run --workspace --profile privileged; \
+	else \
+	    echo "SKIPPED: the privileged tests (kernel sensor, containment as root) need root"; \
+	fi
+	@$(MAKE) --no-print-directory bench SHORT=1
+
+.PHONY: bench
+bench: build ## figures; SHORT=1 takes under a minute, JSON=1 prints one object per line
+	@$(CARGO_TARGET_DIR)/debug/picket-bench $(if $(SHORT),--short) $(if $(JSON),--json)
+
+.PHONY: deps
+deps:
+	@packaging/prerequisites.sh build
+
+.PHONY: deps-check
+deps-check:
+	@packaging/prerequisites.sh check
+
+.PHONY: deps-test
+deps-test:
+	@packaging/prerequisites.sh test

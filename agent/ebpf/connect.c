@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * A process connects: TCP when the first packet is about to leave, UDP when a peer is set.
+ *
+ * The address comes from the kernel's socket at the change to SYN_SENT, which happens in the caller's own context whatever call
+ * led there (connect, a fast open, io_uring). For connect(2) the event waits until the call returns, so that it has the result
+ * and the local port. Attempts that fail before a packet leaves have the address from the caller's memory (FLAG_NAME_GIVEN).
+ */
+#include "inode.h"
+#include "path.h"
+#include "syscall.h"
+
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define TCP_SYN_SENT 2
+#define S_IFSOCK 0140000
+#define NR_CONNECT 42 /* x86-64 */
+#define PF_IO_WORKER 0x00000010
+#define PF_USER_WORKER 0x00004000
+#define PF_KTHREAD 0x00200000
+
+#define EPERM 1
+#define EACCES 13
+#define EADDRNOTAVAIL 99
+#define ENETUNREACH 101
+#define EHOSTUNREACH 113
+
+/* What a connect(2) under way is about, by thread. */
+struct {
+	MAP_NUMBER(type, BPF_MAP_TYPE_LRU_HASH);
+	MAP_NUMBER(max_entries, 4096);
+	MAP_TYPE(key, u64);
+	MAP_TYPE(value, struct connect_body);
+} connecting SEC(".maps");
+
+INLINE u16 host_order(u16 port)
+{
+	return __builtin_bswap16(port);
+}
+
+INLINE void fill_local(struct connect_body *body, struct sock *sock)
+{
+	if (body->family == AF_INET) {
+		u32 address = LOAD(sock, __sk_common.skc_rcv_saddr);
+
+		__builtin_memcpy(body->local, &address, sizeof(address));
+	} else {
+		bpf_probe_read_kernel(body->local, sizeof(body->local), &sock->__sk_common.skc_v6_rcv_saddr);
+	}
+	body->local_port = LOAD(sock, __sk_common.skc_num);
+}
+
+INLINE void fill_peer(struct connect_body *body, struct sock *sock)
+{
+	body->family = LOAD(sock, __sk_common.skc_family);
+	body->protocol = LOAD(sock, sk_protocol);
+	body->remote_port = host_order(LOAD(sock, __sk_common.skc_dport));
+	if (body->family == AF_INET) {
+		u32 address = LOAD(sock, __sk_common.skc_daddr);
+
+		__builtin_memcpy(body->remote, &address, sizeof(address));
+	} else {
+		bpf_probe_read_kernel(body->remote, sizeof(body->remote), &sock->__sk_common.skc_v6_daddr);
+	}
+}
+
+INLINE int tell_connect(const struct connect_body *about, u32 flags)
+{
+	struct scratch *scratch;
+	s32 slot;
+
+	COUNT(KIND_NET_CONNECT, generated);
+	slot = begin_record(KIND_NET_CONNECT, sizeof(struct connect_body));
+	scratch = scratch_at(slot);
+	if (slot == NO_SLOT || !scratch)
+		return 0;
+	raise_flag(scratch, flags);
+	*(struct connect_body *)body_of(scratch) = *about;
+	finish_record(slot, RING_OTHER);
+	return 0;
+}
+
+/* Whether the current task is inside connect(2) and will come back through on_connect. */
+INLINE bool in_connect_call(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs;
+
+	if ((task->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER)) || is_compat())
+		return false;
+	regs = bpf_task_pt_regs(task);
+	return regs && regs->orig_ax == NR_CONNECT;
+}
+
+/* match-proto: inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate) */
+SEC("tp_btf/inet_sock_set_state")
+int on_syn_sent(u64 *ctx)
+{
+	struct sock *sock = (void *)ctx[0];
+	u64 thread = bpf_get_current_pid_tgid();
+	struct connect_body body = {};
+
+	if ((int)ctx[2] != TCP_SYN_SENT)
+		return 0;
+	fill_peer(&body, sock);
+	fill_local(&body, sock);
+	if (body.family != AF_INET && body.family != AF_INET6)
+		return 0;
+	if (in_connect_call())
+		bpf_map_update_elem(&connecting, &thread, &body, BPF_ANY);
+	else
+		tell_connect(&body, 0);
+	return 0;
+}
+
+/* Takes the peer from the address that the caller gave. */
+INLINE bool fill_peer_given(struct connect_body *body, struct sock *sock, u64 address)
+{
+	bpf_probe_read_user(&body->family, sizeof(body->family), (void *)address);
+	bpf_probe_read_user(&body->remote_port, sizeof(body->remote_port), (void *)address + 2);
+	body->remote_port = host_order(body->remote_port);
+	body->protocol = LOAD(sock, sk_protocol);
+	if (body->family == AF_INET)
+		return bpf_probe_read_user(body->remote, 4, (void *)address + 4) == 0;
+	if (body->family == AF_INET6)
+		return bpf_probe_read_user(body->remote, sizeof(body->remote), (void *)address + 8) == 0;
+	return false;
+}
+
+INLINE bool never_left(s64 result)
+{
+	return result == -ENETUNREACH || result == -EHOSTUNREACH || result == -EPERM || result == -EACCES ||
+	       result == -EADDRNOTAVAIL;
+}
+
+/* A connect without a first packet: UDP, or refused on the way out. */
+INLINE int tell_without_packet(struct sock *sock, u64 address, s64 result)
+{
+	struct connect_body body = {};
+
+	if (!fill_peer_given(&body, sock, address) || !body.remote_port)
+		return 0;
+	if (body.protocol != IPPROTO_UDP && !(body.protocol == IPPROTO_TCP && never_left(result)))
+		return 0;
+	fill_local(&body, sock);
+	body.result = result;
+	return tell_connect(&body, FLAG_RESULT_KNOWN | FLAG_NAME_GIVEN);
+}
+
+/* match-proto: sys_exit(struct pt_regs *regs, long ret), of connect */
+SEC("tp_btf/sys_exit")
+int on_connect(u64 *ctx)
+{
+	struct pt_regs *regs = (void *)ctx[0];
+	u64 thread = bpf_get_current_pid_tgid();
+	struct connect_body *begun;
+	struct connect_body body;
+	struct sock *sock;
+	struct file *file;
+	s64 result = ctx[1];
+
+	if (is_compat())
+		return 0;
+	file = file_of(regs->di);
+	if (!file || (LOAD(LOAD(file, f_inode), i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	sock = LOAD((struct socket *)LOAD(file, private_data), sk);
+	begun = bpf_map_lookup_elem(&connecting, &thread);
+	if (!begun)
+		return tell_without_packet(sock, regs->si, result);
+	body = *begun;
+	bpf_map_delete_elem(&connecting, &thread);
+	fill_local(&body, sock);
+	body.result = result;
+	return tell_connect(&body, FLAG_RESULT_KNOWN);
+}

@@ -1,0 +1,268 @@
+//! Explanations: a score from its reasons alone, and a reason in words.
+
+use picket_event::{BackoffLevel, Reason, ScorerVerdict, Text};
+
+use crate::factor::{Factor, Facts};
+use crate::surprise::{Bits, Counts, Part, Rank, combine, is_mature, probability, tail};
+
+/// What a verdict must say, computed from its reasons alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recomputed {
+    /// Surprise in bits.
+    pub bits: f64,
+    /// Calibrated probability.
+    pub p: f64,
+    /// Surprise of each reason, in their order.
+    pub reasons: Vec<f64>,
+}
+
+impl Recomputed {
+    /// Whether the verdict says exactly this.
+    pub fn agrees_with(&self, verdict: &ScorerVerdict) -> bool {
+        let stated = verdict.reasons.iter().map(|reason| reason.bits.to_bits());
+        self.bits.to_bits() == verdict.bits.to_bits()
+            && self.p.to_bits() == verdict.p.to_bits()
+            && self.reasons.iter().map(|bits| bits.to_bits()).eq(stated)
+    }
+}
+
+/// Computes a verdict again, from its reasons alone: the counts, the backoff levels, the usual bits
+/// and the calibration. For a verdict of [`crate::Scorer::step`] it agrees bit for bit, also after
+/// the verdict went over the wire or through JSON.
+pub fn recompute(verdict: &ScorerVerdict) -> Recomputed {
+    let parts: Vec<Part> = verdict.reasons.iter().map(part).collect();
+    let (bits, p) = combine(&parts);
+    Recomputed {
+        bits: bits.to_f64(),
+        p,
+        reasons: parts.iter().map(|part| part.bits.to_f64()).collect(),
+    }
+}
+
+/// One reason as a sentence for people; what the host wrote is escaped for a terminal.
+///
+/// `/usr/sbin/nginx has started 4 different programs in 61 days (81,204 starts); never /bin/sh.
+/// 17.3 bits (usual 0.1), p = 3e-6.`
+pub fn sentence(reason: &Reason) -> String {
+    let figures = figures(reason);
+    match Factor::from_name(&reason.factor) {
+        Some(factor) if reason.context_seen > 0 => format!("{}. {figures}", habit(factor, reason)),
+        Some(_) => format!("{}. {figures}", first_time(reason)),
+        None => format!("{}: {}. {figures}", reason.context, reason.value),
+    }
+}
+
+/// The name of the last entry of a reason's backoff: where the score stands among the earlier scores
+/// of its factor. `seen`: how many were at least as far beyond their usual; `context_seen`: how many
+/// there were; `distinct`: the highest, in half bits.
+pub(crate) const CALIBRATION: &str = "earlier scores of this factor";
+
+fn part(reason: &Reason) -> Part {
+    let facts = Factor::from_name(&reason.factor).map(Factor::facts);
+    let special = counts(reason.seen, reason.context_seen, reason.distinct);
+    let general = reason
+        .backoff
+        .iter()
+        .filter(|level| level.context != CALIBRATION);
+    let general = general.map(|level| counts(level.seen, level.context_seen, level.distinct));
+    let levels: Vec<Counts> = std::iter::once(special).chain(general).collect();
+    let bits = Bits::of(probability(
+        levels.into_iter(),
+        facts.map_or(1, |facts| facts.alphabet),
+    ));
+    let excess = bits.beyond(Bits::from_f64(reason.usual));
+    Part {
+        bits,
+        p: tail(excess, rank(&reason.backoff)),
+        mature: is_mature(special.context_seen, reason.days),
+        of: facts.map_or(1, |facts| facts.of),
+    }
+}
+
+fn counts(seen: u64, context_seen: u64, distinct: u32) -> Counts {
+    Counts {
+        seen: at_most(seen),
+        context_seen: at_most(context_seen),
+        distinct,
+    }
+}
+
+fn rank(backoff: &[BackoffLevel]) -> Rank {
+    let level = backoff.iter().find(|level| level.context == CALIBRATION);
+    level.map_or_else(Rank::default, |level| Rank {
+        at_least: at_most(level.seen),
+        total: at_most(level.context_seen),
+        highest: level.distinct,
+    })
+}
+
+/// No count of the scorer's is larger; of others only this much is believed.
+fn at_most(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn habit(factor: Factor, reason: &Reason) -> String {
+    let Facts {
+        verb,
+        noun,
+        sighting,
+        ..
+    } = factor.facts();
+    let (context, value) = (short(&reason.context), short(&reason.value));
+    let different = match (reason.distinct, noun) {
+        (1, [one, _]) => format!("1 {one}"),
+        (several, [_, word]) => format!("{several} different {word}"),
+    };
+    let days = counted(u64::from(reason.days), &["day", "days"]);
+    let sightings = counted(reason.context_seen, sighting);
+    let how_often = match reason.seen {
+        0 => format!("never {value}"),
+        1 => format!("{value} once"),
+        times => format!("{value} {} times", thousands(times)),
+    };
+    format!("{context} {verb} {different} in {days} ({sightings}); {how_often}")
+}
+
+/// For a context of which nothing is known: what the most general one knew of the value.
+fn first_time(reason: &Reason) -> String {
+    let (context, value) = (short(&reason.context), short(&reason.value));
+    let start = format!(
+        "{context} is seen for the first time ({}): {value}",
+        reason.factor
+    );
+    match reason
+        .backoff
+        .iter()
+        .rfind(|level| level.context != CALIBRATION)
+    {
+        Some(BackoffLevel {
+            context,
+            seen,
+            context_seen,
+            ..
+        }) => {
+            format!(
+                "{start}; {context}: {} of {}",
+                thousands(*seen),
+                thousands(*context_seen)
+            )
+        }
+        None => start,
+    }
+}
+
+fn figures(reason: &Reason) -> String {
+    let p = part(reason).p;
+    let p = if p < 0.01 {
+        format!("{p:.0e}")
+    } else {
+        format!("{p:.2}")
+    };
+    format!(
+        "{:.1} bits (usual {:.1}), p = {p}.",
+        reason.bits, reason.usual
+    )
+}
+
+fn counted(count: u64, [one, several]: &[&str; 2]) -> String {
+    format!(
+        "{} {}",
+        thousands(count),
+        if count == 1 { one } else { several }
+    )
+}
+
+/// With commas between groups of three digits.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Safe for a terminal and not longer than a sentence bears.
+fn short(text: &Text) -> String {
+    let shown = text.for_terminal();
+    match shown.char_indices().nth(MOST_CHARACTERS) {
+        Some((end, _)) => format!("{}...", shown.get(..end).unwrap_or_default()),
+        None => shown,
+    }
+}
+
+/// Characters of a context or value in a sentence.
+const MOST_CHARACTERS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(seen: u64, context_seen: u64) -> Reason {
+        let level = |context: &str, seen, context_seen, distinct| BackoffLevel {
+            context: context.to_owned(),
+            seen,
+            context_seen,
+            distinct,
+        };
+        let mut reason = Reason {
+            factor: "child of parent".to_owned(),
+            context: "/usr/sbin/nginx".into(),
+            value: "/bin/sh".into(),
+            bits: 0.0,
+            usual: 0.125,
+            seen,
+            context_seen,
+            days: 61,
+            distinct: if context_seen > 0 { 4 } else { 0 },
+            backoff: vec![
+                level("any parent", 10_400, 83_000, 120),
+                level(CALIBRATION, 0, 40_000, 20),
+            ],
+        };
+        reason.bits = part(&reason).bits.to_f64();
+        reason
+    }
+
+    #[test]
+    fn a_sentence_says_what_is_usual_and_what_came() {
+        assert_eq!(
+            sentence(&reason(0, 81_204)),
+            "/usr/sbin/nginx has started 4 different programs in 61 days (81,204 starts); never \
+             /bin/sh. 17.3 bits (usual 0.1), p = 2e-7."
+        );
+        assert!(sentence(&reason(1, 81_204)).contains("; /bin/sh once. "));
+        assert!(sentence(&reason(1_234, 81_204)).contains("; /bin/sh 1,234 times. "));
+    }
+
+    #[test]
+    fn a_sentence_about_a_new_context_says_what_the_host_knows() {
+        assert_eq!(
+            sentence(&reason(0, 0)),
+            "/usr/sbin/nginx is seen for the first time (child of parent): /bin/sh; any parent: \
+             10,400 of 83,000. 3.0 bits (usual 0.1), p = 2e-5."
+        );
+    }
+
+    #[test]
+    fn hostile_reasons_are_recomputed_without_a_panic() {
+        let mut hostile = reason(u64::MAX, u64::MAX);
+        for usual in [f64::NAN, f64::INFINITY, -1e300] {
+            hostile.usual = usual;
+            hostile.factor.push('?');
+            hostile.backoff.push(hostile.backoff[1].clone());
+            let verdict = ScorerVerdict {
+                bits: f64::NAN,
+                p: f64::NAN,
+                reasons: vec![hostile.clone(); 9],
+                alert: true,
+            };
+            let again = recompute(&verdict);
+            assert!(again.bits.is_finite() && again.p > 0.0 && again.p <= 1.0);
+            assert!(!again.agrees_with(&verdict) && !sentence(&hostile).is_empty());
+        }
+    }
+}

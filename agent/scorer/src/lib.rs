@@ -1,0 +1,40 @@
+//! How surprising an event is on this host, and exactly why.
+//!
+//! The path of an event, one module a step:
+//!
+//! ```text
+//! Event -> feature -> table (counts) -> surprise (bits) -> calibration (p) -> ScorerVerdict
+//! ```
+//!
+//! # Invariants
+//!
+//! - Pure: no clock, disk, socket or thread. Time is an argument.
+//! - Deterministic: the same events give the same scores, bit for bit, also through a snapshot in the
+//!   middle. The state holds integers only; logarithms are taken in integers.
+//! - Every score follows from its own explanation: [`recompute`] needs nothing but the reasons.
+//! - Scoring comes before learning: an event never makes itself usual.
+//! - Memory is fixed when the scorer is made. No event, however large or strange, makes it panic or
+//!   grow.
+//! - While a context is learning it raises no alert.
+//!
+//! What is modelled, and what cannot be seen, stands in `docs/scorer.md`.
+
+#![forbid(unsafe_code)]
+
+mod calendar;
+mod calibration;
+mod explain;
+mod factor;
+mod feature;
+mod keys;
+mod place;
+mod scorer;
+mod settings;
+mod snapshot;
+mod surprise;
+mod table;
+
+pub use explain::{Recomputed, recompute, sentence};
+pub use scorer::{Maturity, Scorer};
+pub use settings::Settings;
+pub use snapshot::SnapshotError;

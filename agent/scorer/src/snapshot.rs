@@ -1,0 +1,243 @@
+//! The state as bytes, and back.
+//!
+//! # Format 1
+//!
+//! All numbers little-endian.
+//!
+//! ```text
+//! "PKTSCORE" | format u32 | slots u32 | bins u32 | used u32
+//!   events u64 | wall day i32 | active days u32 | day u16
+//!   bins times:  count u32
+//!   used times:  place u32 | key u64 | count u32 | usual u32 | distinct u16 | days u16 | last day u16 | today u16
+//! checksum [u8; 16]: SipHash-2-4-128 of all bytes before it, keyed with the host's secret
+//! ```
+//!
+//! # Invariants
+//!
+//! - Restored bytes give a scorer that goes on exactly as the one that gave them would have.
+//! - Bytes that were changed in any place are refused. The checksum is keyed, so a snapshot of another
+//!   host is refused too; it does not show that an old snapshot was put back.
+
+use crate::calendar::Calendar;
+use crate::calibration::Calibration;
+use crate::keys::Keys;
+use crate::table::{Slot, Table};
+use crate::{Scorer, Settings};
+
+impl Scorer {
+    /// Everything it has learned, as bytes: 28 for each count in use and 73 kB. The settings are not
+    /// in it.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.table.used().count() * SLOT_BYTES + FIXED_BYTES);
+        out.extend_from_slice(MAGIC);
+        let used = number(self.table.used().count());
+        for head in [
+            FORMAT,
+            number(self.table.len()),
+            number(Calibration::LEN),
+            used,
+        ] {
+            out.extend_from_slice(&head.to_le_bytes());
+        }
+        out.extend_from_slice(&self.events.to_le_bytes());
+        out.extend_from_slice(&self.calendar.wall_day.to_le_bytes());
+        out.extend_from_slice(&self.calendar.active.to_le_bytes());
+        out.extend_from_slice(&self.calendar.day.to_le_bytes());
+        for count in self.calibration.bins() {
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+        for (place, slot) in self.table.used() {
+            write_slot(&mut out, place, slot);
+        }
+        out.extend_from_slice(&self.keys.checksum(&out));
+        out
+    }
+
+    /// A scorer that goes on where the snapshot's stood. The settings must have the secret and the
+    /// number of slots of that time.
+    pub fn restore(settings: Settings, snapshot: &[u8]) -> Result<Self, SnapshotError> {
+        let mut rest = Reader {
+            bytes: checked(&settings, snapshot)?,
+        };
+        let mut scorer = Self::new(settings);
+        let (slots, bins, used) = (rest.u32()?, rest.u32()?, rest.u32()?);
+        refuse_other_size(&scorer.table, slots)?;
+        scorer.events = u64::from_le_bytes(rest.take()?);
+        scorer.calendar = rest.calendar()?;
+        scorer.calibration = rest.calibration(bins)?;
+        rest.slots(used, &mut scorer.table, scorer.calendar.day)?;
+        if rest.bytes.is_empty() {
+            Ok(scorer)
+        } else {
+            Err(malformed("bytes follow the end"))
+        }
+    }
+}
+
+/// Why bytes are not a state that can be taken up again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SnapshotError {
+    /// It ends too early.
+    #[error("the snapshot has {got} bytes where at least {expected} are needed")]
+    Truncated {
+        /// What is needed.
+        expected: usize,
+        /// What came.
+        got: usize,
+    },
+    /// It begins with something else.
+    #[error("these bytes are not a snapshot of a scorer")]
+    NotASnapshot,
+    /// It is of another version of the format.
+    #[error("the snapshot has the format {got}, this program reads {expected}")]
+    Version {
+        /// What is read.
+        expected: u32,
+        /// What came.
+        got: u32,
+    },
+    /// It is damaged, or belongs to another host.
+    #[error("the checksum does not fit: the snapshot is damaged or was made with another secret")]
+    Checksum,
+    /// The table has another size.
+    #[error("the snapshot has {got} slots, the settings ask for {expected}")]
+    Slots {
+        /// What the settings ask for.
+        expected: usize,
+        /// What came.
+        got: usize,
+    },
+    /// A part contradicts the rest.
+    #[error("the snapshot contradicts itself: {what}")]
+    Malformed {
+        /// Which part.
+        what: &'static str,
+    },
+}
+
+/// The snapshot without what only proves it: its head and its checksum.
+fn checked<'s>(settings: &Settings, snapshot: &'s [u8]) -> Result<&'s [u8], SnapshotError> {
+    let too_short = SnapshotError::Truncated {
+        expected: FIXED_BYTES,
+        got: snapshot.len(),
+    };
+    let content = snapshot
+        .strip_prefix(MAGIC)
+        .ok_or(SnapshotError::NotASnapshot)?;
+    let (format, content) = content.split_first_chunk().ok_or(too_short)?;
+    let format = u32::from_le_bytes(*format);
+    if format != FORMAT {
+        return Err(SnapshotError::Version {
+            expected: FORMAT,
+            got: format,
+        });
+    }
+    let (content, _) = content
+        .split_last_chunk::<CHECKSUM_BYTES>()
+        .ok_or(too_short)?;
+    let (bytes, checksum) = snapshot.split_last_chunk().ok_or(too_short)?;
+    if Keys::new(settings.host_secret).checksum(bytes) != *checksum {
+        return Err(SnapshotError::Checksum);
+    }
+    Ok(content)
+}
+
+fn refuse_other_size(table: &Table, slots: u32) -> Result<(), SnapshotError> {
+    let got = usize::try_from(slots).unwrap_or(usize::MAX);
+    let expected = table.len();
+    if got == expected {
+        Ok(())
+    } else {
+        Err(SnapshotError::Slots { expected, got })
+    }
+}
+
+fn write_slot(out: &mut Vec<u8>, place: usize, slot: &Slot) {
+    out.extend_from_slice(&number(place).to_le_bytes());
+    out.extend_from_slice(&slot.key.to_le_bytes());
+    out.extend_from_slice(&slot.count.to_le_bytes());
+    out.extend_from_slice(&slot.usual.to_le_bytes());
+    for short in [slot.distinct, slot.days, slot.last_day, slot.today] {
+        out.extend_from_slice(&short.to_le_bytes());
+    }
+}
+
+/// What is left to read.
+struct Reader<'s> {
+    bytes: &'s [u8],
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
+        let (head, rest) = self
+            .bytes
+            .split_first_chunk()
+            .ok_or(malformed("it ends within a number"))?;
+        self.bytes = rest;
+        Ok(*head)
+    }
+
+    fn u32(&mut self) -> Result<u32, SnapshotError> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16, SnapshotError> {
+        self.take().map(u16::from_le_bytes)
+    }
+
+    fn calendar(&mut self) -> Result<Calendar, SnapshotError> {
+        let wall_day = i32::from_le_bytes(self.take()?);
+        Ok(Calendar {
+            wall_day,
+            active: self.u32()?,
+            day: self.u16()?,
+        })
+    }
+
+    fn calibration(&mut self, bins: u32) -> Result<Calibration, SnapshotError> {
+        if bins != number(Calibration::LEN) {
+            return Err(malformed("it has another number of histograms"));
+        }
+        let bins = (0..bins).map(|_| self.u32()).collect::<Result<_, _>>()?;
+        Calibration::from_bins(bins).ok_or(malformed("a histogram holds too much"))
+    }
+
+    fn slots(&mut self, used: u32, table: &mut Table, day: u16) -> Result<(), SnapshotError> {
+        for _ in 0..used {
+            let place = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
+            let slot = self.slot()?;
+            if slot.last_day > day || !table.put(place, slot) {
+                return Err(malformed("a count lies where it cannot"));
+            }
+        }
+        Ok(())
+    }
+
+    fn slot(&mut self) -> Result<Slot, SnapshotError> {
+        Ok(Slot {
+            key: u64::from_le_bytes(self.take()?),
+            count: self.u32()?,
+            usual: self.u32()?,
+            distinct: self.u16()?,
+            days: self.u16()?,
+            last_day: self.u16()?,
+            today: self.u16()?,
+        })
+    }
+}
+
+const fn malformed(what: &'static str) -> SnapshotError {
+    SnapshotError::Malformed { what }
+}
+
+/// A number that fits: a table has at most 2 to the power of 18 slots.
+fn number(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+const MAGIC: &[u8; 8] = b"PKTSCORE";
+const FORMAT: u32 = 1;
+const CHECKSUM_BYTES: usize = 16;
+const SLOT_BYTES: usize = 28;
+/// Everything but the slots.
+const FIXED_BYTES: usize = 8 + 4 * 4 + 8 + 4 + 4 + 2 + 4 * Calibration::LEN + CHECKSUM_BYTES;

@@ -1,0 +1,367 @@
+//! The kernel sensor: typed raw tracepoints, two rings, one reader.
+//!
+//! ```text
+//! agent/ebpf/*.c --- ring_process, ring_other ---> intake --- translate ---> events, oldest first
+//!      ledger, sequences (per CPU) ------------------------> ledger
+//! ```
+//!
+//! `docs/sensors.md` tells what each hook sees and what it does not.
+//!
+//! # Invariants
+//!
+//! - The reader looks at the rings at least every [`TICK`] while it is polled; the kernel wakes it
+//!   earlier only when a ring is an eighth full.
+//! - Both rings are read before anything is given out, and what is given out is older than the moment
+//!   the reading began: a file event never comes before the exec that led to it.
+//! - When nobody polls, the rings fill, and the kernel counts what did not fit. Nothing else happens.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, RingBuffer};
+use picket_event::{
+    BootId, Detail, Event, Hook, Kind, KindCounts, Loss, Process, ProcessUid, Source,
+};
+
+use self::canary::Canary;
+use self::cgroups::Cgroups;
+use self::counters::Counters;
+use self::hooks::Standing;
+use self::intake::Intake;
+use self::program::{Loaded, kernel};
+use self::translate::Translator;
+use self::watch::Watch;
+use crate::ledger::LossWatch;
+use crate::{FileKey, Secret, Sensor, SensorError, Settings, identity};
+
+mod canary;
+mod cgroups;
+mod counters;
+mod hooks;
+mod intake;
+mod program;
+pub mod raw;
+pub mod replay;
+mod snapshot;
+mod translate;
+pub mod watch;
+
+/// A running kernel sensor. Dropping it detaches every program.
+pub struct KernelSensor {
+    // The rings read from maps of `loaded`, so they go first.
+    process_ring: RingBuffer<'static>,
+    other_ring: RingBuffer<'static>,
+    intake: Arc<Mutex<Intake>>,
+    loaded: Loaded,
+    counters: Counters,
+    settings_map: MapHandle,
+    boot: BootId,
+    ring_bytes: u32,
+    has_secret_trees: bool,
+    losses: LossWatch,
+    losses_read: Instant,
+}
+
+impl fmt::Debug for KernelSensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelSensor")
+            .field("boot", &self.boot)
+            .field("hooks", &self.loaded.hooks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KernelSensor {
+    /// Loads, attaches and proves.
+    pub fn open(settings: Settings) -> Result<Self, SensorError> {
+        check_host(&settings)?;
+        let canary = new_canary();
+        let watch = watch_with(&settings, canary.as_ref());
+        let loaded = Loaded::new(settings.ring_bytes)?;
+        fill_trie(&loaded.map("prefixes")?, &watch.path_entries())?;
+        fill_trie(&loaded.map("secret_names")?, &watch.name_entries())?;
+        let has_secret_trees = watch.has_secret_trees();
+        let translator = Translator::new(settings.boot, watch, Cgroups::new());
+        let recording = settings.recording.as_deref().map(create).transpose()?;
+        let intake = Arc::new(Mutex::new(Intake::new(translator, recording)));
+        let mut sensor = Self {
+            process_ring: loaded.ring("ring_process", accept_into(&intake))?,
+            other_ring: loaded.ring("ring_other", accept_into(&intake))?,
+            counters: Counters::new(&loaded)?,
+            settings_map: loaded.map("settings")?,
+            boot: settings.boot,
+            ring_bytes: settings.ring_bytes,
+            has_secret_trees,
+            losses: LossWatch::default(),
+            losses_read: Instant::now(),
+            intake,
+            loaded,
+        };
+        sensor.start(canary, &settings)?;
+        Ok(sensor)
+    }
+
+    /// How many records the kernel programs numbered that have not come: those that were lost, counted
+    /// from the other side, and those that are still in the rings.
+    pub fn missing(&self) -> u64 {
+        let received = self.with_intake(|intake| intake.received);
+        self.counters.numbered().saturating_sub(received)
+    }
+
+    fn start(&mut self, canary: Option<Canary>, settings: &Settings) -> Result<(), SensorError> {
+        self.write_settings(0)?;
+        self.loaded.attach();
+        if let Some(mut canary) = canary {
+            canary.sing();
+            self.with_intake(|intake| intake.canary = Some(canary));
+            self.wait_for_canary();
+        }
+        let plain = Watch::new(&settings.watch, &settings.secrets);
+        self.with_intake(|intake| intake.translator.set_watch(plain));
+        // From here on the kernel leaves out what this process does with files, the end of the canary's folder included.
+        self.write_settings(std::process::id())?;
+        self.drain();
+        self.with_intake(|intake| intake.canary = None);
+        Ok(())
+    }
+
+    /// Reads until every hook is proved or patience ends.
+    fn wait_for_canary(&mut self) {
+        let until = Instant::now().checked_add(CANARY_PATIENCE);
+        while until.is_some_and(|until| Instant::now() < until) && !self.is_proved() {
+            self.wait(TICK);
+            self.drain();
+        }
+        let proved = self.with_intake(|intake| {
+            let canary = intake.canary.as_ref();
+            canary.map(Canary::came_back).cloned().unwrap_or_default()
+        });
+        for name in proved {
+            self.loaded.hooks.set(name, Standing::Proved);
+        }
+    }
+
+    fn is_proved(&self) -> bool {
+        let usable = self.loaded.hooks.usable();
+        self.with_intake(|intake| {
+            let canary = intake.canary.as_ref();
+            canary.is_none_or(|canary| {
+                let mut names = usable.iter().map(|spec| spec.name);
+                names.all(|name| canary.came_back().contains(name))
+            })
+        })
+    }
+
+    /// `struct settings` of `agent/ebpf/emit.h`.
+    fn write_settings(&self, own_tgid: u32) -> Result<(), SensorError> {
+        let offset = self.with_intake(|intake| intake.translator.clock().offset_ns());
+        let wake_bytes = self.ring_bytes / 8;
+        let mut value = Vec::with_capacity(24);
+        for number in [own_tgid, wake_bytes, u32::from(self.has_secret_trees), 0] {
+            value.extend_from_slice(&number.to_ne_bytes());
+        }
+        value.extend_from_slice(&offset.to_ne_bytes());
+        self.settings_map
+            .update(&0_u32.to_ne_bytes(), &value, MapFlags::ANY)
+            .map_err(|source| {
+                kernel(
+                    "write the settings of the kernel programs".to_owned(),
+                    source,
+                )
+            })
+    }
+
+    /// Sleeps until the ring of processes is well filled, at most for `timeout`.
+    fn wait(&self, timeout: Duration) {
+        if let Err(error) = self.process_ring.poll(timeout)
+            && error.kind() != ErrorKind::Interrupted
+        {
+            tracing::warn!(%error, "waiting for kernel records failed");
+        }
+    }
+
+    /// Empties both rings into the intake. Gives the moment up to which the intake is complete.
+    fn drain(&self) -> u64 {
+        let began = identity::boot_ns();
+        for (name, ring) in [("other", &self.other_ring), ("process", &self.process_ring)] {
+            if let Err(error) = ring.consume() {
+                tracing::warn!(ring = name, %error, "reading kernel records failed");
+            }
+        }
+        began.saturating_sub(IN_FLIGHT_NS)
+    }
+
+    fn with_intake<T>(&self, act: impl FnOnce(&mut Intake) -> T) -> T {
+        act(&mut self.intake.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Now and then: has the wall clock been set, was anything lost.
+    fn look_around(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
+        if self.losses_read.elapsed() < LOOK_PAUSE {
+            return Ok(());
+        }
+        self.losses_read = Instant::now();
+        if self.with_intake(|intake| intake.translator.clock().renew()) {
+            self.write_settings(std::process::id())?;
+        }
+        self.report_loss(out);
+        Ok(())
+    }
+
+    fn report_loss(&mut self, out: &mut Vec<Event>) {
+        let kinds = self.ledger();
+        if self.losses.grew(&kinds) {
+            out.push(self.loss_event(kinds));
+        }
+    }
+
+    fn loss_event(&self, kinds: Vec<KindCounts>) -> Event {
+        let now = identity::boot_ns();
+        let time = self.with_intake(|intake| intake.translator.clock().at(now));
+        let mut event = Event::new(Kind::Loss, time, Source::Ebpf);
+        event.boot_ns = now;
+        event.with(Detail::Loss(Loss { kinds, last: false }))
+    }
+}
+
+impl Sensor for KernelSensor {
+    fn source(&self) -> Source {
+        Source::Ebpf
+    }
+
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<Event>) -> Result<(), SensorError> {
+        let before = out.len();
+        let until = Instant::now().checked_add(timeout);
+        loop {
+            let left = until.map_or(TICK, |until| {
+                until.saturating_duration_since(Instant::now())
+            });
+            let is_waiting = self.with_intake(|intake| intake.is_waiting());
+            let tick = if is_waiting { SHORT_TICK } else { TICK };
+            self.wait(tick.min(left));
+            let cut = self.drain();
+            self.with_intake(|intake| intake.release(cut, out));
+            self.look_around(out)?;
+            if out.len() > before || left.is_zero() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn executables(&mut self) -> Vec<(ProcessUid, FileKey)> {
+        self.with_intake(Intake::take_executables)
+    }
+
+    fn ledger(&self) -> Vec<KindCounts> {
+        let mut counts = self.counters.read();
+        self.with_intake(|intake| {
+            for line in &mut counts {
+                intake.afterwards.apply(line);
+            }
+        });
+        counts
+    }
+
+    fn hooks(&self) -> Vec<Hook> {
+        self.loaded.hooks.report()
+    }
+
+    fn snapshot(&mut self) -> Vec<Process> {
+        snapshot::processes(&self.boot)
+    }
+
+    fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
+        self.loaded.detach();
+        self.drain();
+        self.with_intake(|intake| intake.release(u64::MAX, out));
+        self.report_loss(out);
+        Ok(())
+    }
+}
+
+/// What must be true before it is worth asking the kernel.
+fn check_host(settings: &Settings) -> Result<(), SensorError> {
+    if !cfg!(target_arch = "x86_64") {
+        let arch = std::env::consts::ARCH;
+        return Err(SensorError::Architecture { arch });
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(SensorError::NotPermitted);
+    }
+    let bytes = settings.ring_bytes;
+    if !bytes.is_power_of_two() || bytes < LEAST_RING {
+        return Err(SensorError::RingSize { bytes });
+    }
+    let path = PathBuf::from("/sys/kernel/btf/vmlinux");
+    if !path.exists() {
+        return Err(SensorError::NoTypes { path });
+    }
+    Ok(())
+}
+
+fn new_canary() -> Option<Canary> {
+    let canary = Canary::new();
+    canary
+        .inspect_err(|error| tracing::warn!(%error, "no canary: hooks will not be proved"))
+        .ok()
+}
+
+/// The configured watch, and the canary's folder while it sings.
+fn watch_with(settings: &Settings, canary: Option<&Canary>) -> Watch {
+    let mut watch = settings.watch.clone();
+    let mut secrets = settings.secrets.clone();
+    if let Some(canary) = canary {
+        watch.push(canary.folder().to_owned());
+        secrets.push(Secret::File(canary.secret()));
+    }
+    Watch::new(&watch, &secrets)
+}
+
+fn fill_trie(trie: &MapHandle, entries: &[watch::TrieEntry]) -> Result<(), SensorError> {
+    for (key, flags) in entries {
+        trie.update(key, &flags.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|source| {
+                kernel(
+                    "tell the kernel programs what is watched".to_owned(),
+                    source,
+                )
+            })?;
+    }
+    Ok(())
+}
+
+/// What a ring does with a record.
+fn accept_into(intake: &Arc<Mutex<Intake>>) -> impl FnMut(&[u8]) -> i32 + 'static {
+    let intake = Arc::clone(intake);
+    move |bytes| {
+        let mut intake = intake.lock().unwrap_or_else(PoisonError::into_inner);
+        intake.accept(bytes);
+        0
+    }
+}
+
+fn create(path: &Path) -> Result<File, SensorError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path).map_err(|source| SensorError::File {
+        operation: "create",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// How long the reader sleeps when the kernel does not wake it.
+pub const TICK: Duration = Duration::from_millis(20);
+/// The same while events wait for the other ring to catch up.
+const SHORT_TICK: Duration = Duration::from_millis(5);
+/// A record made longer ago than this is in its ring.
+const IN_FLIGHT_NS: u64 = 1_000_000;
+/// Between two looks at the ledger and the wall clock.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+/// How long the canary's events may take.
+const CANARY_PATIENCE: Duration = Duration::from_secs(1);
+const LEAST_RING: u32 = 64 * 1024;

@@ -1,0 +1,121 @@
+//! The kernel's side of the ledger, summed over the CPUs.
+//!
+//! # Invariants
+//!
+//! - A line is read again until it balances, because a program may be between two of its counts. A
+//!   line that never does is given as it was read: an imbalance is a bug and must be seen.
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use picket_event::{Kind, KindCounts};
+
+use super::program::Loaded;
+use crate::SensorError;
+
+/// Reads the counters of the kernel programs.
+#[derive(Debug)]
+pub(super) struct Counters {
+    ledger: MapHandle,
+    sequences: MapHandle,
+}
+
+impl Counters {
+    pub(super) fn new(loaded: &Loaded) -> Result<Self, SensorError> {
+        Ok(Self {
+            ledger: loaded.map("ledger")?,
+            sequences: loaded.map("sequences")?,
+        })
+    }
+
+    /// One line for each kind that the kernel programs know.
+    pub(super) fn read(&self) -> Vec<KindCounts> {
+        KINDS.iter().map(|kind| self.balanced(*kind)).collect()
+    }
+
+    /// How many records the programs gave a number, over all CPUs and rings.
+    pub(super) fn numbered(&self) -> u64 {
+        let ring = |ring: u32| per_cpu(&self.sequences, ring);
+        let counters = ring(0).into_iter().chain(ring(1));
+        counters
+            .filter_map(|bytes| Some(u64::from_ne_bytes(*bytes.first_chunk()?)))
+            .fold(0, u64::saturating_add)
+    }
+
+    fn balanced(&self, kind: Kind) -> KindCounts {
+        let mut line = self.line(kind);
+        for _ in 1..ATTEMPTS {
+            if line.balances() {
+                break;
+            }
+            line = self.line(kind);
+        }
+        line
+    }
+
+    fn line(&self, kind: Kind) -> KindCounts {
+        let mut line = KindCounts::zero(kind);
+        let number = u32::try_from(kind.to_wire()).unwrap_or(0);
+        for cpu in per_cpu(&self.ledger, number) {
+            add(&mut line, &cpu);
+        }
+        line
+    }
+}
+
+/// The value of each CPU.
+fn per_cpu(map: &MapHandle, key: u32) -> Vec<Vec<u8>> {
+    match map.lookup_percpu(&key.to_ne_bytes(), MapFlags::ANY) {
+        Ok(values) => values.unwrap_or_default(),
+        Err(error) => {
+            tracing::error!(%error, "kernel counters cannot be read");
+            Vec::new()
+        }
+    }
+}
+
+/// Adds one CPU's `struct counts` of `agent/ebpf/emit.h`.
+fn add(line: &mut KindCounts, counts: &[u8]) {
+    let mut numbers = counts
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|bytes| u64::from_ne_bytes(*bytes));
+    let mut next = || numbers.next().unwrap_or(0);
+    line.generated = line.generated.saturating_add(next());
+    line.filtered = line.filtered.saturating_add(next());
+    line.aggregated = line.aggregated.saturating_add(next());
+    line.submitted = line.submitted.saturating_add(next());
+    line.lost = line.lost.saturating_add(next()).saturating_add(next());
+}
+
+/// What the kernel programs make.
+pub(super) const KINDS: &[Kind] = &[
+    Kind::Exec,
+    Kind::Fork,
+    Kind::Exit,
+    Kind::FileCreate,
+    Kind::FileModify,
+    Kind::FileDelete,
+    Kind::FileRename,
+    Kind::FileOpen,
+    Kind::NetConnect,
+    Kind::Memfd,
+];
+const ATTEMPTS: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_the_cpus_are_added_and_both_losses_are_lost() {
+        let cpu: Vec<u8> = [10_u64, 3, 0, 4, 2, 1]
+            .iter()
+            .flat_map(|number| number.to_ne_bytes())
+            .collect();
+        let mut line = KindCounts::zero(Kind::Exec);
+        add(&mut line, &cpu);
+        add(&mut line, &cpu);
+        assert_eq!((line.generated, line.lost), (20, 6));
+        assert!(line.balances());
+    }
+}

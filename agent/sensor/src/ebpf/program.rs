@@ -1,0 +1,257 @@
+//! The kernel programs: the committed object, loaded as far as this kernel takes it.
+//!
+//! # Invariants
+//!
+//! - The whole object is tried first. Only if the kernel refuses it is each hook tried alone, and then
+//!   the object is loaded without those that were refused.
+//! - Nothing is attached here before the settings and the tries are in place.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+
+use libbpf_rs::{
+    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, RingBuffer,
+    RingBufferBuilder,
+};
+
+use super::hooks::{DISPATCHERS, HOOKS, HookSpec, Hooks, Place, Program, Standing};
+use crate::SensorError;
+
+/// The loaded object with everything that keeps it working.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    object: Object,
+    links: Vec<Link>,
+    pub(super) hooks: Hooks,
+}
+
+impl Loaded {
+    /// Loads what this kernel takes, with rings of this size.
+    pub(super) fn new(ring_bytes: u32) -> Result<Self, SensorError> {
+        libbpf_rs::set_print(Some((PrintLevel::Debug, log)));
+        let all: Vec<&HookSpec> = HOOKS.iter().collect();
+        let mut refused = Vec::new();
+        let object = match load(&all, ring_bytes) {
+            Ok(object) => object,
+            Err(error) => {
+                tracing::info!(
+                    reason = reason(&error),
+                    "kernel refuses the whole, trying parts"
+                );
+                refused = refused_alone(ring_bytes);
+                load_without(&refused, ring_bytes)?
+            }
+        };
+        Ok(Self {
+            object,
+            links: Vec::new(),
+            hooks: Hooks::new(&refused),
+        })
+    }
+
+    /// The map of this name, as a handle of its own.
+    pub(super) fn map(&self, name: &str) -> Result<MapHandle, SensorError> {
+        let map = self.object.maps().find(|map| map.name() == name);
+        let map = map.ok_or_else(|| missing("map", name))?;
+        MapHandle::try_from(&map).map_err(|source| kernel(format!("open map `{name}`"), source))
+    }
+
+    /// A reader of the ring of this name. It must be dropped before the object.
+    pub(super) fn ring(
+        &self,
+        name: &str,
+        accept: impl FnMut(&[u8]) -> i32 + 'static,
+    ) -> Result<RingBuffer<'static>, SensorError> {
+        let map = self.object.maps().find(|map| map.name() == name);
+        let map = map.ok_or_else(|| missing("map", name))?;
+        let failed = |source| kernel(format!("map ring `{name}`"), source);
+        let mut builder = RingBufferBuilder::new();
+        builder.add(&map, accept).map_err(failed)?;
+        builder.build().map_err(failed)
+    }
+
+    /// Attaches the dispatchers and every hook that was loaded.
+    pub(super) fn attach(&mut self) {
+        let mut refused = Vec::new();
+        for spec in self.hooks.usable() {
+            if let Err(error) = self.attach_hook(spec) {
+                refused.push((spec.name, reason(&error)));
+            }
+        }
+        for program in DISPATCHERS {
+            if let Err(error) = self.attach_program(program) {
+                let why = format!("`{}` does not attach: {}", program.name, reason(&error));
+                let dispatched = HOOKS.iter().filter(|spec| spec.is_dispatched());
+                refused.extend(dispatched.map(|spec| (spec.name, why.clone())));
+            }
+        }
+        for (name, why) in refused {
+            self.hooks.set(name, Standing::Refused(why));
+        }
+    }
+
+    /// Detaches everything. Records that are in the rings stay there.
+    pub(super) fn detach(&mut self) {
+        self.links.clear();
+    }
+
+    fn attach_hook(&mut self, spec: &HookSpec) -> Result<(), SensorError> {
+        spec.programs
+            .iter()
+            .try_for_each(|program| self.attach_program(program))
+    }
+
+    fn attach_program(&mut self, program: &Program) -> Result<(), SensorError> {
+        let name = program.name;
+        let loaded = self.object.progs_mut().find(|loaded| loaded.name() == name);
+        let loaded = loaded.ok_or_else(|| missing("program", name))?;
+        let (table, calls) = match program.place {
+            Place::Tracepoint => {
+                let link = loaded.attach();
+                self.links
+                    .push(link.map_err(|source| kernel(format!("attach `{name}`"), source))?);
+                return Ok(());
+            }
+            Place::Entry(calls) => ("at_entry", calls),
+            Place::Return(calls) => ("at_return", calls),
+        };
+        let descriptor = loaded.as_fd().as_raw_fd().to_ne_bytes();
+        let table = self.map(table)?;
+        for call in calls {
+            table
+                .update(&call.to_ne_bytes(), &descriptor, MapFlags::ANY)
+                .map_err(|source| {
+                    kernel(format!("route system call {call} to `{name}`"), source)
+                })?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens the object and loads the programs of these hooks, with the dispatchers if they need them.
+fn load(hooks: &[&HookSpec], ring_bytes: u32) -> Result<Object, SensorError> {
+    let mut open = ObjectBuilder::default()
+        .open_memory(&OBJECT.bytes)
+        .map_err(|source| kernel("open the kernel programs".to_owned(), source))?;
+    configure(&mut open, hooks, ring_bytes)
+        .map_err(|source| kernel("configure the kernel programs".to_owned(), source))?;
+    open.load()
+        .map_err(|source| kernel("load the kernel programs".to_owned(), source))
+}
+
+fn configure(
+    open: &mut OpenObject,
+    hooks: &[&HookSpec],
+    ring_bytes: u32,
+) -> Result<(), libbpf_rs::Error> {
+    let is_dispatched = hooks.iter().any(|spec| spec.is_dispatched());
+    let dispatchers = if is_dispatched { DISPATCHERS } else { &[] };
+    let programs = hooks
+        .iter()
+        .flat_map(|spec| spec.programs)
+        .chain(dispatchers);
+    let wanted: BTreeSet<&str> = programs.map(|program| program.name).collect();
+    for mut program in open.progs_mut() {
+        let is_wanted = program
+            .name()
+            .to_str()
+            .is_some_and(|name| wanted.contains(name));
+        program.set_autoload(is_wanted);
+    }
+    let cpus = match online_cpus() {
+        Some(cpus) => cpus,
+        None => u32::try_from(libbpf_rs::num_possible_cpus()?).unwrap_or(u32::MAX),
+    };
+    for mut map in open.maps_mut() {
+        match map.name().to_str() {
+            Some("ring_process" | "ring_other") => map.set_max_entries(ring_bytes)?,
+            Some("scratches") => map.set_max_entries(cpus.saturating_mul(SLOTS_PER_CPU))?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// One more than the highest number of a CPU that runs. Many more may be possible than ever run, and each costs scratch
+/// memory; a record on a CPU that comes later counts as lost.
+fn online_cpus() -> Option<u32> {
+    let text = fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    highest_of(&text)?.checked_add(1)
+}
+
+/// The last number of a list as `0-3,8-11`.
+fn highest_of(list: &str) -> Option<u32> {
+    let last = list.trim().rsplit([',', '-']).next()?;
+    last.parse().ok()
+}
+
+/// The hooks that the kernel refuses by themselves, each with the kernel's reason.
+fn refused_alone(ring_bytes: u32) -> Vec<(&'static str, String)> {
+    let refusal = |spec: &'static HookSpec| match load(&[spec], ring_bytes) {
+        Ok(_) => None,
+        Err(error) => Some((spec.name, reason(&error))),
+    };
+    HOOKS.iter().filter_map(refusal).collect()
+}
+
+fn load_without(
+    refused: &[(&'static str, String)],
+    ring_bytes: u32,
+) -> Result<Object, SensorError> {
+    let is_refused = |spec: &&HookSpec| refused.iter().any(|(name, _)| *name == spec.name);
+    let rest: Vec<&HookSpec> = HOOKS.iter().filter(|spec| !is_refused(spec)).collect();
+    if rest.is_empty() {
+        let (_, reason) = refused.first().cloned().unwrap_or_default();
+        return Err(SensorError::NothingLoads { reason });
+    }
+    load(&rest, ring_bytes)
+}
+
+fn log(level: PrintLevel, text: String) {
+    let text = text.trim_end();
+    match level {
+        PrintLevel::Warn => tracing::debug!(text, "libbpf warns"),
+        PrintLevel::Info | PrintLevel::Debug => tracing::trace!(text, "libbpf"),
+    }
+}
+
+/// The error with its causes on one line.
+fn reason(error: &SensorError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+pub(super) fn kernel(operation: String, source: libbpf_rs::Error) -> SensorError {
+    SensorError::Kernel { operation, source }
+}
+
+fn missing(what: &str, name: &str) -> SensorError {
+    let source = libbpf_rs::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());
+    kernel(
+        format!("find {what} `{name}` in the kernel programs"),
+        source,
+    )
+}
+
+/// The compiled programs, aligned as the ELF structures in them need it.
+#[repr(C, align(8))]
+struct Aligned<const N: usize> {
+    bytes: [u8; N],
+}
+
+static OBJECT: Aligned<{ include_bytes!("../../../ebpf/picket.bpf.o").len() }> = Aligned {
+    bytes: *include_bytes!("../../../ebpf/picket.bpf.o"),
+};
+
+/// As `SLOTS_PER_CPU` in `agent/ebpf/emit.h`.
+const SLOTS_PER_CPU: u32 = 2;
+
+#[cfg(test)]
+mod tests;

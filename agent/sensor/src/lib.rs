@@ -1,0 +1,212 @@
+//! What sees: the kernel sensor, the portable one, and the login sources.
+//!
+//! Every sensor gives the same [`Event`]s and says through [`Sensor::source`] which one saw them.
+//!
+//! # Invariants
+//!
+//! - A sensor never makes the host wait: when its reader stalls, it loses and counts.
+//! - Nothing is lost in silence: for each kind, `generated = filtered + aggregated + submitted +
+//!   lost` in [`Sensor::ledger`], and every change of `lost` is also an event.
+//! - A hook is proved only after an event that the sensor caused itself came back through it.
+//! - Bytes from the kernel or from files are data: they are checked before they are believed, and no
+//!   input makes a sensor panic.
+
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use picket_event::{BootId, Event, Hook, KindCounts, Process, ProcessUid, Source};
+
+pub mod ebpf;
+pub mod identity;
+pub mod ledger;
+pub mod login;
+pub mod portable;
+
+mod tally;
+
+pub use portable::open_portable;
+
+/// What a kernel or portable sensor is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This boot, as [`identity::boot_id`] reads it.
+    pub boot: BootId,
+    /// Folders (and single files) below which creations, writes, renames and deletions are events.
+    pub watch: Vec<PathBuf>,
+    /// Files whose opening is an event.
+    pub secrets: Vec<Secret>,
+    /// Size of each of the two rings in bytes: a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Where to keep a copy of the raw records, for replay.
+    pub recording: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The defaults of the product for this boot: see [`ebpf::watch`].
+    pub fn new(boot: BootId) -> Self {
+        Self {
+            boot,
+            watch: ebpf::watch::default_watch(),
+            secrets: ebpf::watch::default_secrets(),
+            ring_bytes: DEFAULT_RING_BYTES,
+            recording: None,
+        }
+    }
+}
+
+/// Files that are worth an event when they are opened, by their full path.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Secret {
+    /// This file.
+    File(PathBuf),
+    /// Every file below this folder. Makes every open for reading on the host dearer.
+    Tree(PathBuf),
+    /// Files in folders of this name whose own name begins so, `.pub` files excepted.
+    Named {
+        /// Name of the folder, as `.ssh`.
+        folder: String,
+        /// Beginning of the file's name, as `id_`.
+        prefix: String,
+    },
+    /// Files of this name anywhere below this folder.
+    Below {
+        /// The folder.
+        folder: PathBuf,
+        /// The file's whole name.
+        name: String,
+    },
+}
+
+/// A sensor that runs. One thread owns it and polls it.
+pub trait Sensor: Send + fmt::Debug {
+    /// Who sees.
+    fn source(&self) -> Source;
+
+    /// Waits for events up to `timeout`, and appends what has come, in the order of time.
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<Event>) -> Result<(), SensorError>;
+
+    /// The state of the executables that the exec events of the last poll speak of, by process.
+    ///
+    /// It is the key under which a hash may be remembered: while it is the same, so is the content.
+    fn executables(&mut self) -> Vec<(ProcessUid, FileKey)> {
+        Vec::new()
+    }
+
+    /// The ledger: one line per kind that this sensor can see.
+    fn ledger(&self) -> Vec<KindCounts>;
+
+    /// Each hook, and whether it works.
+    fn hooks(&self) -> Vec<Hook>;
+
+    /// The processes that run now, read from `/proc`: what was there before the sensor.
+    fn snapshot(&mut self) -> Vec<Process>;
+
+    /// Stops seeing, and appends what was seen until then. The ledger is final afterwards.
+    fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError>;
+}
+
+/// One state of one file: two reads under the same key give the same bytes.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct FileKey {
+    /// Device: major << 20 | minor.
+    pub dev: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Last change of content, in nanoseconds since 1970.
+    pub mtime_ns: u64,
+    /// Last change of anything, in nanoseconds since 1970.
+    pub ctime_ns: u64,
+}
+
+/// Loads the kernel programs, attaches them and proves each hook.
+///
+/// A hook that cannot be had is named by [`Sensor::hooks`] with its reason; an error means that
+/// there is no kernel sensor on this host at all.
+pub fn open_ebpf(settings: Settings) -> Result<Box<dyn Sensor>, SensorError> {
+    let sensor = ebpf::KernelSensor::open(settings)?;
+    Ok(Box::new(sensor))
+}
+
+/// Why a sensor cannot be opened or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SensorError {
+    /// The kernel refuses unprivileged users.
+    #[error("kernel sensor needs root (CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN)")]
+    NotPermitted,
+    /// The kernel does not describe its own types.
+    #[error("kernel has no type information at `{}`", path.display())]
+    NoTypes {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// This processor is not supported by the kernel sensor.
+    #[error("kernel sensor does not know the system calls of `{arch}`")]
+    Architecture {
+        /// Its name.
+        arch: &'static str,
+    },
+    /// Not one program could be loaded.
+    #[error("no kernel program could be loaded: {reason}")]
+    NothingLoads {
+        /// What the kernel said of the first.
+        reason: String,
+    },
+    /// Something asked of the kernel's BPF system failed.
+    #[error("failed to {operation}")]
+    Kernel {
+        /// What was tried.
+        operation: String,
+        /// What libbpf said.
+        source: libbpf_rs::Error,
+    },
+    /// A file could not be read or written.
+    #[error("failed to {operation} `{}`", path.display())]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file does not say what it should.
+    #[error("cannot make sense of `{}`", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The processes of the host cannot be listed.
+    #[error("failed to list processes: {reason}")]
+    Processes {
+        /// What the library said.
+        reason: String,
+    },
+    /// Files cannot be watched at all.
+    #[error("failed to watch files")]
+    Files {
+        /// Why.
+        source: notify::Error,
+    },
+    /// There is nothing to wait with.
+    #[error("failed to prepare to wait for events")]
+    Wait {
+        /// Why.
+        source: io::Error,
+    },
+    /// The ring cannot have this size.
+    #[error("ring size {bytes} is not a power of two of at least 65536 bytes")]
+    RingSize {
+        /// What was asked for.
+        bytes: u32,
+    },
+}
+
+/// Default of [`Settings::ring_bytes`]. A ring is mapped twice, so both rings take 16 MiB of the
+/// agent's resident memory once they have been filled.
+pub const DEFAULT_RING_BYTES: u32 = 4 * 1024 * 1024;

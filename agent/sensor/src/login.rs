@@ -1,0 +1,317 @@
+//! Who came, went, was refused or became another: from wtmp, btmp and the authentication log.
+//!
+//! ```text
+//! tail (one per path) --> line / utmp --> fusion --> Event
+//! ```
+//!
+//! # Invariants
+//!
+//! - A login is one event, whichever of the sources told of it; `seen_by` lists those that did within
+//!   the time an event is held. A later word is counted as aggregated.
+//! - Rotation, truncation, deletion and a restart from [`LoginFollower::positions`] neither lose nor
+//!   repeat, as far as the bytes still exist. What is known to be out of reach is counted as lost.
+//! - The log is text that programs write, and some of it a peer chose. A process is named only if it
+//!   runs, runs as root, bears the program's name and began before the line was written.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use picket_event::{
+    BootId, Clock, Detail, Event, Hook, HookState, Kind, KindCounts, Loss, Process, Source,
+    SystemClock,
+};
+use rustix::time::Timespec;
+
+use crate::ledger::LossWatch;
+use crate::{Sensor, SensorError};
+
+mod bytes;
+mod fact;
+mod fusion;
+mod join;
+mod line;
+mod opened;
+mod pam;
+mod position;
+mod sessions;
+mod sshd;
+mod switch;
+mod tail;
+mod utmp;
+mod words;
+
+pub use fact::{Fact, Witness};
+pub use line::{AuthLine, LineClock, MAX_TIMES, parse_auth_line};
+pub use position::Position;
+pub use utmp::{RECORD_LEN, UtmpError, UtmpKind, UtmpRecord, parse_utmp};
+
+use fusion::{Fusion, Origin, SeenBy};
+use opened::{Framing, Piece};
+use tail::Tail;
+use words::Reader;
+
+/// Which files tell of logins. One that does not exist is waited for.
+#[derive(Clone, Debug)]
+pub struct LoginSettings {
+    /// This boot, as [`crate::identity::boot_id`] reads it.
+    pub boot: BootId,
+    /// Sessions that began and ended.
+    pub wtmp: PathBuf,
+    /// Refused logins.
+    pub btmp: PathBuf,
+    /// Authentication logs; distributions name them differently.
+    pub auth_log: Vec<PathBuf>,
+}
+
+impl LoginSettings {
+    /// The paths of Debian and of Red Hat.
+    pub fn new(boot: BootId) -> Self {
+        Self {
+            boot,
+            wtmp: "/var/log/wtmp".into(),
+            btmp: "/var/log/btmp".into(),
+            auth_log: vec!["/var/log/auth.log".into(), "/var/log/secure".into()],
+        }
+    }
+
+    /// Each path with what it is, in the order of their numbers.
+    fn paths(&self) -> Vec<(SeenBy, PathBuf)> {
+        let records = [
+            (SeenBy::Wtmp, self.wtmp.clone()),
+            (SeenBy::Btmp, self.btmp.clone()),
+        ];
+        let logs = self
+            .auth_log
+            .iter()
+            .map(|path| (SeenBy::AuthLog, path.clone()));
+        logs.chain(records).collect()
+    }
+}
+
+/// Follows the sources of logins.
+#[derive(Debug)]
+pub struct LoginFollower {
+    tails: Vec<(SeenBy, Tail)>,
+    reader: Reader,
+    fusion: Fusion,
+    losses: LossWatch,
+    reminders: Vec<Piece>,
+}
+
+impl LoginFollower {
+    /// Follows from the end of what is there now.
+    pub fn open(settings: &LoginSettings) -> Self {
+        Self::with_tails(settings, Tail::at_end)
+    }
+
+    /// Follows from the beginning of what is there now, as a replay does.
+    pub fn open_at_start(settings: &LoginSettings) -> Self {
+        Self::with_tails(settings, |path, framing, serial, pieces| {
+            Tail::resumed(
+                path,
+                framing,
+                serial,
+                &[&Position::of_nothing(path)],
+                pieces,
+            )
+        })
+    }
+
+    /// Follows from where an earlier run stood. A path without a position is followed from its end.
+    pub fn resume(settings: &LoginSettings, positions: &[Position]) -> Self {
+        Self::with_tails(settings, |path, framing, serial, pieces| {
+            let of_path: Vec<&Position> = positions
+                .iter()
+                .filter(|position| position.path == path)
+                .collect();
+            match of_path.as_slice() {
+                [] => Tail::at_end(path, framing, serial, pieces),
+                known => Tail::resumed(path, framing, serial, known, pieces),
+            }
+        })
+    }
+
+    /// Where to resume so that every event given so far stays given once.
+    pub fn positions(&self) -> Vec<Position> {
+        self.tails
+            .iter()
+            .flat_map(|(_, tail)| tail.positions())
+            .collect()
+    }
+
+    fn with_tails(
+        settings: &LoginSettings,
+        make: impl Fn(&std::path::Path, Framing, u64, &mut Vec<Piece>) -> Tail,
+    ) -> Self {
+        let mut reminders = Vec::new();
+        let mut tails = Vec::new();
+        for (number, (seen_by, path)) in (0_u64..).zip(settings.paths()) {
+            let framing = match seen_by {
+                SeenBy::AuthLog => Framing::Lines,
+                SeenBy::Wtmp | SeenBy::Btmp => Framing::Records,
+            };
+            let tail = make(&path, framing, number << SERIAL_BITS, &mut reminders);
+            tails.push((seen_by, tail));
+        }
+        Self {
+            tails,
+            reader: Reader::new(settings.boot),
+            fusion: Fusion::new(),
+            losses: LossWatch::default(),
+            reminders,
+        }
+    }
+
+    /// Reads what is new, a bounded amount, and gives what is ripe. True if there is more to read.
+    fn step(&mut self, out: &mut Vec<Event>) -> bool {
+        let now = Instant::now();
+        let mut pieces = std::mem::take(&mut self.reminders);
+        let mut is_more = false;
+        for (seen_by, tail) in &mut self.tails {
+            is_more |= tail.read(now, &mut pieces);
+            for _ in 0..tail.take_lost() {
+                self.fusion.lose(lost_kind(*seen_by));
+            }
+        }
+        self.hear(pieces, now);
+        let mut settled = Vec::new();
+        self.fusion.give(now, out, &mut settled);
+        self.settle(&settled);
+        self.report_loss(out);
+        is_more
+    }
+
+    fn hear(&mut self, pieces: Vec<Piece>, now: Instant) {
+        let wall = SystemClock.now();
+        let mut words = Vec::new();
+        for piece in pieces {
+            let seen_by = self.source_of(piece.origin);
+            match self.reader.read(seen_by, &piece, wall) {
+                Ok(heard) => words.extend(heard),
+                Err(_unreadable) if piece.old => {}
+                Err(_unreadable) => self.fusion.lose(lost_kind(seen_by)),
+            }
+        }
+        words.sort_by_key(|word| word.time);
+        for word in words {
+            let (origin, old) = (word.origin, word.old);
+            let fate = self.fusion.hear(word, now);
+            if let Some(tail) = self.tail_of(origin).filter(|_| !old) {
+                tail.note(origin, fate);
+            }
+        }
+    }
+
+    fn settle(&mut self, settled: &[Origin]) {
+        for origin in settled {
+            if let Some(tail) = self.tail_of(*origin) {
+                tail.settle(*origin);
+            }
+        }
+    }
+
+    fn report_loss(&mut self, out: &mut Vec<Event>) {
+        let kinds = self.fusion.ledger();
+        if self.losses.grew(&kinds) {
+            let loss = Detail::Loss(Loss { kinds, last: false });
+            out.push(Event::new(Kind::Loss, SystemClock.now(), Source::AuthLog).with(loss));
+        }
+    }
+
+    fn source_of(&self, origin: Origin) -> SeenBy {
+        index_of(origin)
+            .and_then(|index| self.tails.get(index))
+            .map_or(SeenBy::AuthLog, |(seen_by, _)| *seen_by)
+    }
+
+    fn tail_of(&mut self, origin: Origin) -> Option<&mut Tail> {
+        let index = index_of(origin)?;
+        self.tails.get_mut(index).map(|(_, tail)| tail)
+    }
+}
+
+impl Sensor for LoginFollower {
+    fn source(&self) -> Source {
+        Source::AuthLog
+    }
+
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<Event>) -> Result<(), SensorError> {
+        let begin = Instant::now();
+        let before = out.len();
+        loop {
+            let is_more = self.step(out);
+            let left = timeout.saturating_sub(begin.elapsed());
+            if out.len() > before || left.is_zero() {
+                return Ok(());
+            }
+            if !is_more {
+                pause(left.min(LOOK_EVERY));
+            }
+        }
+    }
+
+    fn ledger(&self) -> Vec<KindCounts> {
+        self.fusion.ledger()
+    }
+
+    fn hooks(&self) -> Vec<Hook> {
+        let mut hooks: Vec<(SeenBy, Hook)> = self
+            .tails
+            .iter()
+            .map(|(seen_by, tail)| (*seen_by, tail.hook()))
+            .collect();
+        let other = hooks.iter().find(|(seen_by, hook)| {
+            *seen_by == SeenBy::AuthLog && hook.state != HookState::Unavailable
+        });
+        let other = other.map(|(_, hook)| hook.name.clone());
+        for (seen_by, hook) in &mut hooks {
+            if hook.state == HookState::Unavailable && *seen_by == SeenBy::AuthLog {
+                hook.instead = other.clone().unwrap_or_default();
+            }
+        }
+        hooks.into_iter().map(|(_, hook)| hook).collect()
+    }
+
+    /// Sessions are no processes: there is nothing to list.
+    fn snapshot(&mut self) -> Vec<Process> {
+        Vec::new()
+    }
+
+    fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
+        let begin = Instant::now();
+        while self.step(out) && begin.elapsed() < LAST_READING {}
+        let mut settled = Vec::new();
+        self.fusion.give_all(out, &mut settled);
+        self.settle(&settled);
+        Ok(())
+    }
+}
+
+/// The place of the path that this comes from.
+fn index_of(origin: Origin) -> Option<usize> {
+    usize::try_from(origin.file >> SERIAL_BITS).ok()
+}
+
+/// What something unreadable of a source is counted as: nobody knows what it was.
+fn lost_kind(seen_by: SeenBy) -> Kind {
+    match seen_by {
+        SeenBy::AuthLog | SeenBy::Wtmp => Kind::Login,
+        SeenBy::Btmp => Kind::LoginFailed,
+    }
+}
+
+/// Sleeps; a signal may end it early.
+fn pause(duration: Duration) {
+    let time = Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    };
+    let _ended_early = rustix::thread::nanosleep(&time);
+}
+
+/// How often the paths are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the last reading may take.
+const LAST_READING: Duration = Duration::from_secs(5);
+/// Each path's files have numbers of their own.
+const SERIAL_BITS: u32 = 32;

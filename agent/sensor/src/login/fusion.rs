@@ -1,0 +1,467 @@
+//! Several lines and records about one login become one event.
+//!
+//! # Invariants
+//!
+//! - Each line or record is counted once: in the event it makes, or as a further word about one.
+//! - An event takes at most one word from each kind of witness, so two logins that look alike stay
+//!   two.
+//! - An event is held for [`HOLD`] after its last full word, [`PATIENCE`] where only a preliminary
+//!   word is there. At most [`MAX_ENTRIES`] are remembered; beyond, the oldest is given early.
+//! - Pure but for the instants it is handed.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use picket_event::{Detail, Event, Kind, KindCounts, Login, Process, Source, Text, UnixNanos};
+
+use super::fact::{Fact, Witness};
+use super::sessions::Sessions;
+use crate::tally::Tally;
+
+/// Where a line or record stands: in which opened file, at which offset.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Origin {
+    pub(super) file: u64,
+    pub(super) offset: u64,
+}
+
+/// Which source a word comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum SeenBy {
+    AuthLog,
+    Wtmp,
+    Btmp,
+}
+
+impl SeenBy {
+    const ALL: [Self; 3] = [Self::AuthLog, Self::Wtmp, Self::Btmp];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::AuthLog => "auth_log",
+            Self::Wtmp => "wtmp",
+            Self::Btmp => "btmp",
+        }
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// One word about a login.
+#[derive(Clone, Debug)]
+pub(super) struct Word {
+    pub(super) origin: Origin,
+    pub(super) seen_by: SeenBy,
+    pub(super) time: UnixNanos,
+    pub(super) pid: Option<u32>,
+    pub(super) fact: Fact,
+    pub(super) process: Option<Process>,
+    /// Whether its event was given in an earlier run or before the start: it only reminds.
+    pub(super) old: bool,
+}
+
+/// Whether a word is done with, or part of an event that is still held.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fate {
+    Held,
+    Done,
+}
+
+/// What was said lately, and what is still held.
+#[derive(Debug)]
+pub(super) struct Fusion {
+    entries: VecDeque<Entry>,
+    held: usize,
+    sessions: Sessions,
+    tally: Tally,
+    ready: Vec<Event>,
+    settled: Vec<Origin>,
+}
+
+impl Fusion {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            held: 0,
+            sessions: Sessions::default(),
+            tally: Tally::of(&KINDS),
+            ready: Vec::new(),
+            settled: Vec::new(),
+        }
+    }
+
+    /// Takes one word.
+    pub(super) fn hear(&mut self, mut word: Word, now: Instant) -> Fate {
+        self.heed(&word, now);
+        let Some(kind) = word.fact.kind else {
+            return Fate::Done;
+        };
+        if !self.sessions.complete(&mut word.fact, word.pid) {
+            self.count(&word, |tally| tally.filtered(kind));
+            return Fate::Done;
+        }
+        let fate = match self.best(&word) {
+            Some(at) => self.join(at, &word, now),
+            None => self.begin(kind, &word, now),
+        };
+        self.shed();
+        fate
+    }
+
+    /// Appends what has been held long enough, and the words that are done with by that.
+    pub(super) fn give(&mut self, now: Instant, out: &mut Vec<Event>, settled: &mut Vec<Origin>) {
+        if self.held > 0 {
+            for at in 0..self.entries.len() {
+                self.finish_if(at, |entry| entry.due <= now);
+            }
+        }
+        while self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.is_forgotten(now))
+        {
+            self.entries.pop_front();
+        }
+        out.append(&mut self.ready);
+        settled.append(&mut self.settled);
+    }
+
+    /// As [`Fusion::give`], without waiting any longer.
+    pub(super) fn give_all(&mut self, out: &mut Vec<Event>, settled: &mut Vec<Origin>) {
+        for at in 0..self.entries.len() {
+            self.finish_if(at, |_| true);
+        }
+        out.append(&mut self.ready);
+        settled.append(&mut self.settled);
+    }
+
+    pub(super) fn ledger(&self) -> Vec<KindCounts> {
+        self.tally.lines()
+    }
+
+    /// Something of a source could not be read.
+    pub(super) fn lose(&mut self, kind: Kind) {
+        self.tally.lost(kind, 1);
+    }
+
+    /// What a word says about those before it.
+    fn heed(&mut self, word: &Word, now: Instant) {
+        let Some(pid) = word.pid else {
+            return;
+        };
+        match word.fact.witness {
+            Witness::PamPassed | Witness::Accepted => self.withdraw(pid),
+            Witness::ConnectionEnded => self.hasten(pid, now),
+            _ => {}
+        }
+    }
+
+    /// One PAM module refused, and another let the same attempt in: there was no failure.
+    fn withdraw(&mut self, pid: u32) {
+        let only_pam = Witness::PamFailed.bit() | Witness::PamAlso.bit();
+        let Self {
+            entries,
+            tally,
+            settled,
+            held,
+            ..
+        } = self;
+        entries.retain_mut(|entry| {
+            let taken_back =
+                entry.held && entry.pid == Some(pid) && entry.witnesses & !only_pam == 0;
+            if taken_back {
+                entry
+                    .origins
+                    .iter()
+                    .for_each(|_| tally.filtered(entry.kind));
+                settled.append(&mut entry.origins);
+                *held = held.saturating_sub(1);
+            }
+            !taken_back
+        });
+    }
+
+    /// No better word will come from this process.
+    fn hasten(&mut self, pid: u32, now: Instant) {
+        let soon = after(now, HOLD);
+        for entry in self
+            .entries
+            .iter_mut()
+            .filter(|entry| entry.held && entry.pid == Some(pid))
+        {
+            entry.due = entry.due.min(soon);
+        }
+    }
+
+    /// The event this word belongs to: one still held before one given, then the nearest in time,
+    /// then the oldest.
+    fn best(&self, word: &Word) -> Option<usize> {
+        let fits = self.entries.iter().enumerate().filter_map(|(at, entry)| {
+            let apart = entry.seconds_to(word)?;
+            Some((!entry.held, apart, at))
+        });
+        fits.min().map(|(_, _, at)| at)
+    }
+
+    fn join(&mut self, at: usize, word: &Word, now: Instant) -> Fate {
+        let Some(entry) = self.entries.get_mut(at) else {
+            return Fate::Done;
+        };
+        entry.take(word, now);
+        let (kind, held) = (entry.kind, entry.held);
+        self.sessions
+            .note(word.pid.or(entry.pid), entry.kind, &entry.login);
+        if held && !word.old {
+            entry.origins.push(word.origin);
+            return Fate::Held;
+        }
+        self.count(word, |tally| tally.aggregated(kind));
+        Fate::Done
+    }
+
+    fn begin(&mut self, kind: Kind, word: &Word, now: Instant) -> Fate {
+        let entry = Entry::new(kind, word, now);
+        self.sessions.note(word.pid, kind, &entry.login);
+        let fate = if entry.held { Fate::Held } else { Fate::Done };
+        self.held = self.held.saturating_add(usize::from(entry.held));
+        self.entries.push_back(entry);
+        fate
+    }
+
+    fn finish_if(&mut self, at: usize, ripe: impl Fn(&Entry) -> bool) {
+        let Some(entry) = self
+            .entries
+            .get_mut(at)
+            .filter(|entry| entry.held && ripe(entry))
+        else {
+            return;
+        };
+        self.held = self.held.saturating_sub(1);
+        for further in 0..entry.origins.len() {
+            match further {
+                0 => self.tally.submitted(entry.kind),
+                _ => self.tally.aggregated(entry.kind),
+            }
+        }
+        self.settled.append(&mut entry.origins);
+        self.ready.push(entry.event());
+    }
+
+    fn shed(&mut self) {
+        while self.entries.len() > MAX_ENTRIES {
+            self.finish_if(0, |_| true);
+            self.entries.pop_front();
+        }
+    }
+
+    fn count(&mut self, word: &Word, counted: impl Fn(&mut Tally)) {
+        if !word.old {
+            counted(&mut self.tally);
+        }
+    }
+}
+
+/// One event, held or given.
+#[derive(Debug)]
+struct Entry {
+    kind: Kind,
+    time: UnixNanos,
+    pid: Option<u32>,
+    login: Login,
+    process: Option<Process>,
+    witnesses: u32,
+    seen_by: u32,
+    held: bool,
+    due: Instant,
+    origins: Vec<Origin>,
+}
+
+impl Entry {
+    fn new(kind: Kind, word: &Word, now: Instant) -> Self {
+        let patience = if word.fact.witness.is_preliminary() {
+            PATIENCE
+        } else {
+            HOLD
+        };
+        Self {
+            kind,
+            time: word.time,
+            pid: word.process_number(),
+            login: word.fact.login.clone(),
+            process: word.process.clone(),
+            witnesses: word.fact.witness.bit(),
+            seen_by: word.seen_by.bit(),
+            held: !word.old,
+            due: after(now, patience),
+            origins: if word.old {
+                Vec::new()
+            } else {
+                vec![word.origin]
+            },
+        }
+    }
+
+    /// How many seconds lie between, if the word can be about this event.
+    fn seconds_to(&self, word: &Word) -> Option<u64> {
+        let new_witness = self.witnesses & word.fact.witness.bit() == 0;
+        let same_process = match (self.pid, word.process_number()) {
+            (Some(mine), Some(its)) if mine != its => return None,
+            (Some(_), Some(_)) => true,
+            _ => false,
+        };
+        let window = if same_process { PROCESS_WINDOW } else { WINDOW };
+        let apart = self
+            .time
+            .0
+            .abs_diff(word.time.0)
+            .checked_div(NANOS_PER_SECOND)?;
+        let fits = word.fact.kind == Some(self.kind)
+            && (new_witness || word.fact.witness.repeats())
+            && apart <= window
+            && agree(&self.login, &word.fact.login, same_process);
+        fits.then_some(apart)
+    }
+
+    fn take(&mut self, word: &Word, now: Instant) {
+        self.witnesses |= word.fact.witness.bit();
+        self.seen_by |= word.seen_by.bit();
+        self.pid = self.pid.or_else(|| word.process_number());
+        if self.process.is_none() {
+            self.process.clone_from(&word.process);
+        }
+        fill(&mut self.login, &word.fact.login);
+        self.sharpen(word.time);
+        if !word.fact.witness.is_preliminary() {
+            let complete = self.seen_by.count_ones() > 1;
+            self.due = if complete {
+                now
+            } else {
+                self.due.min(after(now, HOLD))
+            };
+        }
+    }
+
+    /// Takes the finer of two times within the same second.
+    fn sharpen(&mut self, time: UnixNanos) {
+        let second = |instant: UnixNanos| instant.0.div_euclid(NANOS_PER_SECOND_SIGNED);
+        let whole = self.time.0.rem_euclid(NANOS_PER_SECOND_SIGNED) == 0;
+        if whole && second(time) == second(self.time) {
+            self.time = time;
+        }
+    }
+
+    fn event(&mut self) -> Event {
+        self.held = false;
+        let names = SeenBy::ALL
+            .iter()
+            .filter(|source| self.seen_by & source.bit() != 0);
+        let seen_by = names.map(|source| source.name().to_owned()).collect();
+        let source = match self.seen_by & SeenBy::AuthLog.bit() {
+            0 => Source::LoginRecord,
+            _ => Source::AuthLog,
+        };
+        let login = Login {
+            seen_by,
+            ..self.login.clone()
+        };
+        let mut event = Event::new(self.kind, self.time, source).with(Detail::Login(login));
+        event.process = self.process.take();
+        event
+    }
+
+    fn is_forgotten(&self, now: Instant) -> bool {
+        !self.held && after(self.due, MEMORY) <= now
+    }
+}
+
+impl Word {
+    fn process_number(&self) -> Option<u32> {
+        self.pid.filter(|_| self.fact.witness.names_the_process())
+    }
+}
+
+/// Whether two accounts can be of one login. Without a common process the user must be known.
+fn agree(one: &Login, other: &Login, same_process: bool) -> bool {
+    let known = same_process || !one.user.is_empty() || !one.target_user.is_empty();
+    known
+        && one.outcome == other.outcome
+        && same_text(&one.user, &other.user)
+        && same_text(&one.target_user, &other.target_user)
+        && same_text(&one.tty, &other.tty)
+        && same_word(&one.source_ip, &other.source_ip)
+        && same_word(&one.service, &other.service)
+        && one
+            .source_port
+            .zip(other.source_port)
+            .is_none_or(|(one, other)| one == other)
+}
+
+fn same_text(one: &Text, other: &Text) -> bool {
+    one.is_empty() || other.is_empty() || one == other
+}
+
+fn same_word(one: &str, other: &str) -> bool {
+    one.is_empty() || other.is_empty() || one == other
+}
+
+/// Takes from `more` what `login` does not know.
+pub(super) fn fill(login: &mut Login, more: &Login) {
+    let texts = [
+        (&mut login.user, &more.user),
+        (&mut login.target_user, &more.target_user),
+        (&mut login.tty, &more.tty),
+        (&mut login.command, &more.command),
+        (&mut login.source_host, &more.source_host),
+    ];
+    for (mine, its) in texts {
+        if mine.is_empty() {
+            mine.clone_from(its);
+        }
+    }
+    let words = [
+        (&mut login.service, &more.service),
+        (&mut login.method, &more.method),
+        (&mut login.source_ip, &more.source_ip),
+        (&mut login.key_fingerprint, &more.key_fingerprint),
+    ];
+    for (mine, its) in words {
+        if mine.is_empty() {
+            mine.clone_from(its);
+        }
+    }
+    login.source_port = login.source_port.or(more.source_port);
+    login.session = login.session.or(more.session);
+}
+
+fn after(instant: Instant, duration: Duration) -> Instant {
+    instant.checked_add(duration).unwrap_or(instant)
+}
+
+/// How long an event waits for another source after its last full word.
+const HOLD: Duration = Duration::from_millis(700);
+/// How long it waits for the first full word: longer than PAM's delay after a wrong password.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How long a given event is remembered, so that a late word does not make a second one.
+const MEMORY: Duration = Duration::from_mins(3);
+/// Most events remembered.
+const MAX_ENTRIES: usize = 4_096;
+/// How far apart two words of one process about one attempt may be, in seconds: sshd's grace time.
+const PROCESS_WINDOW: u64 = 120;
+/// The same without a common process.
+const WINDOW: u64 = 5;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+const NANOS_PER_SECOND_SIGNED: i64 = 1_000_000_000;
+/// The kinds that logins make.
+const KINDS: [Kind; 5] = [
+    Kind::Login,
+    Kind::Logoff,
+    Kind::LoginFailed,
+    Kind::AccountSwitch,
+    Kind::Session,
+];
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "a test that overflows fails")]
+mod tests;

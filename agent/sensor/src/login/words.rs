@@ -1,0 +1,146 @@
+//! From a line or record to words about logins.
+
+use picket_event::{BootId, Kind, Login, Text, UnixNanos};
+
+use super::fact::{Fact, Witness, set_source, terminal};
+use super::fusion::{SeenBy, Word};
+use super::join::Joiner;
+use super::line::{AuthLine, LineClock, parse_auth_line};
+use super::opened::Piece;
+use super::utmp::{UtmpError, UtmpKind, UtmpRecord, parse_utmp};
+
+/// Reads pieces, and joins them to the processes they speak of.
+#[derive(Debug)]
+pub(super) struct Reader {
+    joiner: Joiner,
+}
+
+impl Reader {
+    pub(super) fn new(boot: BootId) -> Self {
+        Self {
+            joiner: Joiner::new(boot),
+        }
+    }
+
+    /// The words of one piece: none if it says nothing about a login, several if it is folded.
+    pub(super) fn read(
+        &self,
+        seen_by: SeenBy,
+        piece: &Piece,
+        now: UnixNanos,
+    ) -> Result<Vec<Word>, UtmpError> {
+        match seen_by {
+            SeenBy::AuthLog => Ok(self.line(piece, now)),
+            SeenBy::Wtmp | SeenBy::Btmp => self.record(seen_by, piece, now),
+        }
+    }
+
+    fn line(&self, piece: &Piece, now: UnixNanos) -> Vec<Word> {
+        let Some(line) = parse_auth_line(&piece.bytes, &LineClock::local(now)) else {
+            return Vec::new();
+        };
+        let is_recent = !piece.old && now.since(line.time) <= RECENT;
+        let process = line
+            .pid
+            .filter(|_| is_recent && line.fact.kind.is_some())
+            .and_then(|pid| self.joiner.writer(pid, &line));
+        let AuthLine {
+            time,
+            pid,
+            fact,
+            times,
+            ..
+        } = line;
+        let word = Word {
+            origin: piece.origin,
+            seen_by: SeenBy::AuthLog,
+            time,
+            pid,
+            fact,
+            process,
+            old: piece.old,
+        };
+        (0..times).map(|_| word.clone()).collect()
+    }
+
+    fn record(
+        &self,
+        seen_by: SeenBy,
+        piece: &Piece,
+        now: UnixNanos,
+    ) -> Result<Vec<Word>, UtmpError> {
+        let record = parse_utmp(&piece.bytes)?;
+        let fact = match seen_by {
+            SeenBy::Btmp => refused(&record),
+            SeenBy::Wtmp | SeenBy::AuthLog => began_or_ended(&record),
+        };
+        let Some(fact) = fact else {
+            return Ok(Vec::new());
+        };
+        let is_recent = !piece.old && now.since(record.time) <= RECENT;
+        let begins = fact.witness == Witness::RecordLogin;
+        let process = (is_recent && begins)
+            .then(|| self.joiner.session(record.pid, record.time))
+            .flatten();
+        let pid = Some(record.pid).filter(|pid| *pid != 0);
+        let (time, old) = (record.time, piece.old);
+        Ok(vec![Word {
+            origin: piece.origin,
+            seen_by,
+            time,
+            pid,
+            fact,
+            process,
+            old,
+        }])
+    }
+}
+
+fn began_or_ended(record: &UtmpRecord) -> Option<Fact> {
+    match record.kind {
+        UtmpKind::User if !record.user.is_empty() => Some(Fact::success(
+            Witness::RecordLogin,
+            Kind::Login,
+            account(record),
+        )),
+        UtmpKind::Dead if !record.line.is_empty() => {
+            let login = Login {
+                tty: terminal(record.line.as_bytes()),
+                ..Login::default()
+            };
+            Some(Fact::success(Witness::RecordLogoff, Kind::Logoff, login))
+        }
+        _ => None,
+    }
+}
+
+fn refused(record: &UtmpRecord) -> Option<Fact> {
+    let is_attempt = matches!(
+        record.kind,
+        UtmpKind::Prompt | UtmpKind::User | UtmpKind::Init
+    );
+    is_attempt.then(|| Fact::failure(Witness::RecordFailure, Kind::LoginFailed, account(record)))
+}
+
+fn account(record: &UtmpRecord) -> Login {
+    let known = record.user.as_bytes() != b"UNKNOWN";
+    let mut login = Login {
+        user: if known {
+            record.user.clone()
+        } else {
+            Text::NONE
+        },
+        tty: terminal(record.line.as_bytes()),
+        ..Login::default()
+    };
+    if !record.host.is_empty() {
+        set_source(&mut login, record.host.as_bytes());
+    }
+    if let Some(address) = record.address {
+        login.source_ip = address.to_string();
+    }
+    login
+}
+
+/// Older lines are not joined: the number may be another's by now.
+const RECENT: std::time::Duration = std::time::Duration::from_mins(1);

@@ -1,0 +1,354 @@
+//! Changes of files below the watched folders, from inotify through `notify`.
+//!
+//! # Invariants
+//!
+//! - Who changed a file is not known, so no event names a process.
+//! - The queue between notify's thread and ours holds [`QUEUE`] changes; what does not fit is counted
+//!   as lost, by kind. When the kernel's own queue overflows, nobody knows how much was lost: it is
+//!   counted as one lost modification and reported as an event of the sensor.
+//! - All writes to a file between two of its closings, but at most one second's, are one modification.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
+use notify::{Config, RecommendedWatcher, RecursiveMode, Watcher};
+use picket_event::{Clock, Detail, Event, File, Hook, HookState, Kind, Source, SystemClock};
+
+use super::census::device;
+use super::changes::{Change, Changes, Settled};
+use crate::ebpf::watch::Watch;
+use crate::tally::Tally;
+use crate::{Secret, SensorError, Settings};
+
+/// Watches files.
+#[derive(Debug)]
+pub(super) struct Files {
+    _watcher: RecommendedWatcher,
+    received: Receiver<Change>,
+    counts: Arc<Counts>,
+    changes: Changes,
+    watch: Arc<Watch>,
+    hooks: Vec<Hook>,
+}
+
+impl Files {
+    /// Watches what the settings say. `call` is written to when something has come.
+    pub(super) fn open(settings: &Settings, call: OwnedFd) -> Result<Self, SensorError> {
+        let watch = Arc::new(Watch::new(&settings.watch, &settings.secrets));
+        let counts = Arc::new(Counts::default());
+        let (sender, received) = sync_channel(QUEUE);
+        let intake = Intake {
+            sender,
+            call,
+            counts: Arc::clone(&counts),
+            watch: Arc::clone(&watch),
+        };
+        let config = Config::default().with_follow_symlinks(false);
+        let mut watcher = RecommendedWatcher::new(move |event| intake.take(event), config)
+            .map_err(|source| SensorError::Files { source })?;
+        let canary = prove(&mut watcher, &received);
+        let mut hooks = vec![canary];
+        for (path, mode) in roots(settings, &watch) {
+            hooks.extend(add(&mut watcher, &path, mode));
+        }
+        let changes = Changes::default();
+        Ok(Self {
+            _watcher: watcher,
+            received,
+            counts,
+            changes,
+            watch,
+            hooks,
+        })
+    }
+
+    /// The inotify hook, and each path that could not be watched.
+    pub(super) fn hooks(&self) -> Vec<Hook> {
+        self.hooks.clone()
+    }
+
+    /// Appends what has come and is complete.
+    pub(super) fn drain(&mut self, now: Instant, tally: &mut Tally, out: &mut Vec<Event>) {
+        while let Ok(change) = self.received.try_recv() {
+            self.changes.take(change, now);
+        }
+        self.changes.ripen(now);
+        self.settle(tally, out);
+    }
+
+    /// Appends what is not complete either: nothing more is to come.
+    pub(super) fn finish(&mut self, now: Instant, tally: &mut Tally, out: &mut Vec<Event>) {
+        self.drain(now, tally, out);
+        self.changes.ripen_all();
+        self.settle(tally, out);
+    }
+
+    /// When something that is held back will be complete.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.changes.due()
+    }
+
+    fn settle(&mut self, tally: &mut Tally, out: &mut Vec<Event>) {
+        self.counts.move_to(tally);
+        for settled in self.changes.settled() {
+            match settled {
+                Settled::Aggregated(kind) => tally.aggregated(kind),
+                Settled::Overflow => {
+                    tally.lost(Kind::FileModify, 1);
+                    out.push(overflow(&self.hooks));
+                }
+                Settled::Event(kind, file) => self.submit(kind, file, tally, out),
+            }
+        }
+    }
+
+    fn submit(&self, kind: Kind, mut file: File, tally: &mut Tally, out: &mut Vec<Event>) {
+        file.sensitive = self.watch.is_secret(file.path.as_bytes());
+        let at_either_name = [&file.path, &file.new_path];
+        let is_watched = at_either_name
+            .iter()
+            .any(|path| self.watch.is_watched(path.as_bytes()));
+        if !is_watched && kind != Kind::FileOpen {
+            tally.filtered(kind);
+            return;
+        }
+        describe(kind, &mut file);
+        tally.submitted(kind);
+        let event = Event::new(kind, SystemClock.now(), Source::Portable);
+        out.push(event.with(Detail::File(file)));
+    }
+}
+
+/// What there is at the path now; it may have changed again since the event.
+fn describe(kind: Kind, file: &mut File) {
+    let path = if file.new_path.is_empty() {
+        &file.path
+    } else {
+        &file.new_path
+    };
+    if kind == Kind::FileDelete {
+        return;
+    }
+    let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
+    if let Ok(stat) = fs::symlink_metadata(path) {
+        file.inode = Some(stat.ino());
+        file.dev = Some(device(stat.dev()));
+        file.mode = Some(stat.mode());
+        file.size = Some(stat.len());
+    }
+}
+
+fn overflow(hooks: &[Hook]) -> Event {
+    let state = picket_event::SensorState {
+        backend: "portable".to_owned(),
+        change: "file_queue_overflow".to_owned(),
+        hooks: hooks.to_vec(),
+    };
+    Event::new(Kind::Sensor, SystemClock.now(), Source::Portable).with(Detail::Sensor(state))
+}
+
+/// The watched paths, and the secret ones that do not lie below them.
+fn roots(settings: &Settings, watch: &Watch) -> Vec<(PathBuf, RecursiveMode)> {
+    let watched = settings
+        .watch
+        .iter()
+        .map(|path| (path.clone(), RecursiveMode::Recursive));
+    let secret = settings.secrets.iter().filter_map(|secret| match secret {
+        Secret::File(path) => Some((path.clone(), RecursiveMode::NonRecursive)),
+        Secret::Tree(path) => Some((path.clone(), RecursiveMode::Recursive)),
+        Secret::Named { .. } | Secret::Below { .. } => None,
+    });
+    let apart = secret.filter(|(path, _)| !watch.is_watched(path.as_os_str().as_bytes()));
+    watched.chain(apart).collect()
+}
+
+/// Begins to watch; gives a hook if it fails.
+fn add(watcher: &mut RecommendedWatcher, path: &Path, mode: RecursiveMode) -> Option<Hook> {
+    let error = watcher.watch(path, mode).err()?;
+    Some(Hook {
+        name: format!("inotify {}", path.display()),
+        state: HookState::Unavailable,
+        detail: without_paths(&error),
+        instead: String::new(),
+    })
+}
+
+fn without_paths(error: &notify::Error) -> String {
+    match &error.kind {
+        notify::ErrorKind::Io(error) => error.to_string(),
+        notify::ErrorKind::PathNotFound => "no such file or directory".to_owned(),
+        notify::ErrorKind::MaxFilesWatch => "limit of inotify watches is reached".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Makes a file in a folder of our own and waits for the event of it.
+fn prove(watcher: &mut RecommendedWatcher, received: &Receiver<Change>) -> Hook {
+    let proved = try_canary(watcher, received);
+    let (state, detail) = match proved {
+        Ok(()) => (HookState::Proved, "own file was seen".to_owned()),
+        Err(error) => (
+            HookState::Attached,
+            format!("own file was not seen: {error}"),
+        ),
+    };
+    Hook {
+        name: "inotify".to_owned(),
+        state,
+        detail,
+        instead: String::new(),
+    }
+}
+
+fn try_canary(watcher: &mut RecommendedWatcher, received: &Receiver<Change>) -> io::Result<()> {
+    let folder = std::env::temp_dir().join(format!("picket-canary-{}", std::process::id()));
+    fs::create_dir(&folder)?;
+    let seen = see_own_file(watcher, received, &folder);
+    let _not_watched = watcher.unwatch(&folder);
+    let removed = fs::remove_dir_all(&folder);
+    seen.and(removed)
+}
+
+fn see_own_file(
+    watcher: &mut RecommendedWatcher,
+    received: &Receiver<Change>,
+    folder: &Path,
+) -> io::Result<()> {
+    watcher
+        .watch(folder, RecursiveMode::NonRecursive)
+        .map_err(io::Error::other)?;
+    let file = folder.join("canary");
+    fs::write(&file, b"canary")?;
+    let seen = |change: Change| matches!(change, Change::Created { path, .. } if path == file);
+    let deadline = Instant::now()
+        .checked_add(CANARY)
+        .unwrap_or_else(Instant::now);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match received.recv_timeout(left) {
+            Ok(change) if seen(change.clone()) => return Ok(()),
+            Ok(_) => {}
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+/// What notify's thread does with an event. It never waits for us.
+struct Intake {
+    sender: SyncSender<Change>,
+    call: OwnedFd,
+    counts: Arc<Counts>,
+    watch: Arc<Watch>,
+}
+
+impl Intake {
+    fn take(&self, event: notify::Result<notify::Event>) {
+        let change = match event {
+            Ok(event) => self.change(event),
+            Err(_queue_or_limit) => Some(Change::Overflow),
+        };
+        let Some(change) = change else {
+            return;
+        };
+        let kind = change.kind();
+        if self.sender.try_send(change).is_err() {
+            self.counts.lose(kind);
+        }
+        let _already_called = rustix::io::write(&self.call, &1_u64.to_ne_bytes());
+    }
+
+    fn change(&self, event: notify::Event) -> Option<Change> {
+        if event.need_rescan() {
+            return Some(Change::Overflow);
+        }
+        let cookie = event.tracker();
+        let path = event.paths.into_iter().next()?;
+        match event.kind {
+            EventKind::Create(kind) => Some(Change::Created {
+                path,
+                is_folder: kind == CreateKind::Folder,
+            }),
+            EventKind::Modify(ModifyKind::Data(_)) => Some(Change::Written { path }),
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
+                Some(Change::Closed { path })
+            }
+            EventKind::Remove(_) => Some(Change::Removed { path }),
+            EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Some(Change::MovedFrom {
+                path,
+                cookie: cookie?,
+            }),
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Some(Change::MovedTo {
+                path,
+                cookie: cookie?,
+            }),
+            EventKind::Access(AccessKind::Open(_)) => self.opened(path),
+            EventKind::Modify(ModifyKind::Metadata(_)) => {
+                self.counts.filter(Kind::FileAttr);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn opened(&self, path: PathBuf) -> Option<Change> {
+        if self.watch.is_secret(path.as_os_str().as_bytes()) {
+            return Some(Change::Opened { path });
+        }
+        self.counts.filter(Kind::FileOpen);
+        None
+    }
+}
+
+/// What notify's thread counted, by the place of the kind in [`KINDS`].
+#[derive(Debug, Default)]
+struct Counts {
+    filtered: [AtomicU64; KINDS.len()],
+    lost: [AtomicU64; KINDS.len()],
+}
+
+impl Counts {
+    fn filter(&self, kind: Kind) {
+        add_one(&self.filtered, kind);
+    }
+
+    fn lose(&self, kind: Kind) {
+        add_one(&self.lost, kind);
+    }
+
+    fn move_to(&self, tally: &mut Tally) {
+        for ((kind, filtered), lost) in KINDS.iter().zip(&self.filtered).zip(&self.lost) {
+            tally.filtered_many(*kind, filtered.swap(0, Ordering::Relaxed));
+            tally.lost(*kind, lost.swap(0, Ordering::Relaxed));
+        }
+    }
+}
+
+fn add_one(counts: &[AtomicU64; KINDS.len()], kind: Kind) {
+    let mut places = KINDS.iter().zip(counts);
+    if let Some((_, count)) = places.find(|(other, _)| **other == kind) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The kinds that this can see.
+pub(super) const KINDS: [Kind; 6] = [
+    Kind::FileCreate,
+    Kind::FileModify,
+    Kind::FileDelete,
+    Kind::FileRename,
+    Kind::FileAttr,
+    Kind::FileOpen,
+];
+/// Changes between notify's thread and ours: the kernel's own queue is as long.
+const QUEUE: usize = 16_384;
+/// How long the canary may take.
+const CANARY: Duration = Duration::from_secs(1);

@@ -1,0 +1,13 @@
+//! What the kernel sensor promises, on this kernel. Needs root; skips loudly where the kernel has no BPF.
+
+#[cfg(test)]
+mod privileged {
+    #[macro_use]
+    mod rig;
+
+    mod connections;
+    mod files;
+    mod hooks;
+    mod ledger;
+    mod processes;
+}

@@ -1,0 +1,124 @@
+//! Nothing is missing, and what is missing is counted.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use picket_event::{Event, Kind};
+use picket_sensor::ebpf::replay;
+use picket_sensor::{Sensor, Settings, identity};
+
+use super::rig::{assert_balanced, collect, has_exit, run};
+
+#[test]
+fn two_workers_spawn_two_thousand_and_none_is_missing() {
+    let mut sensor = sensor_or_skip!();
+    let workers: Vec<_> = (0..2)
+        .map(|worker| {
+            std::thread::spawn(move || {
+                for number in 0..1_000 {
+                    let mark = format!("--mark={worker}-{number}");
+                    Command::new("/bin/true").arg(mark).status().unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut events = Vec::new();
+    let marks = |events: &[Event]| -> Vec<Vec<u8>> {
+        let processes = events.iter().filter(|event| event.kind == Kind::Exec);
+        let args = processes.filter_map(|event| event.process.as_ref().unwrap().argv.get(1));
+        args.filter(|arg| arg.as_bytes().starts_with(b"--mark="))
+            .map(|arg| arg.as_bytes().to_vec())
+            .collect()
+    };
+    let begun = Instant::now();
+    let mut seen = Vec::new();
+    while seen.len() < 2_000 && begun.elapsed() < Duration::from_mins(1) {
+        events.clear();
+        sensor
+            .poll(Duration::from_millis(100), &mut events)
+            .unwrap();
+        seen.extend(marks(&events));
+    }
+    for worker in workers {
+        worker.join().unwrap();
+    }
+    sensor.stop(&mut events).unwrap();
+    let distinct: BTreeSet<_> = seen.iter().collect();
+    assert_eq!((seen.len(), distinct.len()), (2_000, 2_000));
+    assert_balanced(&sensor.ledger());
+    assert_eq!(sensor.missing(), 0);
+}
+
+#[test]
+fn a_stalled_reader_loses_and_the_loss_is_exact() {
+    let mut sensor = sensor_or_skip!(|settings: &mut Settings| settings.ring_bytes = 64 * 1024);
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let made = 600;
+    for number in 0..made {
+        Command::new("/bin/true")
+            .arg(format!("--stalled={number}"))
+            .status()
+            .unwrap();
+    }
+    run(
+        "i=0; while [ $i -lt 600 ]; do : > f$i; i=$((i+1)); done",
+        &root,
+    );
+    let mut events = Vec::new();
+    sensor
+        .poll(Duration::from_millis(100), &mut events)
+        .unwrap();
+    sensor.stop(&mut events).unwrap();
+    let ledger = sensor.ledger();
+    assert_balanced(&ledger);
+    let lost: u64 = ledger.iter().map(|line| line.lost).sum();
+    let submitted: u64 = ledger.iter().map(|line| line.submitted).sum();
+    let delivered = events
+        .iter()
+        .filter(|event| event.kind != Kind::Loss)
+        .count() as u64;
+    eprintln!(
+        "lost {lost}, submitted {submitted}, missing numbers {}",
+        sensor.missing()
+    );
+    assert!(lost > 0);
+    assert_eq!(submitted, delivered);
+    assert_eq!(sensor.missing(), lost);
+    let execs = ledger.iter().find(|line| line.kind == Kind::Exec).unwrap();
+    assert!(execs.generated >= made);
+    assert!(events.iter().any(|event| event.kind == Kind::Loss));
+}
+
+#[test]
+fn a_recording_replays_to_the_events_that_were_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("records");
+    let settings = |file: Option<PathBuf>| {
+        let mut settings = Settings::new(identity::boot_id().unwrap());
+        settings.recording = file;
+        settings
+    };
+    let file = recording.clone();
+    let mut sensor = sensor_or_skip!(move |all: &mut Settings| *all = settings(Some(file)));
+    let work = tempfile::tempdir().unwrap();
+    let pid = run("echo a > a; mv a b; rm b", work.path());
+    let mut events = collect(&mut sensor, |events| has_exit(events, pid));
+    sensor.stop(&mut events).unwrap();
+    let told = |events: &[Event]| -> Vec<String> {
+        let mine = events.iter().filter(|event| {
+            event
+                .process
+                .as_ref()
+                .is_some_and(|process| process.pid == pid)
+        });
+        mine.map(|event| format!("{} {:?}", event.kind, event.detail))
+            .collect()
+    };
+    let replayed = replay::events(&settings(None), &fs::read(&recording).unwrap());
+    assert!(told(&events).len() >= 4);
+    assert_eq!(told(&replayed), told(&events));
+}

@@ -1,0 +1,342 @@
+//! The service's sink: numbers and seals events, hands batches to the spool, and keeps what the next
+//! run must know.
+//!
+//! # Invariants
+//!
+//! - An epoch's key signs nothing after its successor is vouched for.
+//! - Positions in login files are kept only once the events before them are on disk.
+//! - A run is called clean only when its closing balance is on disk.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use picket_event::{Containment, Detail, Event, Gap, GapReason, Kind, SensorState};
+use picket_sensor::login::Position;
+use picket_spool::{LossReason, Lost};
+
+use crate::clock::{SharedClock, boot_ns};
+use crate::failure::{Code, Failure, chain};
+use crate::health::SharedHealth;
+use crate::health::notify::Watchdog;
+use crate::pipeline::{Sink, Stages};
+use crate::seal::{Now, Sealed, Sealer, Signer, Speaker};
+use crate::state::epoch::Epochs;
+use crate::state::{StateDir, stream};
+use crate::store::{Store, event_class};
+
+/// How often the heads are kept for the next run.
+const KEEP_HEADS: Duration = Duration::from_secs(5);
+/// How often the snapshot for `status` is renewed.
+const TELL: Duration = Duration::from_secs(1);
+/// How often what the scorer learned is kept.
+const KEEP_SCORER: Duration = Duration::from_mins(10);
+/// What the scorer learned.
+pub(crate) const SCORER: &str = "scorer.snapshot";
+/// How far login files were read.
+pub(crate) const LOGINS: &str = "logins.json";
+
+/// The sink.
+#[derive(Debug)]
+pub(crate) struct Books {
+    state: Arc<StateDir>,
+    clock: SharedClock,
+    health: SharedHealth,
+    speaker: Speaker,
+    sealer: Sealer,
+    epochs: Epochs,
+    epoch_length: Duration,
+    store: Store,
+    positions: Option<(Vec<Position>, [u64; 3])>,
+    watchdog: Watchdog,
+    due: Due,
+}
+
+/// When each of the regular duties was done last.
+#[derive(Debug)]
+struct Due {
+    rotated: Instant,
+    heads: Instant,
+    told: Instant,
+    scorer: Instant,
+}
+
+/// What the sink is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// The state directory.
+    pub(crate) state: Arc<StateDir>,
+    /// The wall clock.
+    pub(crate) clock: SharedClock,
+    /// Where the snapshot is.
+    pub(crate) health: SharedHealth,
+    /// Who speaks, in which run.
+    pub(crate) speaker: Speaker,
+    /// Numbers and seals.
+    pub(crate) sealer: Sealer,
+    /// The keys; this run's own epoch has begun.
+    pub(crate) epochs: Epochs,
+    /// How long an epoch lasts.
+    pub(crate) epoch_length: Duration,
+    /// The way to the spool.
+    pub(crate) store: Store,
+}
+
+impl Books {
+    /// Opens the books of a run.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let now = Instant::now();
+        let long_ago = now.checked_sub(TELL).unwrap_or(now);
+        Self {
+            state: parts.state,
+            clock: parts.clock,
+            health: parts.health,
+            speaker: parts.speaker,
+            sealer: parts.sealer,
+            epochs: parts.epochs,
+            epoch_length: parts.epoch_length,
+            store: parts.store,
+            positions: None,
+            watchdog: Watchdog::new(),
+            due: Due {
+                rotated: now,
+                heads: now,
+                told: long_ago,
+                scorer: now,
+            },
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall: self.clock.now(),
+            mono_ns: boot_ns(),
+        }
+    }
+
+    fn put(&self, batches: impl IntoIterator<Item = Sealed>) -> Result<(), Failure> {
+        batches
+            .into_iter()
+            .try_for_each(|batch| self.store.put(batch))
+    }
+
+    fn flush_all(&mut self) -> Result<(), Failure> {
+        let now = self.now();
+        let signer = Signer {
+            epoch: self.epochs.epoch(),
+            key: self.epochs.key(),
+        };
+        let sealed = self.sealer.flush_all(now, signer).map_err(sealing)?;
+        self.put(sealed)
+    }
+
+    fn flush_due(&mut self) -> Result<(), Failure> {
+        let now = self.now();
+        let signer = Signer {
+            epoch: self.epochs.epoch(),
+            key: self.epochs.key(),
+        };
+        let sealed = self.sealer.flush_due(now, signer).map_err(sealing)?;
+        self.put(sealed)
+    }
+
+    /// Everything of the old epoch is sealed before its key goes.
+    fn rotate(&mut self) -> Result<(), Failure> {
+        if self.due.rotated.elapsed() < self.epoch_length {
+            return Ok(());
+        }
+        self.due.rotated = Instant::now();
+        self.flush_all()?;
+        self.epochs.rotate(self.clock.now())?;
+        self.health.status().epoch = self.epochs.epoch();
+        Ok(())
+    }
+
+    /// What the spool lost becomes a gap in the next header of its class; of an earlier run only the
+    /// log can tell.
+    fn report_lost(&mut self) {
+        let now = self.now();
+        for lost in self.store.shared.take_lost() {
+            tracing::warn!(
+                class = event_class(lost.class).name(),
+                seq_first = lost.seq_first,
+                count = lost.count,
+                reason = ?lost.reason,
+                "spool lost batches"
+            );
+            if lost.stream == *self.speaker.stream.as_bytes() {
+                self.report_own(&lost, now);
+            }
+        }
+    }
+
+    fn report_own(&mut self, lost: &Lost, now: Now) {
+        let reason = match lost.reason {
+            LossReason::Quota => GapReason::SpoolFull,
+            LossReason::Folded => return,
+            LossReason::Corrupt | LossReason::Torn => GapReason::Corrupt,
+        };
+        let class = event_class(lost.class);
+        if let Some(count) = lost.count {
+            self.store
+                .shared
+                .note_dropped(class, lost.seq_first.saturating_add(count), count);
+        }
+        let gap = Gap {
+            seq_first: lost.seq_first,
+            count: lost.count,
+            reason,
+            kinds: Vec::new(),
+        };
+        self.sealer.report(class, gap, now);
+    }
+
+    fn keep_heads(&mut self, clean: bool) {
+        let heads = self.sealer.heads();
+        if let Err(error) = stream::write(&self.state, self.speaker.stream, &heads, clean) {
+            tracing::error!(error = chain(&error), "stream state not kept");
+        }
+    }
+
+    fn keep_positions(&mut self) {
+        let Some((positions, numbered)) = &self.positions else {
+            return;
+        };
+        let numbers = self.sealer.numbered();
+        let safe = numbers.iter().zip(numbered);
+        if !safe
+            .into_iter()
+            .all(|(line, number)| self.store.shared.synced(line.class) >= *number)
+        {
+            return;
+        }
+        let text = serde_json::to_vec(positions).expect("paths of log files and numbers are JSON");
+        if let Err(error) = self.state.write(LOGINS, &text) {
+            tracing::error!(error = chain(&error), "login positions not kept");
+        }
+        self.positions = None;
+    }
+
+    fn keep_scorer(&self, stages: &Stages) {
+        if let Err(error) = self.state.write(SCORER, &stages.detect.snapshot()) {
+            tracing::error!(error = chain(&error), "scorer snapshot not kept");
+        }
+    }
+
+    fn tell(&self, stages: &Stages) {
+        let transport = self
+            .store
+            .shared
+            .transport(self.speaker.stream, &self.sealer.numbered());
+        let spool = self.store.shared.spool().status();
+        let mut status = self.health.status();
+        status.transport = transport;
+        status.spool_bytes = spool.bytes;
+        status.spool_quota = spool.quota_bytes;
+        status.kinds = stages.ledgers.combined(stages.enrich.filtered());
+        status.rules = stages.detect.rules();
+        status.scorer = stages.detect.maturity();
+    }
+
+    fn notice(&self, event: &Event) {
+        match &event.detail {
+            Some(Detail::Containment(answer)) => self.note_answer(answer),
+            Some(Detail::Sensor(sensor)) => self.note_sensor(sensor),
+            _ => {}
+        }
+    }
+
+    fn note_answer(&self, answer: &Containment) {
+        let mut status = self.health.status();
+        let count = status.commands.0.saturating_add(1);
+        status.commands = (
+            count,
+            format!("{} {} {}", answer.action, answer.state, answer.reason),
+        );
+    }
+
+    fn note_sensor(&self, sensor: &SensorState) {
+        self.health.status().sensor = sensor.clone();
+    }
+}
+
+impl Sink for Books {
+    fn take(&mut self, event: Event) -> Result<(), Failure> {
+        self.notice(&event);
+        let now = self.now();
+        let signer = Signer {
+            epoch: self.epochs.epoch(),
+            key: self.epochs.key(),
+        };
+        let sealed = self.sealer.push(event, now, signer).map_err(sealing)?;
+        self.put(sealed)
+    }
+
+    fn lose(&mut self, kind: Kind, count: u64) -> Result<(), Failure> {
+        tracing::warn!(kind = kind.name(), count, "sensor lost events");
+        self.sealer
+            .lose(kind, count, GapReason::KernelRing, self.now());
+        Ok(())
+    }
+
+    fn positions(&mut self, positions: Vec<Position>) {
+        let numbered = self.sealer.numbered().map(|line| line.numbered);
+        self.positions = Some((positions, numbered));
+    }
+
+    fn tick(&mut self, stages: &Stages) -> Result<(), Failure> {
+        self.watchdog.pat();
+        self.report_lost();
+        self.flush_due()?;
+        self.rotate()?;
+        if self.due.heads.elapsed() >= KEEP_HEADS {
+            self.due.heads = Instant::now();
+            self.keep_heads(false);
+            self.keep_positions();
+        }
+        if self.due.told.elapsed() >= TELL {
+            self.due.told = Instant::now();
+            self.tell(stages);
+        }
+        if self.due.scorer.elapsed() >= KEEP_SCORER {
+            self.due.scorer = Instant::now();
+            self.keep_scorer(stages);
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        self.sealer
+            .due_in_ns(boot_ns())
+            .map_or(Duration::MAX, Duration::from_nanos)
+    }
+
+    fn close(&mut self, last: Event, stages: &Stages) -> Result<(), Failure> {
+        self.take(last)?;
+        self.report_lost();
+        self.flush_all()?;
+        self.store.close();
+        let numbers = self.sealer.numbered();
+        let safe = numbers
+            .iter()
+            .all(|line| self.store.shared.synced(line.class) >= line.numbered);
+        self.keep_heads(safe);
+        self.keep_positions();
+        self.keep_scorer(stages);
+        self.tell(stages);
+        if safe {
+            return Ok(());
+        }
+        Err(Failure::line(
+            Code::Failed,
+            "failed to close the books: the disk refuses the last batches",
+        ))
+    }
+}
+
+fn sealing(error: io::Error) -> Failure {
+    Failure::line(
+        Code::Failed,
+        format!("failed to seal a batch: {}", chain(&error)),
+    )
+}

@@ -1,0 +1,84 @@
+//! `doctor`: opens the sensors and says hook by hook what works, and what is used in place of the rest.
+
+use picket_event::{Hook, HookState};
+use serde_json::json;
+
+use super::output::{Output, Reader};
+use super::{DoctorArgs, SourceArg};
+use crate::clock;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::health::{self, hook_json};
+use crate::pipeline::sensors;
+use picket_sensor::Sensor as _;
+
+/// Says what works here.
+pub(super) fn doctor(arguments: &DoctorArgs) -> Result<(), Failure> {
+    health::log_to_stderr("error");
+    let config = Config::load(arguments.config.as_deref())?;
+    let boot = clock::boot_id();
+    let kernel = sensors::probe_ebpf(&config, boot);
+    let mut groups = Vec::new();
+    match kernel {
+        Ok(hooks) => groups.push(("ebpf", hooks)),
+        Err(reason) => {
+            groups.push(("ebpf", vec![no_sensor(reason)]));
+            let portable = sensors::open(SourceArg::Portable, &config, boot)?;
+            groups.push(("portable", portable.sensor.hooks()));
+        }
+    }
+    groups.push(("login", sensors::open_logins(boot, None).hooks()));
+    print(&groups, arguments.json)
+}
+
+fn no_sensor(reason: String) -> Hook {
+    Hook {
+        name: "kernel sensor".to_owned(),
+        state: HookState::Unavailable,
+        detail: reason,
+        instead: "portable".to_owned(),
+    }
+}
+
+fn print(groups: &[(&str, Vec<Hook>)], as_json: bool) -> Result<(), Failure> {
+    let mut out = Output::new();
+    for (backend, hook) in groups
+        .iter()
+        .flat_map(|(backend, hooks)| hooks.iter().map(move |hook| (*backend, hook)))
+    {
+        let line = if as_json {
+            json_line(backend, hook)
+        } else {
+            people_line(backend, hook)
+        };
+        if out.line(&line)? == Reader::Gone {
+            return Ok(());
+        }
+    }
+    out.flush().map(drop)
+}
+
+fn json_line(backend: &str, hook: &Hook) -> String {
+    let mut value = hook_json(hook);
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("backend".to_owned(), json!(backend));
+    }
+    value.to_string()
+}
+
+fn people_line(backend: &str, hook: &Hook) -> String {
+    let safe = |text: &str| picket_event::Text::from(text).for_terminal();
+    let mut line = format!(
+        "{backend:<9} {:<28} {:<12}",
+        safe(&hook.name),
+        hook.state.name()
+    );
+    if !hook.detail.is_empty() {
+        line.push_str(&safe(&hook.detail));
+    }
+    if !hook.instead.is_empty() {
+        line.push_str(" -> ");
+        line.push_str(&safe(&hook.instead));
+    }
+    line.trim_end().to_owned()
+}

@@ -1,0 +1,383 @@
+//! `run`: the service. Puts the parts together, walks the path, takes them apart in the right order.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use picket_event::batch::PreviousStream;
+use picket_event::{BootId, Detail, Event, Kind, SensorState, Source, StreamId};
+use picket_proto::v1;
+use picket_scorer::Scorer;
+use picket_sensor::Sensor;
+use picket_sensor::login::Position;
+use picket_spool::{Limits, RealDisk, Spool};
+use tokio::sync::mpsc;
+
+use super::RunArgs;
+use super::watch::{own_uid, remember};
+use crate::books::{Books, LOGINS, Parts, SCORER};
+use crate::clock::{self, boot_ns};
+use crate::config::Config;
+use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
+use crate::enrich::{Enricher, SharedTable};
+use crate::failure::{Code, Failure, chain};
+use crate::health::{self, Health, Link, SharedHealth, Status, notify, socket};
+use crate::pipeline::hasher::HashThread;
+use crate::pipeline::ledger::Ledgers;
+use crate::pipeline::sensors::{self, Opened, Readers};
+use crate::pipeline::{self, INPUTS, Input, Stages, World, signals};
+use crate::respond::protect::Protection;
+use crate::respond::{Believer, Responder};
+use crate::seal::{Sealer, Speaker};
+use crate::state::commands::CommandLog;
+use crate::state::epoch::Epochs;
+use crate::state::host::Host;
+use crate::state::{StateDir, stream};
+use crate::store::{Shared, Store};
+use crate::uplink::{COMMANDS, Stop, Uplink};
+
+mod previous;
+
+/// Size of one spool segment.
+const SEGMENT_BYTES: u64 = 4 << 20;
+/// How long the end waits for the collector to take what is left.
+const LAST_SEND: Duration = Duration::from_secs(2);
+/// Keys the scorer's table.
+const SCORER_SECRET: &str = "scorer.secret";
+
+/// Runs until it is told to stop.
+pub(super) fn run(arguments: &RunArgs) -> Result<(), Failure> {
+    health::log_to_stderr("info");
+    let mut config = Config::load(arguments.config.as_deref())?;
+    config.source = arguments.source.unwrap_or(config.source);
+    let state = Arc::new(StateDir::open(&arguments.state)?);
+    let service = Service::open(state, &config)?;
+    service.run(&config)
+}
+
+/// Everything that is open before the path begins.
+struct Service {
+    state: Arc<StateDir>,
+    host: Host,
+    boot: BootId,
+    stream: StreamId,
+    epochs: Epochs,
+    previous: Option<PreviousStream>,
+    spool: Arc<Shared>,
+    health: SharedHealth,
+    table: SharedTable,
+}
+
+impl Service {
+    fn open(state: Arc<StateDir>, config: &Config) -> Result<Self, Failure> {
+        let host = Host::read(&state)?;
+        let mut epochs = Epochs::open(&state, &host)?;
+        let mut spool = open_spool(&state, config)?;
+        let previous = previous::read(&state, &mut spool)?;
+        let stream = picket_seal::random().map_err(|error| Failure::new(Code::Failed, &error))?;
+        let stream = StreamId::new(stream);
+        epochs.rotate(clock::system().now())?;
+        stream::write(&state, stream, &[], false)?;
+        let health = Health::new(Status::new(host.id, stream, host.collector.clone()));
+        health.status().epoch = epochs.epoch();
+        tracing::info!(host = %host.id, %stream, epoch = epochs.epoch(), "run begins");
+        Ok(Self {
+            boot: clock::boot_id(),
+            spool: Shared::new(spool),
+            table: SharedTable::default(),
+            state,
+            host,
+            stream,
+            epochs,
+            previous,
+            health,
+        })
+    }
+
+    fn run(self, config: &Config) -> Result<(), Failure> {
+        let (inputs, waiting) = sync_channel(INPUTS);
+        signals::watch(inputs.clone(), None)?;
+        let mut opened = sensors::open(config.source, config, self.boot)?;
+        self.note_fallback(&opened);
+        remember(&self.table, opened.sensor.as_mut());
+        let began = began(opened.sensor.as_ref());
+        self.health.status().sensor = sensor_state(opened.sensor.as_ref());
+        let mut stages = self.stages(config)?;
+        let hasher = HashThread::start(inputs.clone())?;
+        let store = Store::start(Arc::clone(&self.spool), Arc::clone(&self.health))?;
+        socket::serve(self.state.root(), &self.health)?;
+        let (commands, asked) = mpsc::channel(COMMANDS);
+        let responder = self.responder(config);
+        let responding = respond(responder, asked, inputs.clone())?;
+        let mut readers = Readers::default();
+        readers.read(opened.sensor, inputs.clone())?;
+        readers.read_logins(self.logins()?, inputs.clone())?;
+        let (stop, uplink) = self.uplink(commands)?;
+        if inputs.send(Input::Events(vec![began], Vec::new())).is_err() {
+            return Err(Failure::line(
+                Code::Failed,
+                "the path ended before it began",
+            ));
+        }
+        let rules = config.rules.clone();
+        let (health, shared) = (Arc::clone(&self.health), Arc::clone(&self.spool));
+        let mut books = self.books(config, store)?;
+        notify::ready();
+        let mut world = World {
+            hasher: &hasher,
+            reload: &|| reload(&rules),
+            stop: &mut || {
+                notify::stopping();
+                readers.stop()
+            },
+        };
+        let done = pipeline::walk(&mut stages, &mut books, &waiting, &mut world);
+        drop(waiting);
+        send_rest(&health, &shared);
+        stop.ring();
+        for thread in [uplink, responding] {
+            if thread.join().is_err() {
+                tracing::error!("a thread broke");
+            }
+        }
+        save_cursor(&shared);
+        tracing::info!("run ends");
+        done
+    }
+
+    fn note_fallback(&self, opened: &Opened) {
+        if let Some(reason) = &opened.fallback {
+            tracing::warn!(reason, "kernel sensor not available, using portable");
+            self.health.status().fallback.clone_from(reason);
+        }
+    }
+
+    fn stages(&self, config: &Config) -> Result<Stages, Failure> {
+        let rules = load_rules(RulesFrom::Pack(&config.rules))?;
+        tracing::info!(rules = rules.rules().len(), "rules loaded");
+        let own = Some(self.state.root().to_owned());
+        Ok(Stages {
+            enrich: Enricher::new(own_uid(), own, Arc::clone(&self.table)),
+            detect: Detector::new(rules, scorer(&self.state, config)?),
+            ledgers: Ledgers::default(),
+            clock: clock::system(),
+        })
+    }
+
+    fn responder(&self, config: &Config) -> Responder {
+        let log = CommandLog::open(&self.state, clock::system().now());
+        if let Err(error) = &log {
+            let reason = chain(error);
+            tracing::error!(reason, "every command will be refused");
+            self.health.status().respond_error = reason;
+        }
+        let believer = Believer {
+            host: self.host.id,
+            host_epoch: self.host.epoch,
+            trust: self.host.trust.clone(),
+        };
+        let protection = Protection::new(self.boot, config.protected_exes.clone());
+        Responder::new(
+            believer,
+            clock::system(),
+            log,
+            Arc::clone(&self.table),
+            protection,
+        )
+    }
+
+    /// The login sources, from where the run before stood.
+    fn logins(&self) -> Result<picket_sensor::login::LoginFollower, Failure> {
+        let Some(bytes) = self.state.read(LOGINS)? else {
+            return Ok(sensors::open_logins(self.boot, None));
+        };
+        match serde_json::from_slice::<Vec<Position>>(&bytes) {
+            Ok(positions) => Ok(sensors::open_logins(self.boot, Some(&positions))),
+            Err(error) => {
+                let aside = self.state.set_aside(LOGINS)?;
+                let aside = aside.display().to_string();
+                tracing::error!(%error, aside, "login positions were damaged, following from now on");
+                Ok(sensors::open_logins(self.boot, None))
+            }
+        }
+    }
+
+    fn uplink(
+        &self,
+        commands: mpsc::Sender<v1::SignedCommand>,
+    ) -> Result<(Arc<Stop>, JoinHandle<()>), Failure> {
+        let stop = Arc::new(Stop::default());
+        let uplink = Uplink {
+            state: Arc::clone(&self.state),
+            collector: self.host.collector.clone(),
+            ca: self.host.ca.clone(),
+            host_epoch: self.host.epoch,
+            trust_version: self.host.trust.version,
+            stream: self.stream,
+            successions: self.epochs.log().to_owned(),
+            store: Arc::clone(&self.spool),
+            health: Arc::clone(&self.health),
+            clock: clock::system(),
+            commands,
+            stop: Arc::clone(&stop),
+        };
+        Ok((stop, uplink.start()?))
+    }
+
+    fn books(self, config: &Config, store: Store) -> Result<Books, Failure> {
+        let speaker = Speaker {
+            host: self.host.id,
+            stream: self.stream,
+            boot: self.boot,
+        };
+        let sealer = Sealer::new(speaker, self.previous);
+        Ok(Books::new(Parts {
+            state: self.state,
+            clock: clock::system(),
+            health: self.health,
+            speaker,
+            sealer: sealer.map_err(|error| Failure::new(Code::Failed, &error))?,
+            epochs: self.epochs,
+            epoch_length: config.epoch(),
+            store,
+        }))
+    }
+}
+
+fn open_spool(state: &StateDir, config: &Config) -> Result<Spool, Failure> {
+    let failed = |error: &dyn std::error::Error| Failure::new(Code::Failed, error);
+    let disk = RealDisk::new(state.directory("spool")?).map_err(|error| failed(&error))?;
+    let limits = Limits {
+        quota_bytes: config.spool_quota_bytes,
+        segment_bytes: SEGMENT_BYTES,
+    };
+    let (spool, recovery) = Spool::open(Box::new(disk), limits).map_err(|error| failed(&error))?;
+    tracing::info!(
+        records = recovery.records,
+        events = recovery.events,
+        torn_bytes = recovery.torn_bytes,
+        corrupt_bytes = recovery.corrupt_bytes,
+        "spool opened"
+    );
+    for lost in &recovery.lost {
+        tracing::error!(?lost, "spool found events lost");
+    }
+    Ok(spool)
+}
+
+/// What the scorer learned in earlier runs. A snapshot that cannot be used is set aside.
+fn scorer(state: &StateDir, config: &Config) -> Result<Scorer, Failure> {
+    let kept = state
+        .read(SCORER_SECRET)?
+        .and_then(|bytes| bytes.try_into().ok());
+    let secret: [u8; 16] = if let Some(secret) = kept {
+        secret
+    } else {
+        let secret: [u8; 16] =
+            picket_seal::random().map_err(|error| Failure::new(Code::Failed, &error))?;
+        state.write(SCORER_SECRET, &secret)?;
+        secret
+    };
+    let settings = scorer_settings(secret, config.scorer_alert_p);
+    let Some(snapshot) = state.read(SCORER)? else {
+        return Ok(Scorer::new(settings));
+    };
+    match Scorer::restore(settings, &snapshot) {
+        Ok(scorer) => Ok(scorer),
+        Err(error) => {
+            let aside = state.set_aside(SCORER)?.display().to_string();
+            tracing::error!(reason = chain(&error), aside, "scorer begins to learn anew");
+            Ok(Scorer::new(settings))
+        }
+    }
+}
+
+fn sensor_state(sensor: &dyn Sensor) -> SensorState {
+    SensorState {
+        backend: sensor.source().name().to_owned(),
+        change: "started".to_owned(),
+        hooks: sensor.hooks(),
+    }
+}
+
+/// The first event of a run.
+fn began(sensor: &dyn Sensor) -> Event {
+    let mut event = Event::new(Kind::Sensor, clock::system().now(), Source::Agent);
+    event.boot_ns = boot_ns();
+    event.with(Detail::Sensor(sensor_state(sensor)))
+}
+
+fn reload(rules: &Path) -> Option<picket_rules::RuleSet> {
+    match load_rules(RulesFrom::Pack(rules)) {
+        Ok(rules) => {
+            tracing::info!(rules = rules.rules().len(), "rules loaded again");
+            Some(rules)
+        }
+        Err(error) => {
+            tracing::error!(
+                reason = chain(&error),
+                "rules not loaded, keeping the old ones"
+            );
+            None
+        }
+    }
+}
+
+/// Answers commands, one after the other, until nobody can send any.
+fn respond(
+    mut responder: Responder,
+    mut asked: mpsc::Receiver<v1::SignedCommand>,
+    inputs: SyncSender<Input>,
+) -> Result<JoinHandle<()>, Failure> {
+    let work = move || {
+        for answer in responder.resume() {
+            if inputs.send(Input::Outcome(Box::new(answer))).is_err() {
+                return;
+            }
+        }
+        while let Some(signed) = asked.blocking_recv() {
+            let Some(answer) = responder.answer(&signed) else {
+                continue;
+            };
+            let (action, state, reason) = (
+                answer.action.clone(),
+                answer.state.name(),
+                answer.reason.clone(),
+            );
+            tracing::info!(command = %answer.command_id, action, state, reason, "command answered");
+            if inputs.send(Input::Outcome(Box::new(answer))).is_err() {
+                return;
+            }
+        }
+    };
+    let started = thread::Builder::new()
+        .name("respond".to_owned())
+        .spawn(work);
+    started.map_err(|error| Failure::new(Code::Failed, &error))
+}
+
+/// Gives a connected collector a moment to take the closing balance.
+fn send_rest(health: &SharedHealth, spool: &Shared) {
+    let until = Instant::now() + LAST_SEND;
+    while health.status().link == Link::Connected && Instant::now() < until {
+        let left: u64 = spool
+            .spool()
+            .status()
+            .classes
+            .iter()
+            .map(|class| class.records)
+            .sum();
+        if left == 0 {
+            return;
+        }
+        thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+fn save_cursor(spool: &Shared) {
+    if let Err(error) = spool.spool().save_cursor() {
+        tracing::warn!(reason = chain(&error), "spool cursor not saved");
+    }
+}

@@ -1,0 +1,130 @@
+//! `status`: what the running agent says about itself over its socket.
+
+use serde_json::Value;
+
+use super::StatusArgs;
+use super::output::Output;
+use crate::failure::{Code, Failure};
+use crate::health::socket;
+use crate::state;
+
+/// Asks and prints.
+pub(super) fn status(arguments: &StatusArgs) -> Result<(), Failure> {
+    if let Err(error @ state::StateError::NotEnrolled { .. }) = state::check_owner(&arguments.state)
+    {
+        return Err(error.into());
+    }
+    let text = socket::ask(&arguments.state)?;
+    let mut out = Output::new();
+    if arguments.json {
+        out.line(text.trim())?;
+        return out.flush().map(drop);
+    }
+    let value: Value = serde_json::from_str(&text).map_err(|error| {
+        Failure::line(
+            Code::Failed,
+            format!("failed to read the agent's answer: {error}"),
+        )
+    })?;
+    for line in readable(&value) {
+        out.line(&picket_event::Text::from(line).for_terminal())?;
+    }
+    out.flush().map(drop)
+}
+
+fn readable(status: &Value) -> Vec<String> {
+    let text = |pointer: &str| match status.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    };
+    let mut lines = vec![
+        format!("version   {}", text("/version")),
+        format!("host      {}", text("/host")),
+        format!(
+            "link      {} {} {}",
+            text("/link/state"),
+            text("/link/collector"),
+            text("/link/reason")
+        ),
+        format!(
+            "spool     {} of {} bytes",
+            text("/spool/bytes"),
+            text("/spool/quota_bytes")
+        ),
+        format!(
+            "sensor    {} {}",
+            text("/sensor/backend"),
+            text("/sensor/fallback")
+        ),
+        format!("rules     {}", text("/rules")),
+        format!(
+            "scorer    {} events on {} days, {} of {} contexts mature",
+            text("/scorer/events"),
+            text("/scorer/days"),
+            text("/scorer/contexts_mature"),
+            text("/scorer/contexts")
+        ),
+        format!(
+            "commands  {} {}",
+            text("/containment/commands"),
+            text("/containment/last")
+        ),
+        format!("memory    {} bytes", text("/resident_bytes")),
+    ];
+    lines.extend(table(status, "/ledger/transport", TRANSPORT));
+    lines.extend(table(status, "/ledger/kinds", KINDS));
+    lines
+}
+
+fn table(status: &Value, pointer: &str, columns: &[&str]) -> Vec<String> {
+    let cell = |row: &Value, column: &str| match row.get(column) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
+    let rows = status
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map(Vec::as_slice);
+    let row = |row: &Value| aligned(columns.iter().map(|column| cell(row, column)));
+    let head = aligned(columns.iter().map(|column| (*column).to_owned()));
+    std::iter::once(head)
+        .chain(rows.unwrap_or_default().iter().map(row))
+        .collect()
+}
+
+fn aligned(cells: impl Iterator<Item = String>) -> String {
+    let cells: Vec<String> = cells.map(|cell| format!("{cell:>12}")).collect();
+    cells.join(" ")
+}
+
+const TRANSPORT: &[&str] = &["class", "numbered", "spooled", "gaps", "durable_seq"];
+const KINDS: &[&str] = &[
+    "kind",
+    "generated",
+    "filtered",
+    "aggregated",
+    "submitted",
+    "lost",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::Status;
+    use picket_event::{HostId, StreamId};
+
+    #[test]
+    fn people_see_the_same_facts() {
+        let host = HostId::new([7; 32]);
+        let status = Status::new(host, StreamId::new([1; 16]), "c:7443".to_owned());
+        let lines = readable(&status.to_json());
+        assert!(lines.iter().any(|line| line.contains(&host.to_string())));
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.starts_with("link      connecting c:7443"))
+        );
+    }
+}

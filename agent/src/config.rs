@@ -1,0 +1,169 @@
+//! Settings of the service: a small TOML file whose every key has a default.
+//!
+//! What stays true: an unknown key, a wrong type or a value out of its range is refused with its
+//! place, never ignored.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::cli::SourceArg;
+use crate::failure::{Code, Failure};
+
+/// Where the agent keeps its state unless told otherwise.
+pub(crate) const DEFAULT_STATE: &str = "/var/lib/picket";
+const DEFAULT_CONFIG: &str = "/etc/picket/agent.toml";
+/// Rules that an administrator put beside the built-in ones.
+pub(crate) const DEFAULT_RULES: &str = "/etc/picket/rules.d";
+
+/// Settings of the service.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Which sensor.
+    pub(crate) source: SourceArg,
+    /// The most that the spool may take, in bytes.
+    pub(crate) spool_quota_bytes: u64,
+    /// How long one event key is used, in seconds.
+    pub(crate) epoch_seconds: u64,
+    /// Sigma rules beside the built-in ones.
+    pub(crate) rules: PathBuf,
+    /// Alert when a score has at most this probability, in place of the scorer's own threshold.
+    pub(crate) scorer_alert_p: Option<f64>,
+    /// Path prefixes whose files are watched, in place of the sensor's own list.
+    pub(crate) watch_paths: Option<Vec<String>>,
+    /// Files whose opening is an event, in place of the sensor's own list.
+    pub(crate) secret_paths: Option<Vec<String>>,
+    /// Executables that no command may kill, beside the built-in protection.
+    pub(crate) protected_exes: Vec<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            source: SourceArg::Auto,
+            spool_quota_bytes: 512 << 20,
+            epoch_seconds: 3_600,
+            rules: PathBuf::from(DEFAULT_RULES),
+            scorer_alert_p: None,
+            watch_paths: None,
+            secret_paths: None,
+            protected_exes: vec![PathBuf::from("/usr/bin/picket-collector")],
+        }
+    }
+}
+
+impl Config {
+    /// From `path`, or from the default place where a missing file means the defaults.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self, Failure> {
+        let (path, required) = match path {
+            Some(path) => (path, true),
+            None => (Path::new(DEFAULT_CONFIG), false),
+        };
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text).map_err(|reason| {
+                Failure::line(
+                    Code::Failed,
+                    format!("failed to read settings `{}`: {reason}", path.display()),
+                )
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {
+                Ok(Self::default())
+            }
+            Err(source) => {
+                let path = path.to_owned();
+                Err(Failure::new(Code::Failed, &ReadError { path, source }))
+            }
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| place(text, &error))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.spool_quota_bytes < MIN_QUOTA {
+            return Err(format!("spool_quota_bytes must be at least {MIN_QUOTA}"));
+        }
+        if !(MIN_EPOCH..=MAX_EPOCH).contains(&self.epoch_seconds) {
+            return Err(format!(
+                "epoch_seconds must be from {MIN_EPOCH} to {MAX_EPOCH}"
+            ));
+        }
+        if self.scorer_alert_p.is_some_and(|p| !(p > 0.0 && p < 1.0)) {
+            return Err("scorer_alert_p must be between 0 and 1".to_owned());
+        }
+        Ok(())
+    }
+
+    /// How long one event key is used.
+    pub(crate) const fn epoch(&self) -> Duration {
+        Duration::from_secs(self.epoch_seconds)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("failed to read settings `{}`", path.display())]
+struct ReadError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// What toml objects to, on one line, with the line of the file.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map(|span| {
+        let before = text.as_bytes().get(..span.start).unwrap_or_default();
+        before.split(|byte| *byte == b'\n').count()
+    });
+    let message = error.message().replace('\n', " ");
+    line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
+}
+
+const MIN_QUOTA: u64 = 8 << 20;
+const MIN_EPOCH: u64 = 10;
+const MAX_EPOCH: u64 = 7 * 24 * 3_600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        assert_eq!(Config::parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let reason = Config::parse("source = \"ebpf\"\nspool_quota = 1\n").unwrap_err();
+        assert!(
+            reason.starts_with("line 2") && reason.contains("spool_quota"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        for (text, name) in [
+            ("spool_quota_bytes = 1", "spool_quota_bytes"),
+            ("epoch_seconds = 1", "epoch_seconds"),
+            ("scorer_alert_p = 2.0", "scorer_alert_p"),
+        ] {
+            assert!(Config::parse(text).unwrap_err().contains(name));
+        }
+    }
+
+    #[test]
+    fn a_named_file_must_exist() {
+        let failure = Config::load(Some(Path::new("/nonexistent/agent.toml"))).unwrap_err();
+        assert_eq!(failure.code, Code::Failed);
+        assert!(
+            failure.line.ends_with("no such file or directory"),
+            "{}",
+            failure.line
+        );
+    }
+}

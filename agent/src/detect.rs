@@ -1,0 +1,103 @@
+//! Judges each event: by the rules, then by how unusual it is on this host.
+//!
+//! What stays true: an event that the agent made about itself is not judged, and a judgement never
+//! removes or changes anything but the list of verdicts.
+
+use std::path::Path;
+
+use picket_event::{Event, Source, UnixNanos, Verdict};
+use picket_rules::{Loaded, RuleSet, Scratch};
+use picket_scorer::{Maturity, Scorer, Settings};
+
+pub(crate) mod pack;
+
+use pack::PackError;
+
+/// The stage.
+pub(crate) struct Detector {
+    rules: RuleSet,
+    scratch: Scratch,
+    scorer: Scorer,
+}
+
+impl std::fmt::Debug for Detector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Detector")
+            .field("rules", &self.rules.rules().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where rules come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RulesFrom<'a> {
+    /// The built-in pack, with the files of this directory beside it or, of the same name, in its place.
+    Pack(&'a Path),
+    /// This directory alone.
+    Only(&'a Path),
+}
+
+impl Detector {
+    /// With these rules and this scorer.
+    pub(crate) fn new(rules: RuleSet, scorer: Scorer) -> Self {
+        Self {
+            rules,
+            scratch: Scratch::default(),
+            scorer,
+        }
+    }
+
+    /// Judges an event.
+    pub(crate) fn judge(&mut self, now: UnixNanos, event: &mut Event) {
+        if event.source == Source::Agent {
+            return;
+        }
+        let by_rules = self.rules.verdicts(event, &mut self.scratch);
+        let by_scorer = self.scorer.step(now, event);
+        event.verdicts.extend(by_rules);
+        event.verdicts.extend(by_scorer.map(Verdict::Scorer));
+    }
+
+    /// Puts new rules in the place of the old.
+    pub(crate) fn replace_rules(&mut self, rules: RuleSet) {
+        self.rules = rules;
+    }
+
+    /// How many rules are loaded.
+    pub(crate) fn rules(&self) -> usize {
+        self.rules.rules().len()
+    }
+
+    /// How much the scorer has learned. Takes milliseconds.
+    pub(crate) fn maturity(&self) -> Maturity {
+        self.scorer.maturity()
+    }
+
+    /// What the scorer has learned, to be kept.
+    pub(crate) fn snapshot(&self) -> Vec<u8> {
+        self.scorer.snapshot()
+    }
+}
+
+/// Reads and compiles rules. A rule that is refused is logged and left out; the others are used.
+pub(crate) fn load_rules(from: RulesFrom<'_>) -> Result<RuleSet, PackError> {
+    let Loaded {
+        rules,
+        refused,
+        notes,
+    } = RuleSet::compile(&pack::sources(from)?);
+    for refusal in refused {
+        tracing::warn!(file = refusal.file, reason = %refusal.reason, "rule refused");
+    }
+    for note in notes {
+        tracing::debug!(file = note.file, rule = note.id, remark = %note.remark, "rule looks wrong");
+    }
+    Ok(rules)
+}
+
+/// A scorer's settings under this secret and, if given, this threshold.
+pub(crate) fn scorer_settings(secret: [u8; 16], alert_p: Option<f64>) -> Settings {
+    let mut settings = Settings::new(secret);
+    settings.alert_p = alert_p.unwrap_or(settings.alert_p);
+    settings
+}

@@ -1,0 +1,273 @@
+//! Adds to each event what the agent knows about its process: names, ancestors, container, hash.
+//!
+//! # Invariants
+//!
+//! - Events leave in the order in which they came.
+//! - An event waits for a hash at most [`HASH_WAIT_NS`]; then it goes on and says `late`.
+//! - What the sensor said is never overwritten; only what it could not know is filled in.
+//! - The agent's own doings are left out and counted as filtered.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use picket_event::{Detail, Event, HashStatus, Kind, Process, ProcessUid, Source, User};
+use picket_sensor::FileKey;
+
+pub(crate) mod container;
+pub(crate) mod hash;
+pub(crate) mod table;
+pub(crate) mod users;
+
+use hash::{HashCache, HashDone, HashJob, Hashed, JobId};
+use table::ProcessTable;
+use users::Users;
+
+/// How long an event may wait for a hash, in nanoseconds.
+pub(crate) const HASH_WAIT_NS: u64 = 50_000_000;
+/// Events that may wait; when there are more, the oldest goes on as `late`.
+const MAX_WAITING: usize = 4_096;
+
+/// The process table, shared with those who answer commands.
+pub(crate) type SharedTable = Arc<Mutex<ProcessTable>>;
+
+/// The stage.
+#[derive(Debug)]
+pub(crate) struct Enricher {
+    own: ProcessUid,
+    own_directory: Option<PathBuf>,
+    table: SharedTable,
+    users: Users,
+    cache: HashCache,
+    waiting: VecDeque<Waiting>,
+    filtered: BTreeMap<Kind, u64>,
+}
+
+/// An event whose turn has not come.
+#[derive(Debug)]
+struct Waiting {
+    event: Event,
+    job: Option<JobId>,
+    until_ns: u64,
+}
+
+/// Where hash jobs go. The answer is whether there was room; if not, the event says `late`.
+pub(crate) trait Hasher {
+    /// Takes a job, or refuses because its queue is full.
+    fn submit(&self, job: HashJob) -> bool;
+}
+
+impl Enricher {
+    /// For a sensor whose processes are in `table`. `own_directory` is where the agent itself writes.
+    pub(crate) fn new(own: ProcessUid, own_directory: Option<PathBuf>, table: SharedTable) -> Self {
+        Self {
+            own,
+            own_directory,
+            table,
+            users: Users::default(),
+            cache: HashCache::default(),
+            waiting: VecDeque::new(),
+            filtered: BTreeMap::new(),
+        }
+    }
+
+    /// Takes events in, gives out those whose turn has come.
+    pub(crate) fn take(
+        &mut self,
+        events: Vec<Event>,
+        keys: Vec<(ProcessUid, FileKey)>,
+        now_ns: u64,
+        hasher: &dyn Hasher,
+    ) -> Vec<Event> {
+        let keys: HashMap<ProcessUid, FileKey> = keys.into_iter().collect();
+        self.users.refresh(now_ns);
+        for mut event in events {
+            if self.is_own(&event) {
+                let count = self.filtered.entry(event.kind).or_default();
+                *count = count.saturating_add(1);
+                continue;
+            }
+            self.fill(&mut event);
+            let job = self.hash(&mut event, &keys, hasher);
+            self.waiting.push_back(Waiting {
+                event,
+                job,
+                until_ns: now_ns.saturating_add(HASH_WAIT_NS),
+            });
+        }
+        self.release(now_ns)
+    }
+
+    /// Takes the answer of the hasher.
+    pub(crate) fn hashed(&mut self, done: &HashDone) {
+        if let Some(key) = done.key {
+            self.cache.insert(key, done.hashed);
+        }
+        let table = Arc::clone(&self.table);
+        let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+        for waiting in &mut self.waiting {
+            if waiting.job == Some(done.job) {
+                waiting.job = None;
+                table.note_hash(&waiting.event, done.hashed);
+                set_hash(&mut waiting.event, done.hashed);
+            }
+        }
+    }
+
+    /// Gives out the events whose turn has come.
+    pub(crate) fn release(&mut self, now_ns: u64) -> Vec<Event> {
+        let mut ready = Vec::with_capacity(self.waiting.len());
+        while let Some(first) = self.waiting.front() {
+            let patient = now_ns < first.until_ns && self.waiting.len() <= MAX_WAITING;
+            if first.job.is_some() && patient {
+                break;
+            }
+            ready.extend(self.waiting.pop_front().map(leave));
+        }
+        ready
+    }
+
+    /// Gives out every event, as at the end.
+    pub(crate) fn drain(&mut self) -> Vec<Event> {
+        self.waiting.drain(..).map(leave).collect()
+    }
+
+    /// When the first waiting event must go on, in nanoseconds since boot.
+    pub(crate) fn due_ns(&self) -> Option<u64> {
+        self.waiting.front().map(|first| first.until_ns)
+    }
+
+    /// How many events of the agent itself were left out, by kind.
+    pub(crate) const fn filtered(&self) -> &BTreeMap<Kind, u64> {
+        &self.filtered
+    }
+
+    fn is_own(&self, event: &Event) -> bool {
+        if event.source == Source::Agent {
+            return false;
+        }
+        if let Some(process) = &event.process {
+            return process.uid == self.own;
+        }
+        let Some(directory) = &self.own_directory else {
+            return false;
+        };
+        let path = event
+            .file()
+            .and_then(|file| file.path.as_str())
+            .unwrap_or_default();
+        std::path::Path::new(path).starts_with(directory)
+    }
+
+    fn fill(&mut self, event: &mut Event) {
+        let table = Arc::clone(&self.table);
+        let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(process) = &mut event.process else {
+            return;
+        };
+        table.complete(process);
+        if process.container.is_none() {
+            process.container = container::of_cgroup(process.cgroup.as_bytes());
+        }
+        self.name_user(process);
+        match (&event.kind, &event.detail) {
+            (Kind::Fork, Some(Detail::Fork(fork))) => table.fork(process, *fork),
+            (Kind::Exit, _) => table.exit(process),
+            (Kind::Exec, _) => table.exec(process),
+            _ => table.see(process),
+        }
+        if !matches!(event.kind, Kind::Fork | Kind::Exit) && process.ancestry.is_empty() {
+            process.ancestry = table.ancestry(process);
+        }
+    }
+
+    /// Names from this host's `/etc/passwd` say nothing about users inside a container.
+    fn name_user(&self, process: &mut Process) {
+        let Some(user) = &mut process.user else {
+            return;
+        };
+        if user.name.is_empty() && process.container.is_none() {
+            user.name = self.users.name(user.uid);
+        }
+    }
+
+    /// Sets the hash if it is known. Otherwise the job that will find it.
+    fn hash(
+        &mut self,
+        event: &mut Event,
+        keys: &HashMap<ProcessUid, FileKey>,
+        hasher: &dyn Hasher,
+    ) -> Option<JobId> {
+        if event.kind != Kind::Exec {
+            return None;
+        }
+        let process = event.process.as_ref()?;
+        if process.sha256.is_some() {
+            return None;
+        }
+        let key = keys.get(&process.uid).copied();
+        if let Some(known) = key.and_then(|key| self.cache.get(&key)) {
+            self.table().note_hash(event, known);
+            set_hash(event, known);
+            return None;
+        }
+        let id = key.map_or(JobId::Process(process.uid), JobId::File);
+        let asked = self
+            .waiting
+            .iter()
+            .rev()
+            .any(|waiting| waiting.job == Some(id));
+        let job = HashJob {
+            id,
+            pid: process.pid,
+            exe: process.exe.clone(),
+        };
+        if asked || hasher.submit(job) {
+            return Some(id);
+        }
+        set_hash(
+            event,
+            Hashed {
+                sha256: None,
+                status: HashStatus::Late,
+            },
+        );
+        None
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, ProcessTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whoever leaves without an answer says so.
+fn leave(mut waiting: Waiting) -> Event {
+    if waiting.job.is_some() {
+        set_hash(
+            &mut waiting.event,
+            Hashed {
+                sha256: None,
+                status: HashStatus::Late,
+            },
+        );
+    }
+    waiting.event
+}
+
+fn set_hash(event: &mut Event, hashed: Hashed) {
+    if let Some(process) = &mut event.process {
+        process.sha256 = hashed.sha256;
+        process.hash_status = Some(hashed.status);
+    }
+}
+
+/// A user of whom only the number is known.
+pub(crate) const fn unnamed(uid: u32) -> User {
+    User {
+        uid,
+        name: picket_event::Text::NONE,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! How the agent is: one snapshot that the path and the uplink write and that `status` and the
+//! heartbeat read.
+//!
+//! What stays true: in each line of the transport ledger `numbered = stored + spooled + gaps`, where
+//! `stored` are the events below `durable_seq` and `spooled` the events from there on.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use picket_event::{Class, HostId, Kind, KindCounts, SensorState, StreamId};
+use picket_scorer::Maturity;
+use serde_json::{Value, json};
+use tracing_subscriber::EnvFilter;
+
+pub(crate) mod notify;
+pub(crate) mod socket;
+
+/// Shared by everybody who knows or asks.
+pub(crate) type SharedHealth = Arc<Health>;
+
+/// The snapshot behind its lock.
+#[derive(Debug)]
+pub(crate) struct Health {
+    status: Mutex<Status>,
+}
+
+/// The snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    /// This host.
+    pub(crate) host: HostId,
+    /// This run.
+    pub(crate) stream: StreamId,
+    /// The collector, `HOST:PORT`.
+    pub(crate) collector: String,
+    /// Whether it is connected, or why not.
+    pub(crate) link: Link,
+    /// The epoch of the event key in force.
+    pub(crate) epoch: u64,
+    /// The transport ledger, this run's lines first.
+    pub(crate) transport: Vec<TransportLine>,
+    /// The sensors' ledger.
+    pub(crate) kinds: Vec<KindCounts>,
+    /// Bytes in the spool.
+    pub(crate) spool_bytes: u64,
+    /// The most that it may hold.
+    pub(crate) spool_quota: u64,
+    /// Why the spool cannot be written; empty: it can.
+    pub(crate) spool_error: String,
+    /// The sensor and its hooks.
+    pub(crate) sensor: SensorState,
+    /// Why the kernel sensor is not used; empty: it is.
+    pub(crate) fallback: String,
+    /// How many rules are loaded.
+    pub(crate) rules: usize,
+    /// How much the scorer has learned.
+    pub(crate) scorer: Maturity,
+    /// Commands answered in this run, and the newest answer as `action state`.
+    pub(crate) commands: (u64, String),
+    /// Why commands are refused whatever they are; empty: they are not.
+    pub(crate) respond_error: String,
+    /// Batches that the collector did not take.
+    pub(crate) refused_batches: u64,
+    /// When the certificate ends, in seconds since 1970.
+    pub(crate) certificate_ends: i64,
+}
+
+/// The connection to the collector.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Link {
+    /// Being made.
+    Connecting,
+    /// Made, greeted and in use.
+    Connected,
+    /// Not made; the reason.
+    Down(String),
+}
+
+/// One line of the transport ledger.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct TransportLine {
+    /// Which run.
+    pub(crate) stream: StreamId,
+    /// Which class.
+    pub(crate) class: Class,
+    /// Numbers given.
+    pub(crate) numbered: u64,
+    /// Events that only this host has.
+    pub(crate) spooled: u64,
+    /// Numbers without an event.
+    pub(crate) gaps: u64,
+    /// Everything below is safe at the collector.
+    pub(crate) durable_seq: u64,
+}
+
+impl Health {
+    /// Of a run that begins.
+    pub(crate) fn new(status: Status) -> SharedHealth {
+        Arc::new(Self {
+            status: Mutex::new(status),
+        })
+    }
+
+    /// The snapshot, to be read or changed. Held only for moments.
+    pub(crate) fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Status {
+    /// At the beginning of a run.
+    pub(crate) fn new(host: HostId, stream: StreamId, collector: String) -> Self {
+        Self {
+            host,
+            stream,
+            collector,
+            link: Link::Connecting,
+            epoch: 0,
+            transport: Vec::new(),
+            kinds: Vec::new(),
+            spool_bytes: 0,
+            spool_quota: 0,
+            spool_error: String::new(),
+            sensor: SensorState::default(),
+            fallback: String::new(),
+            rules: 0,
+            scorer: Maturity::default(),
+            commands: (0, String::new()),
+            respond_error: String::new(),
+            refused_batches: 0,
+            certificate_ends: 0,
+        }
+    }
+
+    /// As `status --json` prints it.
+    pub(crate) fn to_json(&self) -> Value {
+        let (link, why) = match &self.link {
+            Link::Connecting => ("connecting", ""),
+            Link::Connected => ("connected", ""),
+            Link::Down(why) => ("down", why.as_str()),
+        };
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "host": self.host.to_string(),
+            "stream": self.stream.to_string(),
+            "link": {
+                "state": link, "reason": why, "collector": self.collector,
+                "refused_batches": self.refused_batches, "certificate_ends": self.certificate_ends,
+            },
+            "epoch": self.epoch,
+            "spool": {
+                "bytes": self.spool_bytes, "quota_bytes": self.spool_quota, "error": self.spool_error,
+            },
+            "ledger": {
+                "transport": self.transport.iter().map(transport_json).collect::<Vec<_>>(),
+                "kinds": self.kinds.iter().map(|line| kind_json(*line)).collect::<Vec<_>>(),
+            },
+            "sensor": {
+                "backend": self.sensor.backend, "fallback": self.fallback,
+                "hooks": self.sensor.hooks.iter().map(hook_json).collect::<Vec<_>>(),
+            },
+            "rules": self.rules,
+            "scorer": {
+                "events": self.scorer.events, "days": self.scorer.days,
+                "contexts": self.scorer.contexts, "contexts_mature": self.scorer.contexts_mature,
+            },
+            "containment": {
+                "commands": self.commands.0, "last": self.commands.1, "refusing": self.respond_error,
+            },
+            "resident_bytes": resident_bytes(),
+        })
+    }
+}
+
+/// One hook as `doctor --json` and `status --json` print it.
+pub(crate) fn hook_json(hook: &picket_event::Hook) -> Value {
+    json!({
+        "name": hook.name, "state": hook.state.name(), "detail": hook.detail, "instead": hook.instead,
+    })
+}
+
+fn transport_json(line: &TransportLine) -> Value {
+    json!({
+        "stream": line.stream.to_string(), "class": line.class.name(), "numbered": line.numbered,
+        "spooled": line.spooled, "gaps": line.gaps, "durable_seq": line.durable_seq,
+    })
+}
+
+fn kind_json(line: KindCounts) -> Value {
+    let kind: Kind = line.kind;
+    json!({
+        "kind": kind.name(), "generated": line.generated, "filtered": line.filtered,
+        "aggregated": line.aggregated, "submitted": line.submitted, "lost": line.lost,
+    })
+}
+
+/// Memory of this process that is in use, in bytes.
+pub(crate) fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+    kib.unwrap_or(0).saturating_mul(1024)
+}
+
+/// Logs to stderr: everything from `default` on, or what `PICKET_LOG` says.
+pub(crate) fn log_to_stderr(default: &str) {
+    let filter = EnvFilter::try_from_env("PICKET_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let colour =
+        io::IsTerminal::is_terminal(&io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colour)
+        .with_writer(io::stderr);
+    // A second call, as in tests, changes nothing.
+    drop(subscriber.try_init());
+}
+
+/// Tells people something on stderr. A closed stderr changes nothing.
+pub(crate) fn say(line: &str) {
+    let line = picket_event::Text::from(line).for_terminal();
+    drop(writeln!(io::stderr().lock(), "picket-agent: {line}"));
+}

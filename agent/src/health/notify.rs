@@ -1,0 +1,47 @@
+//! What the service manager is told: ready, alive, stopping. Without one, nothing happens.
+
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+/// Tells the service manager that the agent lives, as often as it wants to hear it.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    every: Option<Duration>,
+    last: Instant,
+}
+
+impl Watchdog {
+    /// As the service manager asks.
+    pub(crate) fn new() -> Self {
+        let every = sd_notify::watchdog_enabled().map(|limit| limit / 3);
+        Self {
+            every,
+            last: Instant::now(),
+        }
+    }
+
+    /// Is called by the path itself: a path that stands still is not alive.
+    pub(crate) fn pat(&mut self) {
+        if self.every.is_some_and(|every| self.last.elapsed() >= every) {
+            self.last = Instant::now();
+            tell(NotifyState::Watchdog);
+        }
+    }
+}
+
+/// The agent sees, judges and keeps.
+pub(crate) fn ready() {
+    tell(NotifyState::Ready);
+}
+
+/// The agent closes its books.
+pub(crate) fn stopping() {
+    tell(NotifyState::Stopping);
+}
+
+fn tell(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "service manager not told");
+    }
+}

@@ -1,0 +1,289 @@
+//! The path: what comes from the sensors and from answered commands walks through enrich and detect
+//! to a sink, which is the seal and the spool of a service, or the printer of `watch`.
+//!
+//! ```text
+//! sensor thread, login thread --\
+//! hasher thread ----------------- [inputs] -> enrich -> detect -> sink
+//! responder, signals -----------/
+//! ```
+//!
+//! # Queues
+//!
+//! | queue | bound | full |
+//! | --- | --- | --- |
+//! | inputs | [`INPUTS`] messages of at most [`CHUNK`] events | whoever sends waits; a sensor that waits stops reading its ring, and the kernel counts what the ring cannot hold as lost |
+//! | hash jobs | [`hasher::JOBS`] | the event goes on without a hash and says `late` |
+//! | events that wait for a hash | 4,096, 50 ms | the oldest goes on and says `late` |
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use picket_event::{Containment, Detail, Event, Kind, KindCounts, Loss, ProcessUid, Source};
+use picket_sensor::FileKey;
+use picket_sensor::login::Position;
+
+use crate::clock::{SharedClock, boot_ns};
+use crate::detect::Detector;
+use crate::enrich::hash::HashDone;
+use crate::enrich::{Enricher, Hasher};
+use crate::failure::Failure;
+
+pub(crate) mod hasher;
+pub(crate) mod ledger;
+pub(crate) mod sensors;
+pub(crate) mod signals;
+
+use ledger::Ledgers;
+
+/// Messages that may wait for the path.
+pub(crate) const INPUTS: usize = 24;
+/// Events in one message.
+pub(crate) const CHUNK: usize = 256;
+/// The path looks after its own affairs at least this often.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How long sensors may take to stop.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// What enters the path.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Events of a sensor, in the order of time, with the state of executables.
+    Events(Vec<Event>, Vec<(ProcessUid, FileKey)>),
+    /// The ledger of a sensor.
+    Ledger(Source, Vec<KindCounts>),
+    /// The answer to a hash job.
+    Hashed(HashDone),
+    /// The answer to a command.
+    Outcome(Box<Containment>),
+    /// Read the rules again.
+    Reload,
+    /// Close the books and end.
+    Stop,
+    /// Where the login follower stands after the events that it sent before.
+    Positions(Vec<Position>),
+    /// A sensor has sent its last.
+    Done,
+    /// A part of the agent cannot go on, so the agent ends too.
+    Broken(Failure),
+}
+
+/// Where the path leads.
+pub(crate) trait Sink {
+    /// Takes an event that was enriched and judged.
+    fn take(&mut self, event: Event) -> Result<(), Failure>;
+    /// Takes notice of events that the sensor lost.
+    fn lose(&mut self, kind: Kind, count: u64) -> Result<(), Failure>;
+    /// Takes notice of how far logins were read; good once the events so far are safe.
+    fn positions(&mut self, _positions: Vec<Position>) {}
+    /// Is called after each input and at least every [`TICK`].
+    fn tick(&mut self, stages: &Stages) -> Result<(), Failure>;
+    /// How long it can wait for its next tick.
+    fn patience(&self) -> Duration {
+        TICK
+    }
+    /// Closes the books. `last` is the closing balance.
+    fn close(&mut self, last: Event, stages: &Stages) -> Result<(), Failure>;
+}
+
+/// The stages before the sink.
+#[derive(Debug)]
+pub(crate) struct Stages {
+    /// Adds what the agent knows.
+    pub(crate) enrich: Enricher,
+    /// Judges.
+    pub(crate) detect: Detector,
+    /// Both sensors' ledgers.
+    pub(crate) ledgers: Ledgers,
+    /// The wall clock.
+    pub(crate) clock: SharedClock,
+}
+
+/// What an input asks for beyond its own handling.
+enum Next {
+    GoOn,
+    End,
+    SensorDone,
+    Fail(Failure),
+}
+
+/// Walks the path until it is told to stop. The sensors are then stopped and drained to the end, and
+/// the books are closed, also when a part of the agent broke.
+pub(crate) fn walk(
+    stages: &mut Stages,
+    sink: &mut impl Sink,
+    inputs: &Receiver<Input>,
+    world: &mut World<'_>,
+) -> Result<(), Failure> {
+    let mut failure = None;
+    loop {
+        let next = match inputs.recv_timeout(stages.patience(sink.patience())) {
+            Ok(input) => stages.input(input, sink, world)?,
+            Err(RecvTimeoutError::Timeout) => Next::GoOn,
+            Err(RecvTimeoutError::Disconnected) => Next::End,
+        };
+        stages.release(sink)?;
+        sink.tick(stages)?;
+        match next {
+            Next::GoOn | Next::SensorDone => {}
+            Next::End => break,
+            Next::Fail(broken) => {
+                failure = Some(broken);
+                break;
+            }
+        }
+    }
+    drain(stages, sink, inputs, world)?;
+    let last = stages.balance(true);
+    sink.close(last, stages)?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Takes in what the sensors still have to say, for at most [`DRAIN_LIMIT`].
+fn drain(
+    stages: &mut Stages,
+    sink: &mut impl Sink,
+    inputs: &Receiver<Input>,
+    world: &mut World<'_>,
+) -> Result<(), Failure> {
+    let until = Instant::now() + DRAIN_LIMIT;
+    let mut running = (world.stop)();
+    while running > 0 {
+        let left = until.saturating_duration_since(Instant::now());
+        let Ok(input) = inputs.recv_timeout(left) else {
+            tracing::warn!(running, "sensors did not stop in time");
+            break;
+        };
+        if matches!(stages.input(input, sink, world)?, Next::SensorDone) {
+            running = running.saturating_sub(1);
+        }
+        stages.release(sink)?;
+        sink.tick(stages)?;
+    }
+    stages.drain(sink)
+}
+
+/// What the path needs of its surroundings.
+pub(crate) struct World<'a> {
+    /// Where hash jobs go.
+    pub(crate) hasher: &'a dyn Hasher,
+    /// Reads the rules again.
+    pub(crate) reload: &'a dyn Fn() -> Option<picket_rules::RuleSet>,
+    /// Tells the sensors to stop, and how many will say that they are done.
+    pub(crate) stop: &'a mut dyn FnMut() -> usize,
+}
+
+impl std::fmt::Debug for World<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+impl Stages {
+    fn input(
+        &mut self,
+        input: Input,
+        sink: &mut impl Sink,
+        world: &World<'_>,
+    ) -> Result<Next, Failure> {
+        match input {
+            Input::Events(events, keys) => {
+                let ready = self.enrich.take(events, keys, boot_ns(), world.hasher);
+                self.judge(ready, sink)?;
+            }
+            Input::Ledger(source, counts) => {
+                for (kind, count) in self.ledgers.update(source, counts) {
+                    sink.lose(kind, count)?;
+                }
+            }
+            Input::Hashed(done) => self.enrich.hashed(&done),
+            Input::Outcome(outcome) => sink.take(self.outcome(*outcome))?,
+            Input::Reload => {
+                if let Some(rules) = (world.reload)() {
+                    self.detect.replace_rules(rules);
+                }
+            }
+            Input::Positions(positions) => sink.positions(positions),
+            Input::Stop => return Ok(Next::End),
+            Input::Done => return Ok(Next::SensorDone),
+            Input::Broken(failure) => return Ok(Next::Fail(failure)),
+        }
+        Ok(Next::GoOn)
+    }
+
+    fn release(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
+        let ready = self.enrich.release(boot_ns());
+        self.judge(ready, sink)
+    }
+
+    fn drain(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
+        let rest = self.enrich.drain();
+        self.judge(rest, sink)
+    }
+
+    fn judge(&mut self, events: Vec<Event>, sink: &mut impl Sink) -> Result<(), Failure> {
+        let now = self.clock.now();
+        for mut event in events {
+            self.detect.judge(now, &mut event);
+            sink.take(event)?;
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, outcome: Containment) -> Event {
+        self.own(Kind::Containment)
+            .with(Detail::Containment(outcome))
+    }
+
+    /// The ledger as an event.
+    pub(crate) fn balance(&self, last: bool) -> Event {
+        let kinds = self.ledgers.combined(self.enrich.filtered());
+        self.own(Kind::Loss)
+            .with(Detail::Loss(Loss { kinds, last }))
+    }
+
+    /// An event in which the agent speaks of itself.
+    pub(crate) fn own(&self, kind: Kind) -> Event {
+        let mut event = Event::new(kind, self.clock.now(), Source::Agent);
+        event.boot_ns = boot_ns();
+        event
+    }
+
+    fn patience(&self, sink: Duration) -> Duration {
+        let due = self.enrich.due_ns();
+        let wait = due.map(|due| Duration::from_nanos(due.saturating_sub(boot_ns())));
+        wait.unwrap_or(TICK).min(sink).min(TICK)
+    }
+}
+
+/// Sends events in messages of a bounded size. `false`: nobody listens any more.
+pub(crate) fn send(
+    inputs: &SyncSender<Input>,
+    events: Vec<Event>,
+    keys: Vec<(ProcessUid, FileKey)>,
+) -> bool {
+    let mut keys: BTreeMap<ProcessUid, FileKey> = keys.into_iter().collect();
+    let mut events = events.into_iter();
+    loop {
+        let chunk: Vec<Event> = events.by_ref().take(CHUNK).collect();
+        if chunk.is_empty() {
+            return true;
+        }
+        let last = chunk.len() < CHUNK;
+        let of_chunk = if last {
+            std::mem::take(&mut keys)
+        } else {
+            keys.clone()
+        };
+        if inputs
+            .send(Input::Events(chunk, of_chunk.into_iter().collect()))
+            .is_err()
+        {
+            return false;
+        }
+        if last {
+            return true;
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Opens the sensors and gives each a thread that reads it.
+//!
+//! What stays true: whoever asked for a source gets that one or a refusal; only `auto` falls back, and
+//! says so.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use picket_event::{BootId, Event, Hook, Process};
+use picket_sensor::login::{LoginFollower, LoginSettings, Position};
+use picket_sensor::portable::open_portable;
+use picket_sensor::{Secret, Sensor, SensorError, Settings, open_ebpf};
+
+use super::{Input, send};
+use crate::cli::SourceArg;
+use crate::config::Config;
+use crate::failure::{Code, Failure, chain};
+
+/// How long one look of a sensor may take.
+const POLL: Duration = Duration::from_millis(200);
+/// How often a ledger is sent while nothing changes it.
+const LEDGER_EVERY: Duration = Duration::from_secs(1);
+
+/// A sensor that was opened, and why it is not a better one.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The sensor.
+    pub(crate) sensor: Box<dyn Sensor>,
+    /// Why the kernel sensor is not used; `None` if it is or nobody wanted it.
+    pub(crate) fallback: Option<String>,
+}
+
+/// Opens the sensor that was asked for.
+pub(crate) fn open(source: SourceArg, config: &Config, boot: BootId) -> Result<Opened, Failure> {
+    let settings = settings(config, boot);
+    match source {
+        SourceArg::Ebpf => match open_ebpf(settings) {
+            Ok(sensor) => Ok(Opened {
+                sensor,
+                fallback: None,
+            }),
+            Err(error) => Err(refused(&error).hint(hint(&error))),
+        },
+        SourceArg::Portable => portable(settings, None),
+        SourceArg::Audit => Err(Failure::line(
+            Code::Refused,
+            "failed to open the sensor: the source `audit` is not in this version",
+        )
+        .hint("--source auto")),
+        SourceArg::Auto => match open_ebpf(settings.clone()) {
+            Ok(sensor) => Ok(Opened {
+                sensor,
+                fallback: None,
+            }),
+            Err(error) => portable(settings, Some(chain(&error))),
+        },
+    }
+}
+
+/// The hooks of the kernel sensor, or why there is none.
+pub(crate) fn probe_ebpf(config: &Config, boot: BootId) -> Result<Vec<Hook>, String> {
+    match open_ebpf(settings(config, boot)) {
+        Ok(sensor) => Ok(sensor.hooks()),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+fn portable(settings: Settings, fallback: Option<String>) -> Result<Opened, Failure> {
+    let sensor = open_portable(settings).map_err(|error| refused(&error))?;
+    Ok(Opened { sensor, fallback })
+}
+
+fn refused(error: &SensorError) -> Failure {
+    Failure::line(
+        Code::Failed,
+        format!("failed to open the sensor: {}", chain(error)),
+    )
+}
+
+fn hint(error: &SensorError) -> &'static str {
+    match error {
+        SensorError::NotPermitted => "run as root, or use --source portable",
+        _ => "picket-agent doctor, or use --source portable",
+    }
+}
+
+fn settings(config: &Config, boot: BootId) -> Settings {
+    let mut settings = Settings::new(boot);
+    if let Some(paths) = &config.watch_paths {
+        settings.watch = paths.iter().map(Into::into).collect();
+    }
+    if let Some(paths) = &config.secret_paths {
+        settings.secrets = paths.iter().map(|path| Secret::File(path.into())).collect();
+    }
+    settings
+}
+
+/// The login sources, from where an earlier run stood, or from their ends.
+pub(crate) fn open_logins(boot: BootId, positions: Option<&[Position]>) -> LoginFollower {
+    let settings = LoginSettings::new(boot);
+    match positions {
+        Some(positions) => LoginFollower::resume(&settings, positions),
+        None => LoginFollower::open(&settings),
+    }
+}
+
+/// Threads that read sensors.
+#[derive(Debug, Default)]
+pub(crate) struct Readers {
+    stop: Arc<AtomicBool>,
+    count: usize,
+}
+
+impl Readers {
+    /// Reads a kernel or portable sensor.
+    pub(crate) fn read(
+        &mut self,
+        sensor: Box<dyn Sensor>,
+        inputs: SyncSender<Input>,
+    ) -> Result<(), Failure> {
+        let stop = Arc::clone(&self.stop);
+        self.spawn("sensor", move || {
+            drive(
+                Reader {
+                    sensor,
+                    inputs,
+                    stop,
+                },
+                |_| None,
+            );
+        })
+    }
+
+    /// Reads the login sources, and says how far it got.
+    pub(crate) fn read_logins(
+        &mut self,
+        logins: LoginFollower,
+        inputs: SyncSender<Input>,
+    ) -> Result<(), Failure> {
+        let stop = Arc::clone(&self.stop);
+        let reader = Reader {
+            sensor: logins,
+            inputs,
+            stop,
+        };
+        self.spawn("logins", move || {
+            drive(reader, |logins| Some(logins.positions()));
+        })
+    }
+
+    /// Tells all to stop, and how many there are.
+    pub(crate) fn stop(&self) -> usize {
+        self.stop.store(true, Ordering::Release);
+        self.count
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+        let started = thread::Builder::new().name(name.to_owned()).spawn(work);
+        started.map_err(|error| Failure::new(Code::Failed, &error))?;
+        self.count += 1;
+        Ok(())
+    }
+}
+
+struct Reader<S> {
+    sensor: S,
+    inputs: SyncSender<Input>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Reads until told to stop or nobody listens; then everything that is left, and the final ledger.
+fn drive<S: Sensed>(mut reader: Reader<S>, positions: impl Fn(&S) -> Option<Vec<Position>>) {
+    let mut told = None;
+    let mut last_ledger = Instant::now();
+    while !reader.stop.load(Ordering::Acquire) {
+        let mut events = Vec::new();
+        if let Err(error) = reader.sensor.sensed().poll(POLL, &mut events) {
+            let line = format!("failed to read the sensor: {}", chain(&error));
+            // Nobody listens any more: then nobody is to be told either.
+            drop(
+                reader
+                    .inputs
+                    .send(Input::Broken(Failure::line(Code::Failed, line))),
+            );
+            break;
+        }
+        let some = !events.is_empty();
+        let now = positions(&reader.sensor);
+        if !reader.send(events) {
+            return;
+        }
+        if some || last_ledger.elapsed() >= LEDGER_EVERY {
+            last_ledger = Instant::now();
+            if !reader.send_ledger() {
+                return;
+            }
+        }
+        if now != told {
+            told.clone_from(&now);
+            if now.is_some_and(|now| reader.inputs.send(Input::Positions(now)).is_err()) {
+                return;
+            }
+        }
+    }
+    reader.finish(&positions);
+}
+
+impl<S: Sensed> Reader<S> {
+    fn send(&mut self, events: Vec<Event>) -> bool {
+        let keys = self.sensor.sensed().executables();
+        send(&self.inputs, events, keys)
+    }
+
+    fn send_ledger(&mut self) -> bool {
+        let sensor = self.sensor.sensed();
+        let ledger = Input::Ledger(sensor.source(), sensor.ledger());
+        self.inputs.send(ledger).is_ok()
+    }
+
+    fn finish(mut self, positions: &impl Fn(&S) -> Option<Vec<Position>>) {
+        let mut events = Vec::new();
+        if let Err(error) = self.sensor.sensed().stop(&mut events) {
+            tracing::warn!(error = chain(&error), "failed to stop the sensor");
+        }
+        let listening = self.send(events) && self.send_ledger();
+        let positions = positions(&self.sensor).map(Input::Positions);
+        if listening && positions.is_none_or(|now| self.inputs.send(now).is_ok()) {
+            drop(self.inputs.send(Input::Done));
+        }
+    }
+}
+
+/// What a reader reads: a boxed sensor, or one whose type is known.
+trait Sensed: Send {
+    fn sensed(&mut self) -> &mut dyn Sensor;
+}
+
+impl Sensed for Box<dyn Sensor> {
+    fn sensed(&mut self) -> &mut dyn Sensor {
+        self.as_mut()
+    }
+}
+
+impl Sensed for LoginFollower {
+    fn sensed(&mut self) -> &mut dyn Sensor {
+        self
+    }
+}
+
+/// The processes that run now, parents before their children where possible.
+pub(crate) fn running(sensor: &mut dyn Sensor) -> VecDeque<Process> {
+    let mut processes = sensor.snapshot();
+    processes.sort_by_key(|process| (process.start_time, process.pid));
+    processes.into()
+}

@@ -1,0 +1,228 @@
+//! The checks of a command, in the order in which they are made. The first no ends it.
+//!
+//! ```text
+//! size | signatures | host | id never seen | time | precondition | local protection
+//! ```
+
+use std::time::Duration;
+
+use picket_event::command::{Command, CommandError};
+use picket_event::trust::{ActionClass, Signed, TrustError, TrustRoot};
+use picket_event::{CommandId, Containment, HostId, ReceiptState, UnixNanos};
+use picket_proto::v1;
+use picket_seal::{Digest, Domain};
+
+use super::claimed_id;
+use super::procfs::Found;
+
+/// The operator's clock may be ahead of this host's by so much.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
+/// No command is good for longer.
+const MAX_LIFE: Duration = Duration::from_hours(24);
+/// More hosts than this make it an action on the fleet.
+const FLEET: usize = 10;
+
+/// A command whose signatures suffice, and who made them.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    /// What to do.
+    pub(crate) command: Command,
+    /// Who signed.
+    pub(crate) signers: Vec<String>,
+}
+
+/// A no, with its fixed code.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    /// The code, for machines.
+    pub(crate) code: &'static str,
+    state: ReceiptState,
+    id: CommandId,
+    action: &'static str,
+    effect: String,
+    signers: Vec<String>,
+    stated_reason: String,
+}
+
+/// The processes of this host, as the last checks need them.
+pub(crate) trait Scene {
+    /// The process that the command is about.
+    fn find(&self, command: &Command) -> Option<Found>;
+    /// The hash of what it runs.
+    fn exe_hash(&self, found: &Found) -> Option<Digest>;
+    /// A process that the command would end and may not, and why.
+    fn protected(&self, command: &Command, found: &Found) -> Option<(u32, &'static str)>;
+}
+
+/// First: nothing large is even decoded.
+pub(crate) fn size(signed: &v1::SignedCommand, limit: usize) -> Result<(), Box<Refusal>> {
+    let signatures = signed
+        .signatures
+        .iter()
+        .map(|one| one.key_id.len() + one.signature.len());
+    let bytes = signed.body.len().saturating_add(signatures.sum());
+    if bytes > limit {
+        return Err(Refusal::unsigned(
+            "too_large",
+            CommandId::new([0; 16]),
+            &format!("the command has {bytes} bytes, more than {limit}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Second: enough persons signed exactly these bytes for this class of action.
+pub(crate) fn signatures(
+    signed: &v1::SignedCommand,
+    trust: &TrustRoot,
+    now: UnixNanos,
+) -> Result<Checked, Box<Refusal>> {
+    let id = claimed_id(&signed.body);
+    let command = Command::decode(&signed.body).map_err(|error| {
+        let code = if matches!(error, CommandError::NoAction) {
+            "unknown_action"
+        } else {
+            "malformed"
+        };
+        Refusal::unsigned(code, id, &crate::failure::chain(&error))
+    })?;
+    let shown = Signed {
+        domain: Domain::Command,
+        body: &signed.body,
+        signatures: &signed.signatures,
+    };
+    let approve = |class| {
+        trust.approve(class, shown, now).map_err(|error| {
+            let refusal = Refusal::unsigned(code_of(&error), id, &crate::failure::chain(&error));
+            Box::new(Refusal {
+                action: command.action.name(),
+                ..*refusal
+            })
+        })
+    };
+    let mut signers = approve(command.action.class())?;
+    if command.hosts.len() > FLEET {
+        signers = approve(ActionClass::Fleet)?;
+    }
+    Ok(Checked { command, signers })
+}
+
+/// Third: it is for this host in this state.
+pub(crate) fn host(checked: &Checked, own: HostId, own_epoch: u64) -> Result<(), Box<Refusal>> {
+    if !checked.command.hosts.contains(&own) {
+        return Err(checked.refuse("wrong_host", "the command is for other hosts"));
+    }
+    if ![0, own_epoch].contains(&checked.command.host_epoch) {
+        return Err(checked.refuse(
+            "wrong_epoch",
+            "the command is for an earlier state of this host",
+        ));
+    }
+    Ok(())
+}
+
+/// Fifth, after the id: it is neither too early nor too late.
+pub(crate) fn time(checked: &Checked, now: UnixNanos) -> Result<(), Box<Refusal>> {
+    let (from, to) = (checked.command.not_before, checked.command.expires);
+    if from > now.plus(CLOCK_TOLERANCE) {
+        return Err(checked.refuse("not_yet_valid", &format!("the command begins at {from}")));
+    }
+    if to < now {
+        let refusal = checked.refuse("expired", &format!("the command ended at {to}"));
+        return Err(Box::new(Refusal {
+            state: ReceiptState::Expired,
+            ..*refusal
+        }));
+    }
+    if to.since(from) > MAX_LIFE {
+        return Err(checked.refuse("too_long", "the command is good for more than 24 hours"));
+    }
+    Ok(())
+}
+
+/// Last: the process is there, is what it should be, and may be ended.
+pub(crate) fn scene(checked: &Checked, scene: &impl Scene) -> Result<Found, Box<Refusal>> {
+    let command = &checked.command;
+    let found = scene.find(command);
+    let found = found.ok_or_else(|| checked.refuse("not_found", "there is no such process"))?;
+    if let Some(expected) = command.exe_sha256
+        && scene.exe_hash(&found) != Some(expected)
+    {
+        return Err(checked.refuse("precondition", "the executable has another hash"));
+    }
+    if let Some((pid, why)) = scene.protected(command, &found) {
+        return Err(checked.refuse(
+            "protected",
+            &format!("process {pid} may not be ended: {why}"),
+        ));
+    }
+    Ok(found)
+}
+
+impl Checked {
+    /// A no to this command.
+    pub(crate) fn refuse(&self, code: &'static str, effect: &str) -> Box<Refusal> {
+        Box::new(Refusal {
+            code,
+            state: ReceiptState::Refused,
+            id: self.command.id,
+            action: self.command.action.name(),
+            effect: effect.to_owned(),
+            signers: self.signers.clone(),
+            stated_reason: self.command.reason.clone(),
+        })
+    }
+
+    /// An answer to this command.
+    pub(crate) fn receipt(&self, state: ReceiptState, effect: String) -> Containment {
+        Containment {
+            state,
+            reason: String::new(),
+            ..self.refuse("", &effect).into_receipt()
+        }
+    }
+}
+
+impl Refusal {
+    fn unsigned(code: &'static str, id: CommandId, effect: &str) -> Box<Self> {
+        Box::new(Self {
+            code,
+            state: ReceiptState::Refused,
+            id,
+            action: "",
+            effect: effect.to_owned(),
+            signers: Vec::new(),
+            stated_reason: String::new(),
+        })
+    }
+
+    /// Whether nobody whom this host believes has signed it.
+    pub(crate) const fn is_anonymous(&self) -> bool {
+        self.signers.is_empty()
+    }
+
+    /// As an answer.
+    pub(crate) fn into_receipt(self: Box<Self>) -> Containment {
+        Containment {
+            command_id: self.id,
+            action: self.action.to_owned(),
+            state: self.state,
+            reason: self.code.to_owned(),
+            effect: self.effect,
+            affected: Vec::new(),
+            verified: false,
+            redelivered: false,
+            undo_token: String::new(),
+            signers: self.signers,
+            stated_reason: self.stated_reason,
+        }
+    }
+}
+
+const fn code_of(error: &TrustError) -> &'static str {
+    match error {
+        TrustError::Expired(_) => "trust_expired",
+        TrustError::TooFew { .. } => "threshold",
+        _ => "bad_signature",
+    }
+}

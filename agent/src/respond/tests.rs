@@ -1,0 +1,346 @@
+//! Commands, from the bytes that operators sign to what becomes of the test's own children.
+
+use std::process::{Child, Command as Program, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use picket_event::Clock;
+use picket_event::command::Target;
+use picket_event::trust::{Person, Role};
+use picket_seal::{Domain, SigningKey};
+
+use super::*;
+use crate::state::StateDir;
+
+const OWN: HostId = HostId::new([7; 32]);
+const NOW: UnixNanos = UnixNanos(1_800_000_000_000_000_000);
+
+#[derive(Debug)]
+struct Hands(Mutex<UnixNanos>);
+
+impl Clock for Hands {
+    fn now(&self) -> UnixNanos {
+        *self.0.lock().unwrap()
+    }
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    operator: SigningKey,
+    clock: Arc<Hands>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            operator: SigningKey::generate().unwrap(),
+            clock: Arc::new(Hands(Mutex::new(NOW))),
+        }
+    }
+
+    /// As after a start of the agent.
+    fn responder(&self) -> Responder {
+        let state = StateDir::open(self.dir.path()).unwrap();
+        let person = Person {
+            name: "alice".to_owned(),
+            keys: vec![self.operator.public_key()],
+            roles: vec![Role::Requester],
+        };
+        let trust = TrustRoot::first(vec![person], NOW);
+        let believer = Believer {
+            host: OWN,
+            host_epoch: 3,
+            trust,
+        };
+        let clock: SharedClock = Arc::<Hands>::clone(&self.clock);
+        let protection = Protection::new(crate::clock::boot_id(), Vec::new());
+        let log = CommandLog::open(&state, NOW);
+        Responder::new(believer, clock, log, SharedTable::default(), protection)
+    }
+
+    fn sign(&self, command: &Command) -> v1::SignedCommand {
+        let body = command.encode();
+        let signature = self.operator.sign(Domain::Command, &body);
+        let key_id = self.operator.public_key().key_id();
+        let signature = v1::Signature {
+            key_id: key_id.as_bytes().to_vec(),
+            signature: signature.as_bytes().to_vec(),
+        };
+        v1::SignedCommand {
+            body,
+            signatures: vec![signature],
+        }
+    }
+}
+
+fn command(number: u8, action: Action) -> Command {
+    Command {
+        id: CommandId::new([number; 16]),
+        hosts: vec![OWN],
+        host_epoch: 3,
+        not_before: NOW,
+        expires: NOW.plus(Duration::from_secs(900)),
+        mode: Mode::Enforce,
+        exe_sha256: None,
+        action,
+        reason: "test".to_owned(),
+        incident: String::new(),
+    }
+}
+
+fn sleeper() -> Child {
+    Program::new("sleep")
+        .arg("60")
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn target(child: &Child) -> Target {
+    let found = procfs::find(&crate::clock::boot_id(), child.id()).unwrap();
+    Target {
+        process: found.uid,
+        pid: found.pid,
+    }
+}
+
+fn nobody() -> Target {
+    Target {
+        process: ProcessUid::new([0xee; 16]),
+        pid: 0,
+    }
+}
+
+#[test]
+fn each_check_has_its_place_and_its_code() {
+    let bench = Bench::new();
+    let mut responder = bench.responder();
+    let first = Target {
+        process: procfs::find(&crate::clock::boot_id(), 1).unwrap().uid,
+        pid: 1,
+    };
+    // Everything is wrong; each step repairs what the step before was refused for.
+    let mut wrong = command(1, Action::Kill(nobody()));
+    wrong.hosts = vec![HostId::new([8; 32])];
+    wrong.host_epoch = 2;
+    wrong.not_before = NOW.minus(Duration::from_secs(90_000));
+    wrong.expires = NOW.minus(Duration::from_secs(1));
+    wrong.exe_sha256 = Some(Digest::of(b"another"));
+    wrong.reason = "x".repeat(MAX_COMMAND_BYTES);
+    let mut code = |command: &Command, signed: v1::SignedCommand| {
+        let receipt = responder.answer(&signed).unwrap();
+        assert_eq!(
+            receipt.command_id.as_bytes()[0] == 0,
+            signed.body.len() > MAX_COMMAND_BYTES
+        );
+        assert!(
+            !receipt.verified && receipt.affected.is_empty(),
+            "{command:?}"
+        );
+        (receipt.state.name(), receipt.reason)
+    };
+    let unsigned = |command: &Command| {
+        let mut signed = bench.sign(command);
+        signed.signatures[0].signature[5] ^= 1;
+        signed
+    };
+    let refused = |code: &str| ("refused", code.to_owned());
+    assert_eq!(code(&wrong, unsigned(&wrong)), refused("too_large"));
+    wrong.reason = "short".to_owned();
+    assert_eq!(code(&wrong, unsigned(&wrong)), refused("bad_signature"));
+    let nobody_signed = v1::SignedCommand {
+        body: wrong.encode(),
+        signatures: Vec::new(),
+    };
+    assert_eq!(code(&wrong, nobody_signed), refused("threshold"));
+    assert_eq!(code(&wrong, bench.sign(&wrong)), refused("wrong_host"));
+    wrong.hosts.push(OWN);
+    assert_eq!(code(&wrong, bench.sign(&wrong)), refused("wrong_epoch"));
+    wrong.host_epoch = 0;
+    assert_eq!(
+        code(&wrong, bench.sign(&wrong)),
+        ("expired", "expired".to_owned())
+    );
+    wrong.expires = NOW.plus(Duration::from_secs(60));
+    assert_eq!(code(&wrong, bench.sign(&wrong)), refused("too_long"));
+    wrong.not_before = NOW.plus(Duration::from_secs(50));
+    assert_eq!(code(&wrong, bench.sign(&wrong)), refused("not_yet_valid"));
+    wrong.not_before = NOW;
+    assert_eq!(code(&wrong, bench.sign(&wrong)), refused("not_found"));
+    wrong.id = CommandId::new([2; 16]);
+    wrong.action = Action::Kill(first);
+    assert_eq!(code(&wrong, bench.sign(&wrong)), refused("precondition"));
+    wrong.id = CommandId::new([3; 16]);
+    wrong.exe_sha256 = None;
+    assert_eq!(code(&wrong, bench.sign(&wrong)), refused("protected"));
+    wrong.incident = "altered".to_owned();
+    assert_eq!(code(&wrong, bench.sign(&wrong)), refused("replayed"));
+}
+
+#[test]
+fn an_altered_command_and_a_foreign_signature_are_refused() {
+    let (bench, stranger) = (Bench::new(), Bench::new());
+    let mut responder = bench.responder();
+    let plain = command(1, Action::Kill(nobody()));
+    let mut altered = bench.sign(&plain);
+    altered.body = command(1, Action::KillTree(nobody())).encode();
+    assert_eq!(responder.answer(&altered).unwrap().reason, "bad_signature");
+    assert_eq!(
+        responder.answer(&stranger.sign(&plain)).unwrap().reason,
+        "bad_signature"
+    );
+    let garbage = v1::SignedCommand {
+        body: vec![0xff; 40],
+        signatures: Vec::new(),
+    };
+    assert_eq!(responder.answer(&garbage).unwrap().reason, "malformed");
+}
+
+#[test]
+fn a_kill_is_done_once_and_its_answer_survives_a_restart() {
+    let bench = Bench::new();
+    let mut child = sleeper();
+    let mut kill = command(1, Action::Kill(target(&child)));
+    let exe = std::fs::canonicalize(format!("/proc/{}/exe", child.id())).unwrap();
+    kill.exe_sha256 = Some(Digest::of(&std::fs::read(exe).unwrap()));
+    let signed = bench.sign(&kill);
+    let mut responder = bench.responder();
+    let first = responder.answer(&signed).unwrap();
+    child.wait().unwrap();
+    assert_eq!(
+        (first.state, first.verified),
+        (ReceiptState::Executed, true),
+        "{first:?}"
+    );
+    assert_eq!(first.affected[0].outcome, "dead");
+    assert_eq!(
+        (first.signers.as_slice(), first.stated_reason.as_str()),
+        (&["alice".to_owned()][..], "test")
+    );
+    drop(responder);
+    let again = bench.responder().answer(&signed).unwrap();
+    assert_eq!(
+        again,
+        Containment {
+            redelivered: true,
+            ..first
+        }
+    );
+}
+
+#[test]
+fn a_dry_run_names_the_tree_and_touches_nothing() {
+    let bench = Bench::new();
+    let mut shell = Program::new("sh")
+        .args(["-c", "sleep 60 & wait"])
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::park_timeout(Duration::from_millis(200));
+    let dry = Command {
+        mode: Mode::DryRun,
+        ..command(1, Action::KillTree(target(&shell)))
+    };
+    let mut responder = bench.responder();
+    let receipt = responder.answer(&bench.sign(&dry)).unwrap();
+    assert_eq!(
+        (receipt.state, receipt.reason.as_str()),
+        (ReceiptState::Accepted, "dry_run")
+    );
+    assert_eq!(receipt.affected.len(), 2, "{receipt:?}");
+    assert!(shell.try_wait().unwrap().is_none());
+    let real = command(2, Action::KillTree(target(&shell)));
+    let receipt = responder.answer(&bench.sign(&real)).unwrap();
+    assert_eq!(receipt.state, ReceiptState::Executed, "{receipt:?}");
+    shell.wait().unwrap();
+}
+
+#[test]
+fn time_does_not_fall_below_what_operators_have_signed() {
+    let bench = Bench::new();
+    let mut responder = bench.responder();
+    responder.answer(&bench.sign(&command(1, Action::Kill(nobody()))));
+    // The host's clock is set back by a day, to make an old command good again.
+    *bench.clock.0.lock().unwrap() = NOW.minus(Duration::from_secs(86_400));
+    let mut old = command(2, Action::Kill(nobody()));
+    old.not_before = NOW.minus(Duration::from_secs(86_400));
+    old.expires = NOW.minus(Duration::from_secs(80_000));
+    assert_eq!(
+        responder.answer(&bench.sign(&old)).unwrap().reason,
+        "expired"
+    );
+    drop(responder);
+    assert_eq!(
+        bench.responder().answer(&bench.sign(&old)).unwrap().reason,
+        "expired"
+    );
+}
+
+#[test]
+fn after_a_crash_between_act_and_answer_the_effect_is_read_again() {
+    let bench = Bench::new();
+    let (mut dead, mut alive) = (sleeper(), sleeper());
+    let commands = [
+        command(1, Action::Kill(target(&dead))),
+        command(2, Action::Kill(target(&alive))),
+    ];
+    dead.kill().unwrap();
+    dead.wait().unwrap();
+    let state = StateDir::open(bench.dir.path()).unwrap();
+    let mut log = CommandLog::open(&state, NOW).unwrap();
+    for command in &commands {
+        log.intend(command, &command.encode()).unwrap();
+    }
+    drop((log, state));
+    let mut responder = bench.responder();
+    let mut answers = responder.resume();
+    answers.sort_by_key(|answer| answer.command_id);
+    let told: Vec<_> = answers
+        .iter()
+        .map(|answer| (answer.state, answer.verified))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (ReceiptState::Executed, true),
+            (ReceiptState::Partial, false)
+        ]
+    );
+    assert!(alive.try_wait().unwrap().is_none(), "nothing is done twice");
+    assert!(
+        responder
+            .answer(&bench.sign(&commands[1]))
+            .unwrap()
+            .redelivered
+    );
+    assert!(bench.responder().resume().is_empty());
+    alive.kill().unwrap();
+    alive.wait().unwrap();
+}
+
+#[test]
+fn without_the_table_of_seen_commands_nothing_is_done() {
+    let bench = Bench::new();
+    std::fs::write(bench.dir.path().join("commands"), "{}\n").unwrap();
+    let mut child = sleeper();
+    let kill = bench.sign(&command(1, Action::Kill(target(&child))));
+    assert_eq!(bench.responder().answer(&kill).unwrap().reason, "no_record");
+    assert!(child.try_wait().unwrap().is_none());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn strangers_cannot_fill_the_spool_with_refusals() {
+    let bench = Bench::new();
+    let mut responder = bench.responder();
+    let garbage = v1::SignedCommand {
+        body: vec![0xff; 40],
+        signatures: Vec::new(),
+    };
+    let told = (0..500)
+        .filter(|_| responder.answer(&garbage).is_some())
+        .count();
+    assert_eq!(told, MAX_REFUSALS as usize);
+}

@@ -1,0 +1,408 @@
+//! Numbers events, chains them class by class and signs them in batches. Pure: no disk, no clock.
+//!
+//! # Invariants
+//!
+//! - Every event, and every event known to be lost, has a number before anything can drop it.
+//! - The headers of a class cover its numbers without a hole: `seq_first` follows the header before.
+//! - In a batch the events' numbers are those of its header that no gap of known size covers.
+//! - A batch waits at most [`MAX_WAIT_NS`], and not at all in the class ALERT.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use picket_event::batch::{ClassHead, Header, PreviousStream};
+use picket_event::{
+    BootId, Class, Detail, Event, Gap, GapReason, HostId, Kind, Source, StreamId, UnixNanos,
+};
+use picket_proto::v1;
+use picket_seal::{Chain, Digest, Signature, SigningKey, header_hash, seal_header};
+use prost::Message;
+
+#[cfg(test)]
+mod tests;
+
+/// A batch is sealed when its events take this much, uncompressed.
+pub(crate) const MAX_BYTES: usize = 64 << 10;
+/// A batch is sealed when its first event has waited so long, in nanoseconds.
+pub(crate) const MAX_WAIT_NS: u64 = 200_000_000;
+const ZSTD_LEVEL: i32 = 1;
+
+/// The two clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// Wall clock.
+    pub(crate) wall: UnixNanos,
+    /// Nanoseconds since boot.
+    pub(crate) mono_ns: u64,
+}
+
+/// The key in force.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Signer<'a> {
+    /// Its epoch.
+    pub(crate) epoch: u64,
+    /// Its private half.
+    pub(crate) key: &'a SigningKey,
+}
+
+/// Who speaks, in which run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Speaker {
+    /// The host.
+    pub(crate) host: HostId,
+    /// The run.
+    pub(crate) stream: StreamId,
+    /// The boot.
+    pub(crate) boot: BootId,
+}
+
+/// One sealed batch.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    /// In which run.
+    pub(crate) stream: StreamId,
+    /// In which class.
+    pub(crate) class: Class,
+    /// First number covered.
+    pub(crate) seq_first: u64,
+    /// How many numbers are covered.
+    pub(crate) count: u64,
+    /// How many of them are gaps.
+    pub(crate) gaps: u64,
+    /// Exact header bytes.
+    pub(crate) header: Vec<u8>,
+    /// Exact payload bytes.
+    pub(crate) payload: Vec<u8>,
+    /// Over the header.
+    pub(crate) signature: Signature,
+}
+
+/// One line of the transport ledger, as far as the sealer knows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Numbered {
+    /// Which class.
+    pub(crate) class: Class,
+    /// Numbers given.
+    pub(crate) numbered: u64,
+    /// Of these, numbers that stand for lost events.
+    pub(crate) gaps: u64,
+    /// Numbers sealed.
+    pub(crate) sealed: u64,
+    /// Hash of the last header.
+    pub(crate) head: Digest,
+}
+
+/// Seals the events of one run.
+pub(crate) struct Sealer {
+    speaker: Speaker,
+    lines: [Line; 3],
+    previous: Option<PreviousStream>,
+    opening_gap: Option<GapReason>,
+    compressor: zstd::bulk::Compressor<'static>,
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sealer")
+            .field("speaker", &self.speaker)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One class.
+#[derive(Debug)]
+struct Line {
+    class: Class,
+    chain: Chain,
+    next: u64,
+    gaps: Vec<Gap>,
+    gap_numbers: u64,
+    payload: Vec<u8>,
+    waiting_since: Option<u64>,
+}
+
+impl Sealer {
+    /// A new run. `previous` is the run before it; if that one did not close its books, the first
+    /// header says so by a gap of unknown size.
+    pub(crate) fn new(speaker: Speaker, previous: Option<PreviousStream>) -> io::Result<Self> {
+        let crashed = previous.as_ref().is_some_and(|previous| !previous.clean);
+        Ok(Self {
+            speaker,
+            lines: [Class::Alert, Class::Security, Class::Bulk].map(Line::new),
+            previous,
+            opening_gap: crashed.then_some(GapReason::Crash),
+            compressor: zstd::bulk::Compressor::new(ZSTD_LEVEL)?,
+        })
+    }
+
+    /// Numbers an event. Returns a batch if it is full or the event must not wait.
+    pub(crate) fn push(
+        &mut self,
+        event: Event,
+        now: Now,
+        signer: Signer<'_>,
+    ) -> io::Result<Option<Sealed>> {
+        let class = event.class();
+        let line = self.line(class);
+        line.number(event, now);
+        if class == Class::Alert || line.payload.len() >= MAX_BYTES {
+            return self.flush(class, now, signer);
+        }
+        Ok(None)
+    }
+
+    /// Numbers events that are lost, in the class that their kind would have had.
+    pub(crate) fn lose(&mut self, kind: Kind, count: u64, reason: GapReason, now: Now) {
+        if count == 0 {
+            return;
+        }
+        let line = self.line(kind.default_class());
+        line.waiting_since.get_or_insert(now.mono_ns);
+        line.gap_numbers = line.gap_numbers.saturating_add(count);
+        let first = line.next;
+        line.next = line.next.saturating_add(count);
+        match line.gaps.last_mut() {
+            Some(last) if last.reason == reason && end(last) == first => {
+                last.count = last.count.map(|known| known.saturating_add(count));
+                add_kind(&mut last.kinds, kind, count);
+            }
+            _ => line.gaps.push(Gap {
+                seq_first: first,
+                count: Some(count),
+                reason,
+                kinds: vec![(kind, count)],
+            }),
+        }
+    }
+
+    /// Says, in the class itself, that the payload of numbers which were sealed before is gone.
+    pub(crate) fn report(&mut self, class: Class, gap: Gap, now: Now) {
+        let mut event = Event::new(Kind::Gap, now.wall, Source::Agent);
+        event.boot_ns = now.mono_ns;
+        self.line(class).number(event.with(Detail::Gap(gap)), now);
+    }
+
+    /// Seals what has waited long enough.
+    pub(crate) fn flush_due(&mut self, now: Now, signer: Signer<'_>) -> io::Result<Vec<Sealed>> {
+        self.flush_if(now, signer, |line| {
+            line.waiting_since
+                .is_some_and(|since| now.mono_ns.saturating_sub(since) >= MAX_WAIT_NS)
+        })
+    }
+
+    /// Seals everything, as before a change of keys.
+    pub(crate) fn flush_all(&mut self, now: Now, signer: Signer<'_>) -> io::Result<Vec<Sealed>> {
+        self.flush_if(now, signer, |_| true)
+    }
+
+    /// How long until something must be sealed, in nanoseconds.
+    pub(crate) fn due_in_ns(&self, mono_ns: u64) -> Option<u64> {
+        let oldest = self
+            .lines
+            .iter()
+            .filter_map(|line| line.waiting_since)
+            .min()?;
+        Some(oldest.saturating_add(MAX_WAIT_NS).saturating_sub(mono_ns))
+    }
+
+    /// The ledger so far.
+    pub(crate) fn numbered(&self) -> [Numbered; 3] {
+        [0, 1, 2].map(|index: usize| {
+            let line = &self.lines[index];
+            Numbered {
+                class: line.class,
+                numbered: line.next,
+                gaps: line.gap_numbers,
+                sealed: line.chain.next_seq,
+                head: line.chain.head,
+            }
+        })
+    }
+
+    fn flush_if(
+        &mut self,
+        now: Now,
+        signer: Signer<'_>,
+        due: impl Fn(&Line) -> bool,
+    ) -> io::Result<Vec<Sealed>> {
+        let due: Vec<Class> = self
+            .lines
+            .iter()
+            .filter(|line| due(line))
+            .map(|line| line.class)
+            .collect();
+        let mut sealed = Vec::new();
+        for class in due {
+            sealed.extend(self.flush(class, now, signer)?);
+        }
+        Ok(sealed)
+    }
+
+    /// Seals one class. Nothing happens while it has no number to cover.
+    fn flush(&mut self, class: Class, now: Now, signer: Signer<'_>) -> io::Result<Option<Sealed>> {
+        let line = self.line(class);
+        let count = line.next.saturating_sub(line.chain.next_seq);
+        if count == 0 {
+            line.waiting_since = None;
+            return Ok(None);
+        }
+        let raw = std::mem::take(&mut line.payload);
+        let payload = self.compressor.compress(&raw)?;
+        self.line(class).payload = recycled(raw);
+        let header = self.header(class, count, Digest::of(&payload), now, signer);
+        Ok(Some(self.seal(class, header, payload, signer.key)))
+    }
+
+    fn header(
+        &mut self,
+        class: Class,
+        count: u64,
+        payload_hash: Digest,
+        now: Now,
+        signer: Signer<'_>,
+    ) -> Header {
+        let other_heads = self.other_heads(class);
+        let opening = self.opening_gap.take();
+        let line = self.line(class);
+        let link = line.chain.next_link(count);
+        let mut gaps = std::mem::take(&mut line.gaps);
+        gaps.splice(
+            0..0,
+            opening.map(|reason| unknown_gap(link.seq_first, reason)),
+        );
+        Header {
+            host: self.speaker.host,
+            stream: self.speaker.stream,
+            class,
+            seq_first: link.seq_first,
+            count,
+            prev_hash: link.prev_hash,
+            payload_hash,
+            other_heads,
+            gaps,
+            epoch: signer.epoch,
+            key_id: signer.key.public_key().key_id(),
+            boot: self.speaker.boot,
+            wall: now.wall,
+            mono_ns: now.mono_ns,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            previous_stream: self.previous.take(),
+        }
+    }
+
+    fn seal(&mut self, class: Class, header: Header, payload: Vec<u8>, key: &SigningKey) -> Sealed {
+        let (stream, link) = (header.stream, header.link());
+        let gaps = own_gaps(&header);
+        let header = v1::BatchHeader::from(header).encode_to_vec();
+        let line = self.line(class);
+        line.chain = Chain {
+            next_seq: line.next,
+            head: header_hash(&header),
+        };
+        line.waiting_since = None;
+        Sealed {
+            stream,
+            class,
+            seq_first: link.seq_first,
+            count: link.count,
+            gaps,
+            signature: seal_header(key, &header),
+            header,
+            payload,
+        }
+    }
+
+    fn other_heads(&self, class: Class) -> Vec<ClassHead> {
+        let others = self.lines.iter().filter(|line| line.class != class);
+        others.map(Line::head).collect()
+    }
+
+    /// Where each class's chain stands.
+    pub(crate) fn heads(&self) -> Vec<ClassHead> {
+        self.lines.iter().map(Line::head).collect()
+    }
+
+    fn line(&mut self, class: Class) -> &mut Line {
+        let index = match class {
+            Class::Alert => 0,
+            Class::Security => 1,
+            Class::Bulk => 2,
+        };
+        &mut self.lines[index]
+    }
+}
+
+impl Line {
+    fn new(class: Class) -> Self {
+        Self {
+            class,
+            chain: Chain::START,
+            next: 0,
+            gaps: Vec::new(),
+            gap_numbers: 0,
+            payload: Vec::new(),
+            waiting_since: None,
+        }
+    }
+
+    fn number(&mut self, mut event: Event, now: Now) {
+        event.seq = self.next;
+        self.next = self.next.saturating_add(1);
+        self.waiting_since.get_or_insert(now.mono_ns);
+        append(&mut self.payload, &v1::Event::from(event));
+    }
+
+    fn head(&self) -> ClassHead {
+        ClassHead {
+            class: self.class,
+            next_seq: self.chain.next_seq,
+            head: self.chain.head,
+        }
+    }
+}
+
+/// Appends one more `BatchPayload.events`, so that no batch is held twice in memory.
+fn append(payload: &mut Vec<u8>, event: &v1::Event) {
+    payload.push(EVENTS_FIELD);
+    event
+        .encode_length_delimited(payload)
+        .expect("a vector grows as needed");
+}
+
+/// Field 1, length-delimited.
+const EVENTS_FIELD: u8 = 1 << 3 | 2;
+
+fn recycled(mut buffer: Vec<u8>) -> Vec<u8> {
+    buffer.clear();
+    buffer.shrink_to(MAX_BYTES * 2);
+    buffer
+}
+
+/// Numbers of the header itself that are gaps.
+fn own_gaps(header: &Header) -> u64 {
+    let own = header
+        .gaps
+        .iter()
+        .filter(|gap| gap.seq_first >= header.seq_first);
+    own.filter_map(|gap| gap.count).fold(0, u64::saturating_add)
+}
+
+fn unknown_gap(seq_first: u64, reason: GapReason) -> Gap {
+    Gap {
+        seq_first,
+        count: None,
+        reason,
+        kinds: Vec::new(),
+    }
+}
+
+fn end(gap: &Gap) -> u64 {
+    gap.seq_first.saturating_add(gap.count.unwrap_or(0))
+}
+
+fn add_kind(kinds: &mut Vec<(Kind, u64)>, kind: Kind, count: u64) {
+    let mut sums: BTreeMap<Kind, u64> = kinds.drain(..).collect();
+    let sum = sums.entry(kind).or_default();
+    *sum = sum.saturating_add(count);
+    kinds.extend(sums);
+}

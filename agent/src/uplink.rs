@@ -1,0 +1,201 @@
+//! The connection to the collector: a session for words, a stream for batches, and everything that
+//! keeps both alive.
+//!
+//! # Queues
+//!
+//! | queue | bound | full |
+//! | --- | --- | --- |
+//! | frames to the collector | [`FRAMES`] | the heartbeat waits; nothing else uses it |
+//! | batches to the collector | [`events::QUEUE`], and bytes by the collector's credit | batches wait in the spool |
+//! | commands to the responder | [`COMMANDS`] | the session is not read; the collector keeps the rest |
+//!
+//! # Invariants
+//!
+//! - One connection at a time; after it breaks, the next waits longer each time, with jitter, and
+//!   never less than [`backoff::FIRST`].
+//! - Nothing is sent that is not on disk, and nothing is deleted that is not acknowledged as durable.
+//! - A dead task ends the connection, never only a part of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use picket_event::StreamId;
+use picket_proto::v1;
+use picket_rpc::channel::ConnectError;
+use picket_rpc::tls::TlsError;
+use tokio::sync::{Notify, mpsc};
+use tonic::{Code as RpcCode, Status};
+
+use crate::clock::SharedClock;
+use crate::failure::{Code, Failure, chain};
+use crate::health::{Link, SharedHealth};
+use crate::state::{StateDir, StateError};
+use crate::store::Shared;
+
+mod backoff;
+pub(crate) mod certificate;
+mod connection;
+mod events;
+pub(crate) mod facts;
+
+use backoff::Backoff;
+
+/// Frames that may wait to be sent.
+const FRAMES: usize = 4;
+/// Commands that may wait for the responder.
+pub(crate) const COMMANDS: usize = 32;
+
+/// What the uplink is given.
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    /// The state directory, for certificate and successions.
+    pub(crate) state: Arc<StateDir>,
+    /// The collector, `HOST:PORT`.
+    pub(crate) collector: String,
+    /// The CA, DER.
+    pub(crate) ca: Vec<u8>,
+    /// The state's generation.
+    pub(crate) host_epoch: u64,
+    /// The trust root's version.
+    pub(crate) trust_version: u64,
+    /// This run.
+    pub(crate) stream: StreamId,
+    /// Where the successions are.
+    pub(crate) successions: PathBuf,
+    /// The spool.
+    pub(crate) store: Arc<Shared>,
+    /// The snapshot.
+    pub(crate) health: SharedHealth,
+    /// The wall clock.
+    pub(crate) clock: SharedClock,
+    /// Where commands go.
+    pub(crate) commands: mpsc::Sender<v1::SignedCommand>,
+    /// Rung when the uplink must end.
+    pub(crate) stop: Arc<Stop>,
+}
+
+/// Tells the uplink to end.
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    told: AtomicBool,
+    bell: Notify,
+}
+
+/// Why a connection ended or was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// The state could not be read.
+    #[error("state cannot be read")]
+    State(#[from] StateError),
+    /// The certificate has run out.
+    #[error("this host's certificate has expired")]
+    CertificateExpired,
+    /// TLS cannot be set up.
+    #[error("failed to set TLS up")]
+    Tls(#[from] TlsError),
+    /// Nobody answers, or not who we believe.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The collector said no.
+    #[error("collector ended the call: {}", .0.message())]
+    Call(Box<Status>),
+    /// The collector broke the protocol or is silent.
+    #[error("{0}")]
+    Protocol(&'static str),
+    /// The spool cannot be read.
+    #[error("spool cannot be read")]
+    Spool(#[from] picket_spool::SpoolError),
+    /// The certificate was renewed: the next connection shows it.
+    #[error("certificate renewed")]
+    Renewed,
+}
+
+impl From<Status> for LinkError {
+    fn from(status: Status) -> Self {
+        Self::Call(Box::new(status))
+    }
+}
+
+impl LinkError {
+    /// Whether trying again soon makes no sense.
+    fn is_lasting(&self) -> bool {
+        match self {
+            Self::CertificateExpired | Self::State(_) | Self::Tls(_) => true,
+            Self::Connect(error) => matches!(error, ConnectError::Tls { .. }),
+            Self::Call(status) => {
+                matches!(
+                    status.code(),
+                    RpcCode::PermissionDenied | RpcCode::Unauthenticated
+                )
+            }
+            Self::Protocol(_) | Self::Spool(_) | Self::Renewed => false,
+        }
+    }
+}
+
+impl Stop {
+    /// Ends the uplink.
+    pub(crate) fn ring(&self) {
+        self.told.store(true, Ordering::Release);
+        self.bell.notify_one();
+    }
+
+    /// Returns once it was rung.
+    async fn rung(&self) {
+        while !self.told.load(Ordering::Acquire) {
+            self.bell.notified().await;
+        }
+    }
+}
+
+impl Uplink {
+    /// Starts the uplink's thread, with an asynchronous runtime of its own.
+    pub(crate) fn start(self) -> Result<thread::JoinHandle<()>, Failure> {
+        let failed = |error: std::io::Error| Failure::new(Code::Failed, &error);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let work = move || {
+            let stop = Arc::clone(&self.stop);
+            runtime.block_on(async {
+                tokio::select! {
+                    () = self.run() => {}
+                    () = stop.rung() => {}
+                }
+            });
+            runtime.shutdown_timeout(Duration::from_millis(200));
+        };
+        thread::Builder::new()
+            .name("uplink".to_owned())
+            .spawn(work)
+            .map_err(failed)
+    }
+
+    /// Connects, again and again.
+    async fn run(&self) {
+        let mut backoff = Backoff::default();
+        loop {
+            self.set_link(Link::Connecting);
+            let error = match connection::hold(self, &mut backoff).await {
+                Ok(never) => match never {},
+                Err(error) => error,
+            };
+            let reason = chain(&error);
+            if matches!(error, LinkError::Renewed) {
+                tracing::info!("certificate renewed, connecting again");
+                continue;
+            }
+            tracing::warn!(collector = self.collector, reason, "no connection");
+            self.set_link(Link::Down(reason));
+            tokio::time::sleep(backoff.next(error.is_lasting())).await;
+        }
+    }
+
+    fn set_link(&self, link: Link) {
+        self.health.status().link = link;
+    }
+}

@@ -1,0 +1,194 @@
+//! One connection, from its making to its end: hello, welcome, then words and batches side by side.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use picket_event::{Class, StreamId};
+use picket_proto::v1;
+use picket_proto::v1::agent_frame::Frame as ToCollector;
+use picket_proto::v1::collector_frame::Frame as FromCollector;
+use picket_rpc::channel;
+use picket_rpc::tls::client_config;
+use picket_rpc::v1::agent_client::AgentClient;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::backoff::Backoff;
+use super::certificate::{self, Validity};
+use super::{FRAMES, LinkError, Uplink, events, facts};
+use crate::health::Link;
+use crate::state::host::Certificate;
+
+/// How often the collector hears how the agent is.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long the collector may take to welcome.
+const WELCOME_WAIT: Duration = Duration::from_secs(15);
+/// How often a renewal that did not work is tried again.
+const RENEW_AGAIN: Duration = Duration::from_secs(300);
+
+/// Makes a connection and keeps it until it ends.
+pub(super) async fn hold(uplink: &Uplink, backoff: &mut Backoff) -> Result<Infallible, LinkError> {
+    let certificate = Certificate::read(&uplink.state)?;
+    let validity = Validity::of(&certificate);
+    uplink.health.status().certificate_ends = validity.map_or(0, |validity| validity.to);
+    if validity.is_some_and(|validity| validity.is_over(uplink.clock.now())) {
+        return Err(LinkError::CertificateExpired);
+    }
+    let config = client_config(&uplink.ca, Some(certificate.identity()))?;
+    let channel = channel::connect(&uplink.collector, config).await?;
+    let mut client = AgentClient::new(channel);
+    let (frames, mut session) = open_session(uplink, &mut client).await?;
+    let welcome = welcome(&mut session).await?;
+    take_acks(uplink, &welcome)?;
+    backoff.reset();
+    tracing::info!(
+        collector = uplink.collector,
+        known_epoch = welcome.known_epoch,
+        "connected"
+    );
+    uplink.health.status().link = Link::Connected;
+    let sending = client.clone();
+    tokio::select! {
+        ended = beat(uplink, &frames) => ended,
+        ended = listen(uplink, &mut session) => ended,
+        ended = events::send(uplink, sending, welcome.known_epoch) => ended,
+        ended = renew(uplink, client, certificate, validity) => ended,
+    }
+}
+
+async fn open_session(
+    uplink: &Uplink,
+    client: &mut AgentClient<Channel>,
+) -> Result<(mpsc::Sender<v1::AgentFrame>, Streaming<v1::CollectorFrame>), LinkError> {
+    let (frames, outgoing) = mpsc::channel(FRAMES);
+    send(&frames, ToCollector::Hello(hello(uplink))).await?;
+    let opened = client.session(ReceiverStream::new(outgoing));
+    let late = |_elapsed| LinkError::Protocol("the collector does not open the session");
+    let session = tokio::time::timeout(WELCOME_WAIT, opened)
+        .await
+        .map_err(late)??;
+    Ok((frames, session.into_inner()))
+}
+
+async fn welcome(session: &mut Streaming<v1::CollectorFrame>) -> Result<v1::Welcome, LinkError> {
+    let late = |_elapsed| LinkError::Protocol("the collector does not say welcome");
+    let first = tokio::time::timeout(WELCOME_WAIT, session.message())
+        .await
+        .map_err(late)??;
+    match first.and_then(|first| first.frame) {
+        Some(FromCollector::Welcome(welcome)) => Ok(welcome),
+        _ => Err(LinkError::Protocol(
+            "the collector's first word was not a welcome",
+        )),
+    }
+}
+
+/// What the collector has already need not be sent again.
+fn take_acks(uplink: &Uplink, welcome: &v1::Welcome) -> Result<(), LinkError> {
+    for ack in &welcome.acks {
+        let class = Class::from_wire(ack.class);
+        if let (Ok(stream), Some(class)) = (StreamId::from_slice(&ack.stream), class) {
+            uplink.store.ack(stream, class, ack.durable_seq)?;
+        }
+    }
+    Ok(())
+}
+
+fn hello(uplink: &Uplink) -> v1::Hello {
+    let status = uplink.health.status();
+    v1::Hello {
+        facts: Some(facts::facts()),
+        stream: uplink.stream.as_bytes().to_vec(),
+        boot_id: crate::clock::boot_id().as_bytes().to_vec(),
+        epoch: status.epoch,
+        host_epoch: uplink.host_epoch,
+        sensor: Some(status.sensor.clone().into()),
+        trust_version: uplink.trust_version,
+    }
+}
+
+async fn beat(
+    uplink: &Uplink,
+    frames: &mpsc::Sender<v1::AgentFrame>,
+) -> Result<Infallible, LinkError> {
+    loop {
+        send(frames, ToCollector::Heartbeat(heartbeat(uplink))).await?;
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+}
+
+fn heartbeat(uplink: &Uplink) -> v1::Heartbeat {
+    let status = uplink.health.status();
+    v1::Heartbeat {
+        classes: status
+            .transport
+            .iter()
+            .take(MAX_LINES)
+            .map(|line| v1::ClassLedger {
+                stream: line.stream.as_bytes().to_vec(),
+                class: line.class.to_wire(),
+                numbered: line.numbered,
+                spooled: line.spooled,
+                gaps: line.gaps,
+                durable_seq: line.durable_seq,
+            })
+            .collect(),
+        kinds: status.kinds.iter().map(|line| (*line).into()).collect(),
+        spool_bytes: status.spool_bytes,
+        spool_quota_bytes: status.spool_quota,
+        resident_bytes: crate::health::resident_bytes(),
+        sensor: Some(status.sensor.clone().into()),
+    }
+}
+
+/// Lines of the ledger that one heartbeat carries; this run's come first.
+const MAX_LINES: usize = 64;
+
+async fn send(frames: &mpsc::Sender<v1::AgentFrame>, frame: ToCollector) -> Result<(), LinkError> {
+    let sent = frames.send(v1::AgentFrame { frame: Some(frame) }).await;
+    sent.map_err(|_closed| LinkError::Protocol("the session is closed"))
+}
+
+async fn listen(
+    uplink: &Uplink,
+    session: &mut Streaming<v1::CollectorFrame>,
+) -> Result<Infallible, LinkError> {
+    while let Some(frame) = session.message().await? {
+        if let Some(FromCollector::Command(command)) = frame.frame
+            && uplink.commands.send(command).await.is_err()
+        {
+            return Err(LinkError::Protocol("the responder has ended"));
+        }
+    }
+    Err(LinkError::Protocol("the collector ended the session"))
+}
+
+/// Renews the certificate at half of its life.
+async fn renew(
+    uplink: &Uplink,
+    mut client: AgentClient<Channel>,
+    certificate: Certificate,
+    validity: Option<Validity>,
+) -> Result<Infallible, LinkError> {
+    if let Some(validity) = validity {
+        tokio::time::sleep(validity.until_half(uplink.clock.now())).await;
+    }
+    loop {
+        let current = Certificate {
+            key: certificate.key.clone(),
+            chain: certificate.chain.clone(),
+        };
+        match certificate::renew(uplink, &mut client, current).await {
+            Ok(()) => return Err(LinkError::Renewed),
+            Err(error) => {
+                tracing::warn!(
+                    reason = crate::failure::chain(&error),
+                    "certificate not renewed"
+                );
+            }
+        }
+        tokio::time::sleep(RENEW_AGAIN).await;
+    }
+}

@@ -1,0 +1,241 @@
+//! Sends batches from the spool, most important class first, and takes acknowledgements.
+//!
+//! # Invariants
+//!
+//! - In each class batches go in order, from the first that is not acknowledged.
+//! - Bytes under way never exceed the collector's credit, nor batches [`MAX_UNDER_WAY`].
+//! - A class whose batch was refused waits; the others go on.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use picket_event::{Class, StreamId};
+use picket_proto::v1;
+use picket_rpc::v1::agent_client::AgentClient;
+use picket_spool::{Position, Record};
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Request, Streaming};
+
+use super::{LinkError, Uplink};
+use crate::state::epoch::{epoch_of, successions_after};
+use crate::store::spool_class;
+
+/// Batches that may wait inside the connection.
+pub(super) const QUEUE: usize = 2;
+/// Batches that may be sent without an answer.
+const MAX_UNDER_WAY: usize = 48;
+/// Bytes that may be sent before the collector has said how many.
+const FIRST_CREDIT: u64 = 1 << 20;
+/// How long the collector may take to answer a batch.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
+/// How long a class waits after a refusal for which the collector names no time.
+const REFUSED_WAIT: Duration = Duration::from_secs(300);
+/// Successions that one batch may bring.
+const MAX_SUCCESSIONS: usize = 1_000;
+
+/// The classes in the order in which they go.
+const ORDER: [Class; 3] = [Class::Alert, Class::Security, Class::Bulk];
+
+/// Sends until the connection ends.
+pub(super) async fn send(
+    uplink: &Uplink,
+    mut client: AgentClient<Channel>,
+    known_epoch: u64,
+) -> Result<Infallible, LinkError> {
+    let (batches, outgoing) = mpsc::channel(QUEUE);
+    let outgoing = Request::new(ReceiverStream::new(outgoing));
+    // The collector answers the call itself only with its first acknowledgement or at once; both work.
+    let opening = client.events(outgoing);
+    tokio::pin!(opening);
+    let mut sender = Sender::new(uplink, batches, known_epoch);
+    let acks = loop {
+        tokio::select! {
+            biased;
+            opened = &mut opening => break opened?.into_inner(),
+            sent = sender.send_next() => sent?,
+        }
+    };
+    sender.run(acks).await
+}
+
+struct Sender<'a> {
+    uplink: &'a Uplink,
+    batches: mpsc::Sender<v1::SignedBatch>,
+    known_epoch: u64,
+    lanes: [Lane; 3],
+    under_way: VecDeque<UnderWay>,
+    bytes_under_way: u64,
+    credit: u64,
+}
+
+/// Where one class stands.
+#[derive(Debug, Default)]
+struct Lane {
+    after: Option<Position>,
+    paused_until: Option<Instant>,
+}
+
+/// A batch without an answer.
+#[derive(Debug)]
+struct UnderWay {
+    bytes: u64,
+    since: Instant,
+}
+
+impl<'a> Sender<'a> {
+    fn new(uplink: &'a Uplink, batches: mpsc::Sender<v1::SignedBatch>, known_epoch: u64) -> Self {
+        Self {
+            uplink,
+            batches,
+            known_epoch,
+            lanes: Default::default(),
+            under_way: VecDeque::new(),
+            bytes_under_way: 0,
+            credit: FIRST_CREDIT,
+        }
+    }
+
+    async fn run(mut self, mut acks: Streaming<v1::EventAck>) -> Result<Infallible, LinkError> {
+        loop {
+            let deadline = self
+                .under_way
+                .front()
+                .map(|first| first.since + ANSWER_WAIT);
+            let overdue = deadline.unwrap_or_else(|| Instant::now() + ANSWER_WAIT);
+            tokio::select! {
+                biased;
+                ack = acks.message() => match ack? {
+                    Some(ack) => self.take(&ack)?,
+                    None => return Err(LinkError::Protocol("the collector ended the batches")),
+                },
+                sent = self.send_next() => sent?,
+                () = tokio::time::sleep_until(overdue), if deadline.is_some() => {
+                    return Err(LinkError::Protocol("the collector does not answer batches"));
+                }
+            }
+        }
+    }
+
+    /// Sends one batch; waits until there is one and it may go. May be dropped while it waits.
+    async fn send_next(&mut self) -> Result<(), LinkError> {
+        loop {
+            let wake = self.uplink.store.wake.notified();
+            let may_send =
+                self.under_way.len() < MAX_UNDER_WAY && self.bytes_under_way < self.credit;
+            if !may_send {
+                // Only an answer changes this, and it drops this wait.
+                return std::future::pending().await;
+            }
+            let closed = |_closed| LinkError::Protocol("the batches' stream is closed");
+            let permit = self.batches.clone().reserve_owned().await.map_err(closed)?;
+            if let Some((lane, position, record)) = self.next()? {
+                let bytes = record.header.len().saturating_add(record.payload.len()) as u64;
+                let batch = self.signed(record)?;
+                permit.send(batch);
+                self.lanes[lane].after = Some(position);
+                self.bytes_under_way = self.bytes_under_way.saturating_add(bytes);
+                self.under_way.push_back(UnderWay {
+                    bytes,
+                    since: Instant::now(),
+                });
+                return Ok(());
+            }
+            drop(permit);
+            let resume = self.lanes.iter().filter_map(|lane| lane.paused_until).min();
+            let resume = resume.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
+            tokio::select! {
+                () = wake => {}
+                () = tokio::time::sleep_until(resume) => {}
+            }
+        }
+    }
+
+    /// The next batch of the most important class that has one and does not wait.
+    fn next(&mut self) -> Result<Option<(usize, Position, Record)>, LinkError> {
+        let now = Instant::now();
+        for (index, class) in ORDER.into_iter().enumerate() {
+            let lane = &mut self.lanes[index];
+            if lane.paused_until.is_some_and(|until| until > now) {
+                continue;
+            }
+            if lane.paused_until.take().is_some() {
+                lane.after = None;
+            }
+            let next = self
+                .uplink
+                .store
+                .spool()
+                .next(spool_class(class), lane.after)?;
+            if let Some((position, record)) = next {
+                return Ok(Some((index, position, record)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The batch as it goes, with the keys that the collector needs before it.
+    fn signed(&mut self, record: Record) -> Result<v1::SignedBatch, LinkError> {
+        let header = v1::BatchHeader::decode(record.header.as_slice());
+        let epoch = header.map_or(self.known_epoch, |header| header.epoch);
+        let mut successions = Vec::new();
+        if epoch > self.known_epoch {
+            successions = successions_after(&self.uplink.successions, self.known_epoch)?;
+            successions.retain(|one| epoch_of(one).is_some_and(|of| of <= epoch));
+            successions.truncate(MAX_SUCCESSIONS);
+            self.known_epoch = epoch;
+        }
+        Ok(v1::SignedBatch {
+            header: record.header,
+            payload: record.payload,
+            signature: record.signature.to_vec(),
+            successions,
+        })
+    }
+
+    fn take(&mut self, ack: &v1::EventAck) -> Result<(), LinkError> {
+        if let Some(answered) = self.under_way.pop_front() {
+            self.bytes_under_way = self.bytes_under_way.saturating_sub(answered.bytes);
+        }
+        if ack.credit_bytes > 0 {
+            self.credit = ack.credit_bytes;
+        }
+        let class = Class::from_wire(ack.class);
+        if !ack.refused.is_empty() {
+            self.pause(class, ack);
+        }
+        if let (Ok(stream), Some(class)) = (StreamId::from_slice(&ack.stream), class) {
+            self.uplink.store.ack(stream, class, ack.durable_seq)?;
+        }
+        Ok(())
+    }
+
+    /// After a refusal everything behind it in its class would be refused too.
+    fn pause(&mut self, class: Option<Class>, ack: &v1::EventAck) {
+        let mut status = self.uplink.health.status();
+        status.refused_batches = status.refused_batches.saturating_add(1);
+        drop(status);
+        let wait = match ack.retry_after_ms {
+            0 => REFUSED_WAIT,
+            some => Duration::from_millis(u64::from(some)),
+        };
+        let until = Instant::now() + wait;
+        for (lane, of) in self.lanes.iter_mut().zip(ORDER) {
+            let meant = class.is_none_or(|class| class == of);
+            if meant && lane.paused_until.is_none() {
+                lane.paused_until = Some(until);
+                let (class, seq) = (of.name(), ack.received_seq);
+                tracing::error!(
+                    reason = ack.refused,
+                    class,
+                    seq,
+                    "collector refused a batch"
+                );
+            }
+        }
+    }
+}

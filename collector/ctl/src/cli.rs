@@ -1,0 +1,368 @@
+//! The command line, as the contract fixes it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use picket_event::{Kind, Severity};
+
+use crate::when::{When, parse_duration, parse_when};
+
+/// Picket for people: operators' keys, enrolment tokens, search, evidence, containment.
+#[derive(Debug, Parser)]
+#[command(name = "picketctl", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(disable_help_subcommand = true, subcommand_required = true)]
+pub(crate) struct Cli {
+    /// The operator's directory: keys, certificate and the pinned collector
+    #[arg(long, global = true, env = "PICKET_OPERATOR", value_name = "DIR")]
+    pub(crate) operator: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make an operator's keys and take the signed certificate in
+    #[command(subcommand)]
+    Operator(OperatorVerb),
+    /// Enrolment tokens: make, list, revoke
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// All hosts: link, last event, version, ledgers
+    #[command(
+        after_help = "Example:\n  picketctl hosts --json | jq -r 'select(.connected | not) | .name'"
+    )]
+    Hosts(Format),
+    /// One host: show everything known of it, or revoke it
+    #[command(subcommand)]
+    Host(HostVerb),
+    /// Search the events
+    #[command(after_help = EVENTS_EXAMPLES)]
+    Events(EventsArgs),
+    /// Follow the events as they arrive
+    #[command(after_help = "Example:\n  picketctl tail --host web-1 --min-severity medium")]
+    Tail(TailArgs),
+    /// A process with its ancestors and descendants
+    #[command(after_help = "Example:\n  picketctl tree web-1 0f6c3f0b9a2d4c5e8f7a6b5c4d3e2f10")]
+    Tree(TreeArgs),
+    /// Check the evidence here: signatures, chains, gaps
+    #[command(after_help = "Example:\n  picketctl verify --host web-1 --since 24h")]
+    Verify(VerifyArgs),
+    /// Sign a containment command and hand it to the collector
+    #[command(after_help = CONTAIN_EXAMPLES)]
+    Contain(ContainArgs),
+    /// The newest commands and what became of them
+    #[command(after_help = "Example:\n  picketctl commands --limit 20")]
+    Commands(CommandsArgs),
+    /// One command: show or cancel it
+    #[command(subcommand)]
+    Command(CommandVerb),
+}
+
+/// How data is printed.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Format {
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperatorVerb {
+    /// Make a signing key, a TLS key and the request for the collector's owner
+    #[command(
+        after_help = "Example:\n  picketctl operator init --name alice --out ~/.picket/alice"
+    )]
+    Init(InitArgs),
+    /// Take the signed certificate in and pin the collector
+    #[command(after_help = FINISH_EXAMPLE)]
+    Finish(FinishArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InitArgs {
+    /// The operator's name: 1 to 64 of a-z 0-9 . _ -
+    #[arg(long)]
+    pub(crate) name: String,
+    /// A new directory for keys and request
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Encrypt the signing key under the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FinishArgs {
+    /// The operator's directory, with certificate.pem in it
+    pub(crate) dir: PathBuf,
+    /// The collector's port for operators
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) collector: String,
+    /// As `picket-collector init` printed it
+    #[arg(long, value_name = "sha256:HEX")]
+    pub(crate) fingerprint: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Make a token; it is printed once, alone, on stdout
+    #[command(after_help = "Example:\n  picketctl token create --ttl 1h --uses 10 --group web")]
+    Create(TokenArgs),
+    /// All tokens and what is left of them
+    List(Format),
+    /// End a token now
+    Revoke {
+        /// The token's id, the second part of the token
+        id: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TokenArgs {
+    /// How long it is good for
+    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = some_duration)]
+    pub(crate) ttl: Duration,
+    /// How many hosts it enrols
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) uses: u32,
+    /// The group that its hosts join
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) group: String,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostVerb {
+    /// Everything known of a host, both ledgers line by line
+    Show {
+        /// The host's name, id, or the beginning of its id
+        host: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// End a host's certificate and connection for good; it must enrol anew
+    Revoke {
+        /// The host's name, id, or the beginning of its id
+        host: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EventsArgs {
+    /// Only of this host: name, id, or the beginning of its id
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Only of these kinds, as `exec,net_connect`
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind)]
+    pub(crate) kind: Vec<Kind>,
+    /// Not before: a duration such as 10m, or a time such as 2026-01-05T10:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    pub(crate) since: Option<When>,
+    /// Not after
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    pub(crate) until: Option<When>,
+    /// Only where this holds, as `process.exe = "/usr/bin/curl"`; see docs/search.md
+    #[arg(long = "where", value_name = "EXPR")]
+    pub(crate) filter: Option<String>,
+    /// The newest so many
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: u64,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TailArgs {
+    /// Only of this host: name, id, or the beginning of its id
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Only of these kinds, as `exec,net_connect`
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind)]
+    pub(crate) kind: Vec<Kind>,
+    /// Only with a verdict at least as bad: informational, low, medium, high or critical
+    #[arg(long, value_name = "SEVERITY", value_parser = severity)]
+    pub(crate) min_severity: Option<Severity>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TreeArgs {
+    /// The host's name, id, or the beginning of its id
+    pub(crate) host: String,
+    /// The process: 32 hexadecimal digits, as events name it
+    pub(crate) process_uid: String,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// Only of this host: name, id, or the beginning of its id
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Only batches since then; what came before is then not checked
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    pub(crate) since: Option<When>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// What to do to a process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ContainAction {
+    /// End one process
+    Kill,
+    /// End a process and all its descendants
+    KillTree,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ContainArgs {
+    /// What to do
+    #[arg(value_enum)]
+    pub(crate) action: ContainAction,
+    /// The process: its uid (32 hexadecimal digits) or its pid
+    pub(crate) target: String,
+    /// The host's name, id, or the beginning of its id
+    #[arg(long)]
+    pub(crate) host: String,
+    /// Why; it goes into the signed command and its receipt
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
+    pub(crate) reason: String,
+    /// How long the host may still act on it; at most 24h
+    #[arg(long, default_value = "15m", value_name = "DURATION", value_parser = command_ttl)]
+    pub(crate) ttl: Duration,
+    /// The host says what it would do, and does nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Wait for the receipt; the exit code then tells what became of it
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// The passphrase of the signing key is the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CommandsArgs {
+    /// The newest so many
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: u64,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CommandVerb {
+    /// What was signed, by whom, and each host's receipt
+    Show {
+        /// The command's id, or the beginning of it
+        id: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Take a command back where no host has it yet
+    Cancel {
+        /// The command's id, or the beginning of it
+        id: String,
+    },
+}
+
+fn some_duration(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(duration) if duration < Duration::from_secs(1) => Err("at least 1s".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn command_ttl(text: &str) -> Result<Duration, String> {
+    match some_duration(text)? {
+        ttl if ttl > LONGEST_TTL => Err("at most 24h".to_owned()),
+        ttl => Ok(ttl),
+    }
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    let known = || {
+        let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        format!("not one of {}", names.join(" "))
+    };
+    Kind::from_name(text.trim()).ok_or_else(known)
+}
+
+fn severity(text: &str) -> Result<Severity, String> {
+    let known = "not one of informational, low, medium, high, critical";
+    Severity::from_name(text).ok_or_else(|| known.to_owned())
+}
+
+/// How long a command may be good for at most.
+const LONGEST_TTL: Duration = Duration::from_hours(24);
+
+const EXAMPLES: &str = "\
+Examples:
+  picketctl operator init --name alice --out ~/.picket/alice
+  export PICKET_OPERATOR=~/.picket/alice
+  picketctl hosts
+  picketctl events --since 10m --kind exec
+  picketctl contain kill-tree 4242 --host web-1 --reason 'reverse shell' --wait
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 refused by policy, 4 not reachable, 5 verification failed";
+
+const FINISH_EXAMPLE: &str = "\
+Example:
+  picketctl operator finish ~/.picket/alice --collector picket.example:7444 \\
+    --fingerprint sha256:9719...";
+
+const EVENTS_EXAMPLES: &str = "\
+Examples:
+  picketctl events --host web-1 --kind exec,net_connect --since 10m
+  picketctl events --where 'process.exe = \"/usr/bin/curl\"' --json
+
+Long command lines are cut in the lines for people; --json has them whole.";
+
+const CONTAIN_EXAMPLES: &str = "\
+Examples:
+  picketctl contain kill 4242 --host web-1 --reason 'miner' --wait
+  picketctl contain kill-tree 0f6c3f0b9a2d4c5e8f7a6b5c4d3e2f10 --host web-1 --dry-run --wait
+
+Exit codes with --wait: 0 done and verified by the host, 1 done in part or expired, 3 refused,
+4 the host did not get it in time, 5 a receipt or certificate does not fit";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn kinds_are_listed_with_commas() {
+        let cli = Cli::try_parse_from(["picketctl", "events", "--kind", "exec,dns"]).unwrap();
+        let Verb::Events(args) = cli.verb else {
+            panic!("another verb");
+        };
+        assert_eq!(args.kind, [Kind::Exec, Kind::Dns]);
+    }
+
+    #[test]
+    fn a_command_lives_at_most_a_day() {
+        assert_eq!(command_ttl("24h"), Ok(LONGEST_TTL));
+        assert_eq!(command_ttl("25h"), Err("at most 24h".to_owned()));
+        assert!(command_ttl("0s").is_err());
+    }
+}

@@ -1,0 +1,242 @@
+//! `commands`, `command show`, `command cancel`.
+
+use picket_event::command::{Command, Mode};
+use picket_event::trust::{Signed, TrustRoot};
+use picket_event::{
+    BootId, Clock, CommandId, Detail, Event, HostId, Kind, Origin, Source, SystemClock, UnixNanos,
+    json,
+};
+use picket_proto::v1;
+use picket_seal::Domain;
+use serde_json::{Value, json};
+
+use crate::cli::{CommandVerb, CommandsArgs};
+use crate::client::Collector;
+use crate::failure::{Exit, Failure, joined};
+use crate::operator::Operator;
+use crate::output::Output;
+use crate::receipt::Answer;
+use crate::table::Table;
+use crate::when::{ago, stamp};
+
+/// `commands`.
+pub(crate) async fn list(operator: &Operator, args: CommandsArgs) -> Result<(), Failure> {
+    let commands = Collector::open(operator)
+        .await?
+        .list_commands(args.limit)
+        .await?;
+    let mut out = Output::stdout();
+    if args.format.json {
+        for status in &commands {
+            out.json(&as_json(status))?;
+        }
+        return out.flush();
+    }
+    let commands: Vec<&v1::CommandStatus> = commands.iter().collect();
+    for line in overview(&commands).lines() {
+        out.line(&line)?;
+    }
+    out.flush()
+}
+
+/// `command ...`.
+pub(crate) async fn run(operator: &Operator, verb: CommandVerb) -> Result<(), Failure> {
+    match verb {
+        CommandVerb::Show { id, format } => {
+            let status = find(&mut Collector::open(operator).await?, &id).await?;
+            let mut out = Output::stdout();
+            if format.json {
+                out.json(&as_json(&status))?;
+            } else {
+                in_full(&mut out, &status, &operator.trust_root()?)?;
+            }
+            out.flush()
+        }
+        CommandVerb::Cancel { id } => cancel(operator, &id).await,
+    }
+}
+
+async fn cancel(operator: &Operator, id: &str) -> Result<(), Failure> {
+    let mut collector = Collector::open(operator).await?;
+    let status = find(&mut collector, id).await?;
+    let status = collector.cancel(status.command_id).await?;
+    let mut out = Output::stdout();
+    for line in overview(&[&status]).lines() {
+        out.line(&line)?;
+    }
+    out.flush()
+}
+
+/// One line per command.
+pub(crate) fn overview(commands: &[&v1::CommandStatus]) -> Table {
+    let now = SystemClock.now();
+    let mut table = Table::new(&[
+        "ID",
+        "SUBMITTED",
+        "ACTION",
+        "BY",
+        "STATE",
+        "HOSTS",
+        "REASON",
+    ]);
+    for status in commands {
+        let id = id_of(status);
+        let hosts = status.hosts.iter().map(|host| {
+            let answer = Answer::of(host);
+            format!("{} {}", answer.host, answer.state)
+        });
+        table.row([
+            id.get(..12).unwrap_or(&id).to_owned(),
+            ago(status.submitted_unix_ns, now),
+            status.action.clone(),
+            status.requester.clone(),
+            status.state.clone(),
+            hosts.collect::<Vec<_>>().join(", "),
+            status.reason.clone(),
+        ]);
+    }
+    table
+}
+
+/// A command as `--json` prints it. What was signed is read from the signed bytes.
+pub(crate) fn as_json(status: &v1::CommandStatus) -> Value {
+    let signed = status.command.as_ref();
+    let command = signed.and_then(|signed| Command::decode(&signed.body).ok());
+    let target = command.as_ref().map(|command| {
+        let target = command.action.target();
+        json!({"process_uid": target.process.to_string(), "pid": target.pid})
+    });
+    json!({
+        "id": id_of(status),
+        "action": status.action,
+        "requester": status.requester,
+        "reason": status.reason,
+        "submitted": stamp(status.submitted_unix_ns),
+        "expires": stamp(status.expires_unix_ns),
+        "state": status.state,
+        "mode": command.as_ref().map(|command| mode(command.mode)),
+        "target": target,
+        "exe_sha256": command.and_then(|command| command.exe_sha256).map(|hash| hash.to_string()),
+        "hosts": status.hosts.iter().map(outcome).collect::<Vec<_>>(),
+    })
+}
+
+fn outcome(host: &v1::HostOutcome) -> Value {
+    let answer = Answer::of(host);
+    json!({
+        "host": HostId::from_slice(&host.host_id).ok().map(|id| id.to_string()),
+        "name": host.host_name,
+        "state": host.state,
+        "time": stamp(host.time_unix_ns),
+        "receipt": answer.receipt.map(receipt),
+    })
+}
+
+/// As the event that proves it has it.
+fn receipt(receipt: picket_event::Containment) -> Value {
+    let event = Event::new(Kind::Containment, UnixNanos(0), Source::Agent);
+    let event = event.with(Detail::Containment(receipt));
+    let origin = Origin {
+        host: None,
+        boot: BootId::new([0; 16]),
+    };
+    let mut whole = json::to_value(&event, &origin);
+    whole
+        .get_mut("containment")
+        .map(Value::take)
+        .unwrap_or_default()
+}
+
+/// The one command whose id begins so.
+async fn find(collector: &mut Collector, id: &str) -> Result<v1::CommandStatus, Failure> {
+    let wanted = id.to_ascii_lowercase();
+    if wanted.is_empty() || !wanted.chars().all(|c| c.is_ascii_hexdigit()) {
+        let text = format!("`{id}` is not a command id, which is 32 hexadecimal digits");
+        return Err(Failure::new(Exit::Usage, text).hint("picketctl commands"));
+    }
+    let mut commands = collector.list_commands(ALL).await?;
+    commands.retain(|status| id_of(status).starts_with(&wanted));
+    match (commands.pop(), commands.len()) {
+        (Some(only), 0) => Ok(only),
+        (None, _) => Err(
+            Failure::new(Exit::Failed, format!("no command is called `{id}`"))
+                .hint("picketctl commands"),
+        ),
+        (Some(_), more) => {
+            let text = format!("`{id}` names {} commands", more.saturating_add(1));
+            Err(Failure::new(Exit::Usage, text).hint("give more of the id"))
+        }
+    }
+}
+
+fn in_full(out: &mut Output, status: &v1::CommandStatus, root: &TrustRoot) -> Result<(), Failure> {
+    let now = SystemClock.now();
+    let id = id_of(status);
+    let mut table = Table::new(&["COMMAND", &id]);
+    table.row(["action".to_owned(), status.action.clone()]);
+    table.row(["state".to_owned(), status.state.clone()]);
+    table.row(["requester".to_owned(), status.requester.clone()]);
+    table.row(["reason".to_owned(), status.reason.clone()]);
+    table.row(["submitted".to_owned(), ago(status.submitted_unix_ns, now)]);
+    table.row([
+        "expires".to_owned(),
+        stamp(status.expires_unix_ns).unwrap_or_default(),
+    ]);
+    if let Some(signed) = &status.command {
+        signed_rows(&mut table, signed, root);
+    }
+    for line in table.lines() {
+        out.line(&line)?;
+    }
+    for host in &status.hosts {
+        for line in Answer::of(host).lines(out.paint()) {
+            out.line(&line)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the signed bytes say, and who signed them by the pinned trust root.
+fn signed_rows(table: &mut Table, signed: &v1::SignedCommand, root: &TrustRoot) {
+    let command = match Command::decode(&signed.body) {
+        Ok(command) => command,
+        Err(error) => return table.row(["signed bytes".to_owned(), joined(&error)]),
+    };
+    let target = command.action.target();
+    table.row([
+        "process".to_owned(),
+        format!("{} (pid {})", target.process, target.pid),
+    ]);
+    table.row(["mode".to_owned(), mode(command.mode).to_owned()]);
+    if let Some(hash) = command.exe_sha256 {
+        table.row(["executable".to_owned(), hash.to_string()]);
+    }
+    let signatures = Signed {
+        domain: Domain::Command,
+        body: &signed.body,
+        signatures: &signed.signatures,
+    };
+    // The signatures had to be good when the command was made, not now.
+    let signers = match root.approve(command.action.class(), signatures, command.not_before) {
+        Ok(names) => names.join(", "),
+        Err(error) => format!("NOT APPROVED: {}", joined(&error)),
+    };
+    table.row(["signed by".to_owned(), signers]);
+}
+
+const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::DryRun => "dry-run",
+        Mode::Enforce => "enforce",
+    }
+}
+
+fn id_of(status: &v1::CommandStatus) -> String {
+    CommandId::from_slice(&status.command_id).map_or_else(
+        |_malformed| hex::encode(&status.command_id),
+        |id| id.to_string(),
+    )
+}
+
+/// How many of the newest commands are searched for an id.
+const ALL: u64 = 10_000;

@@ -1,0 +1,244 @@
+//! `contain`: find the process, sign the command here, hand it in, wait for the receipt.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use picket_event::command::{Command, Mode};
+use picket_event::{BootId, Clock, Event, HostId, SystemClock, UnixNanos};
+use picket_proto::v1;
+
+use crate::cli::{ContainAction, ContainArgs};
+use crate::client::{self, Collector};
+use crate::commands;
+use crate::events::Found;
+use crate::failure::{Exit, Failure};
+use crate::operator::{self, Operator};
+use crate::order::{self, Order};
+use crate::output::{Output, note};
+use crate::receipt::{self, Answer};
+use crate::target::{Chosen, KINDS, Typed};
+
+/// `contain`.
+pub(crate) async fn run(operator: &Operator, args: ContainArgs) -> Result<(), Failure> {
+    let typed = Typed::parse(&args.target)?;
+    let mut collector = Collector::open(operator).await?;
+    let host = collector.host(&args.host).await?;
+    let id = HostId::from_slice(&host.host_id)
+        .map_err(|source| Failure::new(Exit::Unverified, source))?;
+    let chosen = typed.choose(lives(&mut collector, id, typed).await?)?;
+    remark(&chosen, &host);
+    let order = order_of(&args, &chosen, id, host.host_epoch);
+    let command = order
+        .command(SystemClock.now())
+        .map_err(|source| Failure::new(Exit::Failed, source))?;
+    let signed = sign(operator, &args, &command)?;
+    let status = collector.submit(signed).await?;
+    let mut follower = Follower::new(&args, &command);
+    follower.show(&status)?;
+    if args.wait {
+        follower.wait(&mut collector, status).await
+    } else {
+        follower.leave(&status)
+    }
+}
+
+/// The births and deaths of whatever has the typed name.
+async fn lives(
+    collector: &mut Collector,
+    host: HostId,
+    typed: Typed,
+) -> Result<Vec<(BootId, Event)>, Failure> {
+    let request = v1::SearchRequest {
+        host: host.to_string(),
+        kinds: KINDS.iter().map(|kind| kind.to_wire()).collect(),
+        r#where: typed.filter(),
+        limit: MOST_LIVES,
+        ..v1::SearchRequest::default()
+    };
+    let mut stream = collector.search(request).await?;
+    let mut lives = Vec::new();
+    while let Some(wire) = client::next(&mut stream, client::SEARCH).await? {
+        if let Ok(found) = Found::try_from(wire) {
+            lives.push((found.origin.boot, found.event));
+        }
+    }
+    Ok(lives)
+}
+
+fn remark(chosen: &Chosen, host: &v1::Host) {
+    let uid = chosen.target.process;
+    if chosen.exe.is_empty() && chosen.target.pid == 0 {
+        note(&format!(
+            "no event knows the process {uid}; the host decides whether it has it"
+        ));
+    }
+    if chosen.exited {
+        note(&format!("the process {uid} was seen to exit"));
+    }
+    if !host.connected {
+        note(&format!(
+            "{} is not connected; it gets the command when it comes back in time",
+            host.name
+        ));
+    }
+}
+
+fn order_of(args: &ContainArgs, chosen: &Chosen, host: HostId, host_epoch: u64) -> Order {
+    let tree = args.action == ContainAction::KillTree;
+    Order {
+        action: order::action(tree, chosen.target),
+        host,
+        host_epoch,
+        mode: if args.dry_run {
+            Mode::DryRun
+        } else {
+            Mode::Enforce
+        },
+        exe_sha256: chosen.exe_sha256,
+        reason: args.reason.clone(),
+        ttl: args.ttl,
+    }
+}
+
+fn sign(
+    operator: &Operator,
+    args: &ContainArgs,
+    command: &Command,
+) -> Result<v1::SignedCommand, Failure> {
+    let key = operator.signing_key(args.passphrase_file.as_deref())?;
+    if !operator::is_requester(&operator.trust_root()?, &key.public_key()) {
+        note("the pinned trust root does not name your signing key: expect the hosts to refuse");
+    }
+    order::sign(command, &key).map_err(|source| Failure::new(Exit::Usage, source))
+}
+
+/// Prints each answer once, and knows how it ends.
+struct Follower {
+    out: Output,
+    json: bool,
+    id: String,
+    expires: UnixNanos,
+    shown: BTreeMap<String, String>,
+}
+
+impl Follower {
+    fn new(args: &ContainArgs, command: &Command) -> Self {
+        Self {
+            out: Output::stdout(),
+            json: args.format.json,
+            id: command.id.to_string(),
+            expires: command.expires,
+            shown: BTreeMap::new(),
+        }
+    }
+
+    /// Every host whose state is another than before.
+    fn show(&mut self, status: &v1::CommandStatus) -> Result<(), Failure> {
+        if self.json {
+            return Ok(());
+        }
+        if self.shown.is_empty() {
+            self.out.line(&format!("command {}", self.id))?;
+        }
+        for answer in status.hosts.iter().map(Answer::of) {
+            let before = self.shown.insert(answer.host.clone(), answer.state.clone());
+            if before.as_ref() != Some(&answer.state) {
+                for line in answer.lines(self.out.paint()) {
+                    self.out.line(&line)?;
+                }
+            }
+        }
+        self.out.flush()
+    }
+
+    /// Without waiting: where to look next.
+    fn leave(mut self, status: &v1::CommandStatus) -> Result<(), Failure> {
+        if self.json {
+            self.out.json(&commands::as_json(status))?;
+            return self.out.flush();
+        }
+        note(&format!("hint: picketctl command show {}", self.id));
+        Ok(())
+    }
+
+    /// Until every host has answered or the command is over.
+    async fn wait(
+        mut self,
+        collector: &mut Collector,
+        first: v1::CommandStatus,
+    ) -> Result<(), Failure> {
+        let left = self
+            .expires
+            .since(SystemClock.now())
+            .saturating_add(PATIENCE);
+        let mut latest = first;
+        let followed = self.follow(collector, &mut latest);
+        match tokio::time::timeout(left, followed).await {
+            Ok(ended) => ended?,
+            Err(_elapsed) => note("the command is over"),
+        }
+        if self.json {
+            self.out.json(&commands::as_json(&latest))?;
+            self.out.flush()?;
+        }
+        end(&latest)
+    }
+
+    async fn follow(
+        &mut self,
+        collector: &mut Collector,
+        latest: &mut v1::CommandStatus,
+    ) -> Result<(), Failure> {
+        let mut stream = collector.watch(latest.command_id.clone()).await?;
+        while !is_over(latest) {
+            let next = client::next(&mut stream, "watch the command").await?;
+            let Some(status) = next else {
+                break;
+            };
+            self.show(&status)?;
+            *latest = status;
+        }
+        Ok(())
+    }
+}
+
+/// How the program ends, by the worst of the hosts' answers.
+fn end(latest: &v1::CommandStatus) -> Result<(), Failure> {
+    let answers: Vec<Answer> = latest.hosts.iter().map(Answer::of).collect();
+    match receipt::worst(&answers) {
+        None => Ok(()),
+        Some(exit) => Err(failure(exit, &answers)),
+    }
+}
+
+fn is_over(status: &v1::CommandStatus) -> bool {
+    let over = matches!(status.state.as_str(), "done" | "expired");
+    over || status.hosts.iter().all(|host| Answer::of(host).is_final())
+}
+
+fn failure(exit: Exit, answers: &[Answer]) -> Failure {
+    let worst = answers.iter().find(|answer| answer.exit() == Some(exit));
+    let Some(answer) = worst else {
+        return Failure::silent(exit);
+    };
+    let host = &answer.host;
+    let reason = answer
+        .receipt
+        .as_ref()
+        .map(|receipt| receipt.reason.clone());
+    let reason = reason.filter(|reason| !reason.is_empty());
+    let text = match exit {
+        Exit::Refused => format!("{host} refused the command: {}", reason.unwrap_or_default()),
+        Exit::Unreachable => format!("{host} did not get the command in time"),
+        _ => format!(
+            "{host} did not do all of it: {}",
+            reason.unwrap_or_else(|| answer.state.clone())
+        ),
+    };
+    Failure::new(exit, text)
+}
+
+/// So many births and deaths of one pid are looked at, newest first.
+const MOST_LIVES: u64 = 10_000;
+/// How long after a command's end its last answer may still come.
+const PATIENCE: Duration = Duration::from_secs(3);

@@ -1,0 +1,163 @@
+//! `events` and `tail`: search and follow.
+
+use picket_event::{BootId, Clock, Event, EventError, HostId, IdError, Origin, SystemClock, json};
+use picket_proto::v1;
+
+use crate::cli::{EventsArgs, TailArgs};
+use crate::client::{self, Collector};
+use crate::failure::{Failure, joined};
+use crate::operator::Operator;
+use crate::output::{Output, note};
+use crate::sentence;
+
+/// An event as the collector found it, checked.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The event.
+    pub(crate) event: Event,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+    /// The host's name.
+    pub(crate) host_name: String,
+}
+
+/// Why a found event cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FoundError {
+    #[error("the answer holds no event")]
+    Empty,
+    #[error("the origin is malformed")]
+    Origin(#[source] IdError),
+    #[error("the event is malformed")]
+    Event(#[source] EventError),
+}
+
+/// `events`.
+pub(crate) async fn search(operator: &Operator, args: EventsArgs) -> Result<(), Failure> {
+    let json = args.format.json;
+    let request = request_of(args);
+    let mut stream = Collector::open(operator).await?.search(request).await?;
+    let mut printer = Printer::new(json);
+    while let Some(found) = client::next(&mut stream, client::SEARCH).await? {
+        printer.print(found)?;
+    }
+    printer.end()
+}
+
+/// `tail`: until it is interrupted or the reader leaves.
+pub(crate) async fn tail(operator: &Operator, args: TailArgs) -> Result<(), Failure> {
+    let request = v1::SearchRequest {
+        host: args.host.unwrap_or_default(),
+        kinds: args.kind.iter().map(|kind| kind.to_wire()).collect(),
+        min_severity: args.min_severity.map_or(0, picket_event::Severity::to_wire),
+        ..v1::SearchRequest::default()
+    };
+    let mut stream = Collector::open(operator).await?.tail(request).await?;
+    let mut printer = Printer::new(args.format.json);
+    while let Some(found) = client::next(&mut stream, "follow the events").await? {
+        printer.print(found)?;
+        printer.out.flush()?;
+    }
+    printer.end()
+}
+
+fn request_of(args: EventsArgs) -> v1::SearchRequest {
+    let now = SystemClock.now();
+    v1::SearchRequest {
+        host: args.host.unwrap_or_default(),
+        kinds: args.kind.iter().map(|kind| kind.to_wire()).collect(),
+        since_unix_ns: args.since.map_or(0, |when| when.from(now).0),
+        until_unix_ns: args.until.map_or(0, |when| when.from(now).0),
+        r#where: args.filter.unwrap_or_default(),
+        limit: args.limit,
+        min_severity: 0,
+    }
+}
+
+/// Prints events, and says at the end how many it could not.
+struct Printer {
+    out: Output,
+    json: bool,
+    unreadable: u64,
+    why: String,
+}
+
+impl Printer {
+    fn new(json: bool) -> Self {
+        Self {
+            out: Output::stdout(),
+            json,
+            unreadable: 0,
+            why: String::new(),
+        }
+    }
+
+    fn print(&mut self, wire: v1::FoundEvent) -> Result<(), Failure> {
+        match Found::try_from(wire) {
+            Ok(found) if self.json => self.out.line(&json::to_string(&found.event, &found.origin)),
+            Ok(found) => {
+                let paint = self.out.paint();
+                let line = sentence::of(&found.event, &found.host_name, paint);
+                self.out.line(&line)
+            }
+            Err(error) => {
+                self.unreadable += 1;
+                self.why = joined(&error);
+                Ok(())
+            }
+        }
+    }
+
+    fn end(mut self) -> Result<(), Failure> {
+        self.out.flush()?;
+        if self.unreadable > 0 {
+            note(&format!(
+                "{} events could not be shown, the last because {}",
+                self.unreadable, self.why
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl TryFrom<v1::FoundEvent> for Found {
+    type Error = FoundError;
+
+    fn try_from(wire: v1::FoundEvent) -> Result<Self, FoundError> {
+        let event = wire.event.ok_or(FoundError::Empty)?;
+        let host = HostId::from_slice(&wire.host_id).map_err(FoundError::Origin)?;
+        let boot = BootId::from_slice(&wire.boot_id).map_err(FoundError::Origin)?;
+        Ok(Self {
+            event: Event::try_from(event).map_err(FoundError::Event)?,
+            origin: Origin {
+                host: Some(host),
+                boot,
+            },
+            host_name: wire.host_name,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_found_event_is_checked_before_it_is_shown() {
+        let wire = v1::FoundEvent {
+            host_id: vec![1; 32],
+            boot_id: vec![2; 16],
+            event: Some(v1::Event {
+                kind: 4_711,
+                source: 1,
+                ..v1::Event::default()
+            }),
+            ..v1::FoundEvent::default()
+        };
+        let error = Found::try_from(wire).unwrap_err();
+        assert_eq!(
+            joined(&error),
+            "the event is malformed: kind has the unknown value 4711"
+        );
+    }
+}

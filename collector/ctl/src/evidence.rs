@@ -1,0 +1,355 @@
+//! Verifies evidence without believing who sent it. Pure: messages in, findings out.
+//!
+//! # Invariants
+//!
+//! - A host is the one whose id is the hash of its first key; later keys count only if the key before vouched for
+//!   them; a batch counts only if the key of its epoch signed its exact header and the header fits its payload.
+//! - In each class of each run the headers follow each other without a hole, and every number is an event or lies
+//!   in a gap that a signed header names. What other headers say of a chain must fit that chain.
+//! - After its first fault a chain proves nothing more: what follows is counted, not checked.
+
+mod line;
+mod payload;
+
+use std::collections::BTreeMap;
+
+use picket_event::batch::{ClassHead, Header};
+use picket_event::{Class, EventError, HostId, IdError, StreamId};
+use picket_proto::v1;
+use picket_proto::v1::evidence_item::Item;
+use picket_seal::{
+    ChainError, Digest, KeyId, Payload, PublicKey, SealError, Signature, SuccessionChain,
+    SuccessionError, verify_header,
+};
+use prost::Message;
+
+pub(crate) use line::{Line, Outcome};
+
+/// What is wrong with a piece of evidence. Whose fault it is cannot always be told: host or collector.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// Successions or batches before any host.
+    #[error("evidence begins without a host")]
+    NoHost,
+    /// An item that this version does not know.
+    #[error("an item of the evidence is empty or unknown")]
+    UnknownItem,
+    /// The host's name is malformed.
+    #[error("the host id is malformed")]
+    HostId(#[source] IdError),
+    /// The first key is malformed.
+    #[error("the first event key is malformed")]
+    FirstKey(#[source] SealError),
+    /// The first key is another host's.
+    #[error("the first event key makes the host {0}")]
+    OtherFirstKey(HostId),
+    /// A succession's message is malformed.
+    #[error("a succession of event keys cannot be decoded")]
+    SuccessionForm,
+    /// A succession is another host's.
+    #[error("a succession of event keys is for another host")]
+    SuccessionHost,
+    /// A succession is not signed, or does not follow.
+    #[error("a succession of event keys is refused")]
+    Succession(#[source] SuccessionError),
+    /// A header's message is malformed.
+    #[error("a header cannot be decoded")]
+    HeaderForm,
+    /// A header's field is malformed.
+    #[error("a header is malformed")]
+    Header(#[source] EventError),
+    /// A header of another host.
+    #[error("the header is of the host {0}")]
+    OtherHost(HostId),
+    /// Nobody vouched for the key.
+    #[error("no key is known for the epoch {0}")]
+    NoKey(u64),
+    /// The header names another key than that of its epoch.
+    #[error("the header names the key {got}, but epoch {epoch} has the key {expected}")]
+    OtherKey {
+        /// The header's epoch.
+        epoch: u64,
+        /// Its key.
+        expected: KeyId,
+        /// The key that is named.
+        got: KeyId,
+    },
+    /// Signature or payload do not fit.
+    #[error("the batch does not verify")]
+    Seal(#[source] SealError),
+    /// It does not follow the header before.
+    #[error("the chain is broken")]
+    Chain(#[source] ChainError),
+    /// The same numbers again.
+    #[error("the numbers from {0} on come twice")]
+    Twice(u64),
+    /// A payload that does not hold what its header says.
+    #[error("the payload does not hold what its header says")]
+    Payload(#[source] payload::PayloadError),
+    /// A payload is gone and nobody said so.
+    #[error("the payload of the numbers {first} to {last} is missing, and no header says why")]
+    Unexplained {
+        /// The first number.
+        first: u64,
+        /// The last.
+        last: u64,
+    },
+    /// Two signed headers disagree about the past.
+    #[error(
+        "another header says that the chain stood at {next_seq} with the head {said}, but it was {known}"
+    )]
+    OtherPast {
+        /// Where.
+        next_seq: u64,
+        /// The head that the other header names.
+        said: Digest,
+        /// The head here.
+        known: Digest,
+    },
+}
+
+/// Verifies the evidence of one host after another.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    from_start: bool,
+    hosts: Vec<Host>,
+    stray: Option<Fault>,
+}
+
+/// The evidence of one host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// Its id; `None` if malformed.
+    pub(crate) id: Option<HostId>,
+    /// The name that the collector gives it.
+    pub(crate) name: String,
+    /// Its newest epoch.
+    pub(crate) epoch: u64,
+    /// The first fault that belongs to no chain.
+    pub(crate) fault: Option<Fault>,
+    /// Its chains, in the order of their streams and classes.
+    pub(crate) lines: Vec<Line>,
+    keys: Option<SuccessionChain>,
+    index: BTreeMap<(StreamId, Class), usize>,
+    claims: Vec<Claim>,
+    from_start: bool,
+}
+
+/// What one header says about another chain.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    stream: StreamId,
+    head: ClassHead,
+}
+
+impl Verifier {
+    /// `from_start`: every chain must begin with its first header.
+    pub(crate) const fn new(from_start: bool) -> Self {
+        Self {
+            from_start,
+            hosts: Vec::new(),
+            stray: None,
+        }
+    }
+
+    /// Takes the next item.
+    pub(crate) fn take(&mut self, item: v1::EvidenceItem) {
+        match (item.item, self.hosts.last_mut()) {
+            (Some(Item::Host(host)), _) => self.hosts.push(Host::open(host, self.from_start)),
+            (Some(Item::Succession(succession)), Some(host)) => host.take_succession(&succession),
+            (Some(Item::Batch(batch)), Some(host)) => host.take_batch(&batch),
+            (Some(_), None) => self.stray = Some(Fault::NoHost),
+            (None, _) => self.stray = Some(Fault::UnknownItem),
+        }
+    }
+
+    /// What was found. The fault is one that belongs to no host.
+    pub(crate) fn finish(mut self) -> (Vec<Host>, Option<Fault>) {
+        for host in &mut self.hosts {
+            host.close();
+        }
+        (self.hosts, self.stray)
+    }
+}
+
+impl Host {
+    /// Whether everything fits.
+    pub(crate) fn is_good(&self) -> bool {
+        self.fault.is_none() && self.lines.iter().all(|line| line.fault.is_none())
+    }
+
+    fn open(wire: v1::EvidenceHost, from_start: bool) -> Self {
+        let mut host = Self {
+            id: HostId::from_slice(&wire.host_id).ok(),
+            name: wire.name.clone(),
+            epoch: 0,
+            fault: None,
+            lines: Vec::new(),
+            keys: None,
+            index: BTreeMap::new(),
+            claims: Vec::new(),
+            from_start,
+        };
+        match first_key(&wire) {
+            Ok(key) => host.keys = Some(SuccessionChain::new(key)),
+            Err(fault) => host.fault = Some(fault),
+        }
+        host
+    }
+
+    fn take_succession(&mut self, wire: &v1::Succession) {
+        if let Err(fault) = self.accept(wire) {
+            self.fault.get_or_insert(fault);
+        }
+    }
+
+    fn accept(&mut self, wire: &v1::Succession) -> Result<(), Fault> {
+        let (Some(id), Some(keys)) = (self.id, self.keys.as_mut()) else {
+            return Ok(());
+        };
+        let body = v1::SuccessionBody::decode(wire.body.as_slice())
+            .map_err(|_form| Fault::SuccessionForm)?;
+        if body.host_id != id.as_bytes() {
+            return Err(Fault::SuccessionHost);
+        }
+        let key = PublicKey::from_slice(&body.public_key).map_err(|_key| Fault::SuccessionForm)?;
+        let signature =
+            Signature::from_slice(&wire.signature).map_err(|_length| Fault::SuccessionForm)?;
+        keys.accept(body.epoch, key, &wire.body, &signature)
+            .map_err(Fault::Succession)?;
+        self.epoch = keys.latest_epoch();
+        Ok(())
+    }
+
+    fn take_batch(&mut self, wire: &v1::SignedBatch) {
+        for succession in &wire.successions {
+            self.take_succession(succession);
+        }
+        match header_of(wire) {
+            Ok(header) => self.take_header(wire, &header),
+            Err(fault) => {
+                self.fault.get_or_insert(fault);
+            }
+        }
+    }
+
+    fn take_header(&mut self, wire: &v1::SignedBatch, header: &Header) {
+        let verified = self.verify(wire, header);
+        let from_start = self.from_start;
+        let line = self.line(header.stream, header.class);
+        if line.fault.is_some() {
+            line.unchecked = line.unchecked.saturating_add(1);
+            return;
+        }
+        let taken = verified.and_then(|hash| line.take(header, hash, &wire.payload, from_start));
+        match taken {
+            Ok(()) => self.note_claims(header),
+            Err(fault) => line.fail(header.seq_first, fault),
+        }
+    }
+
+    /// Signature by the key of the epoch, and the payload's hash. Returns the header's hash.
+    fn verify(&self, wire: &v1::SignedBatch, header: &Header) -> Result<Digest, Fault> {
+        if self.id != Some(header.host) {
+            return Err(Fault::OtherHost(header.host));
+        }
+        let key = self.keys.as_ref().and_then(|keys| keys.key(header.epoch));
+        let key = key.ok_or(Fault::NoKey(header.epoch))?;
+        if key.key_id() != header.key_id {
+            return Err(Fault::OtherKey {
+                epoch: header.epoch,
+                expected: key.key_id(),
+                got: header.key_id,
+            });
+        }
+        let signature = Signature::from_slice(&wire.signature).map_err(Fault::Seal)?;
+        let payload = if wire.payload.is_empty() {
+            Payload::Dropped
+        } else {
+            Payload::Present(&wire.payload)
+        };
+        verify_header(
+            &key,
+            &wire.header,
+            &signature,
+            payload,
+            &header.payload_hash,
+        )
+        .map_err(Fault::Seal)
+    }
+
+    fn note_claims(&mut self, header: &Header) {
+        let own = header.other_heads.iter().map(|head| Claim {
+            stream: header.stream,
+            head: *head,
+        });
+        let before = header.previous_stream.iter().flat_map(|previous| {
+            previous.heads.iter().map(|head| Claim {
+                stream: previous.stream,
+                head: *head,
+            })
+        });
+        let claims: Vec<Claim> = own.chain(before).collect();
+        for claim in claims {
+            self.weigh(claim);
+        }
+    }
+
+    /// Checks a claim at once if the chain has come so far, else keeps it.
+    fn weigh(&mut self, claim: Claim) {
+        if claim.head.next_seq == 0 {
+            return;
+        }
+        let line = self.line(claim.stream, claim.head.class);
+        if line.reaches(claim.head.next_seq) {
+            line.compare(claim.head.next_seq, claim.head.head);
+        } else {
+            self.claims.push(claim);
+        }
+    }
+
+    /// Of a part only, a chain without a batch may well end before the part begins.
+    fn close(&mut self) {
+        let from_start = self.from_start;
+        for claim in std::mem::take(&mut self.claims) {
+            let line = self.line(claim.stream, claim.head.class);
+            if line.reaches(claim.head.next_seq) {
+                line.compare(claim.head.next_seq, claim.head.head);
+            } else if from_start || line.batches > 0 {
+                line.await_until(claim.head.next_seq);
+            }
+        }
+        for line in &mut self.lines {
+            line.close();
+        }
+        self.lines
+            .retain(|line| line.batches > 0 || line.fault.is_some() || line.outstanding > 0);
+    }
+
+    fn line(&mut self, stream: StreamId, class: Class) -> &mut Line {
+        let next = self.lines.len();
+        let place = *self.index.entry((stream, class)).or_insert(next);
+        if place == next {
+            self.lines.push(Line::new(stream, class));
+        }
+        &mut self.lines[place]
+    }
+}
+
+fn first_key(wire: &v1::EvidenceHost) -> Result<PublicKey, Fault> {
+    let id = HostId::from_slice(&wire.host_id).map_err(Fault::HostId)?;
+    let key = PublicKey::from_slice(&wire.first_event_public_key).map_err(Fault::FirstKey)?;
+    match HostId::of_first_key(&key) {
+        own if own == id => Ok(key),
+        other => Err(Fault::OtherFirstKey(other)),
+    }
+}
+
+fn header_of(wire: &v1::SignedBatch) -> Result<Header, Fault> {
+    let header =
+        v1::BatchHeader::decode(wire.header.as_slice()).map_err(|_form| Fault::HeaderForm)?;
+    Header::try_from(header).map_err(Fault::Header)
+}
+
+#[cfg(test)]
+mod tests;

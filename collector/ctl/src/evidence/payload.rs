@@ -1,0 +1,138 @@
+//! Whether a payload holds exactly the numbers that its header speaks of.
+
+use std::io::{self, Read};
+
+use picket_event::Gap;
+use picket_event::batch::{Header, MAX_BATCH_BYTES};
+use picket_proto::v1;
+use prost::Message;
+
+/// What is wrong with a payload whose hash was right.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PayloadError {
+    /// Not a zstd frame, or larger than a batch may be.
+    #[error("it cannot be decompressed")]
+    Compression(#[source] io::Error),
+    /// Larger than a batch may be.
+    #[error("it is larger than {MAX_BATCH_BYTES} bytes")]
+    TooLarge,
+    /// Not a message.
+    #[error("it cannot be decoded")]
+    Decode(#[source] prost::DecodeError),
+    /// An event has another number than is due.
+    #[error("the number {expected} is due, and the event has {got}")]
+    Number {
+        /// The number that is due.
+        expected: u64,
+        /// The event's.
+        got: u64,
+    },
+    /// Events are missing at the end.
+    #[error("it ends before {expected}, and the header before {end}")]
+    TooFew {
+        /// The number that is due.
+        expected: u64,
+        /// The first number behind the header.
+        end: u64,
+    },
+    /// A gap reaches over the border of its header, or over another gap.
+    #[error("the gap at {0} does not fit its header")]
+    Gap(u64),
+}
+
+/// What a batch holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Held {
+    /// So many events.
+    Events(u64),
+    /// No payload: gaps of this or a later header must cover its numbers.
+    Nothing,
+}
+
+/// Checks the payload against its header, and the header's gaps against its numbers.
+pub(super) fn check(header: &Header, payload: &[u8]) -> Result<Held, PayloadError> {
+    let end = header.seq_first.saturating_add(header.count);
+    let gaps = own_gaps(header, end)?;
+    if payload.is_empty() {
+        return Ok(Held::Nothing);
+    }
+    let events = decode(payload)?.events;
+    let mut due = Due {
+        next: header.seq_first,
+        gaps: gaps.iter().copied().peekable(),
+    };
+    for event in &events {
+        due.take(event.seq)?;
+    }
+    match due.number() {
+        number if number == end => Ok(Held::Events(events.len() as u64)),
+        expected => Err(PayloadError::TooFew { expected, end }),
+    }
+}
+
+/// The numbers that are due, one after the other.
+struct Due<I: Iterator<Item = (u64, u64)>> {
+    next: u64,
+    gaps: std::iter::Peekable<I>,
+}
+
+impl<I: Iterator<Item = (u64, u64)>> Due<I> {
+    fn take(&mut self, got: u64) -> Result<(), PayloadError> {
+        let expected = self.number();
+        if got != expected {
+            return Err(PayloadError::Number { expected, got });
+        }
+        self.next = expected.saturating_add(1);
+        Ok(())
+    }
+
+    /// The next number that no gap covers.
+    fn number(&mut self) -> u64 {
+        while let Some((_, end)) = self.gaps.next_if(|(first, _)| *first <= self.next) {
+            self.next = end;
+        }
+        self.next
+    }
+}
+
+/// The gaps of known size among the header's own numbers, ascending: first number and the one behind.
+///
+/// A gap below the header speaks of numbers that were sealed before.
+fn own_gaps(header: &Header, end: u64) -> Result<Vec<(u64, u64)>, PayloadError> {
+    let mut own = Vec::new();
+    for gap in &header.gaps {
+        match bounds(gap) {
+            None => {}
+            Some((_, behind)) if behind <= header.seq_first => {}
+            Some((first, behind)) if first >= header.seq_first && behind <= end => {
+                own.push((first, behind));
+            }
+            Some((first, _)) => return Err(PayloadError::Gap(first)),
+        }
+    }
+    own.sort_unstable();
+    let overlapping = own.windows(2).find(|pair| pair[0].1 > pair[1].0);
+    match overlapping {
+        Some(pair) => Err(PayloadError::Gap(pair[1].0)),
+        None => Ok(own),
+    }
+}
+
+fn bounds(gap: &Gap) -> Option<(u64, u64)> {
+    let count = gap.count?;
+    Some((gap.seq_first, gap.seq_first.saturating_add(count)))
+}
+
+fn decode(payload: &[u8]) -> Result<v1::BatchPayload, PayloadError> {
+    let decoder = zstd::stream::read::Decoder::new(payload).map_err(PayloadError::Compression)?;
+    let mut bytes = Vec::new();
+    let most = MAX_BATCH_BYTES as u64;
+    decoder
+        .take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(PayloadError::Compression)?;
+    if bytes.len() as u64 > most {
+        return Err(PayloadError::TooLarge);
+    }
+    v1::BatchPayload::decode(bytes.as_slice()).map_err(PayloadError::Decode)
+}

@@ -1,0 +1,161 @@
+//! A host as `--json` prints it.
+
+use picket_event::KindCounts;
+use picket_proto::v1;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::commands;
+use crate::ledger::{self, TransportLine};
+use crate::when::stamp;
+
+use super::{facts, id_of, sensor_state};
+
+/// One host.
+#[derive(Debug, Serialize)]
+pub(super) struct View {
+    host: String,
+    name: String,
+    group: String,
+    connected: bool,
+    revoked: bool,
+    enrolled: Option<String>,
+    last_seen: Option<String>,
+    last_event: Option<String>,
+    version: String,
+    os: String,
+    kernel: String,
+    epoch: u64,
+    host_epoch: u64,
+    resident_bytes: Option<u64>,
+    spool_bytes: Option<u64>,
+    spool_quota_bytes: Option<u64>,
+    sensor: Option<Sensor>,
+    ledger: Ledger,
+    containment: Vec<Value>,
+}
+
+#[derive(Debug, Serialize)]
+struct Sensor {
+    backend: String,
+    hooks: Vec<Hook>,
+}
+
+#[derive(Debug, Serialize)]
+struct Hook {
+    name: String,
+    state: String,
+    detail: String,
+    instead: String,
+}
+
+/// Both ledgers; `balanced` is about all lines of both, and null if nothing is known of one.
+#[derive(Debug, Serialize)]
+struct Ledger {
+    balanced: Option<bool>,
+    sensor: Vec<KindLine>,
+    transport: Vec<Line>,
+}
+
+#[derive(Debug, Serialize)]
+struct KindLine {
+    kind: &'static str,
+    generated: u64,
+    filtered: u64,
+    aggregated: u64,
+    submitted: u64,
+    lost: u64,
+    balanced: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    stream: String,
+    class: &'static str,
+    numbered: u64,
+    stored: u64,
+    spooled: u64,
+    gaps: u64,
+    unknown_gaps: u64,
+    difference: i64,
+    balanced: bool,
+}
+
+/// The host and the commands that concern it.
+pub(super) fn of(host: &v1::Host, concerned: &[&v1::CommandStatus]) -> View {
+    let facts = facts(host);
+    let beat = host.heartbeat.as_ref();
+    View {
+        host: id_of(host),
+        name: host.name.clone(),
+        group: host.group.clone(),
+        connected: host.connected,
+        revoked: host.revoked,
+        enrolled: stamp(host.enrolled_unix_ns),
+        last_seen: stamp(host.last_seen_unix_ns),
+        last_event: stamp(host.last_event_unix_ns),
+        version: facts.agent_version,
+        os: facts.os,
+        kernel: facts.kernel,
+        epoch: host.epoch,
+        host_epoch: host.host_epoch,
+        resident_bytes: beat.map(|beat| beat.resident_bytes),
+        spool_bytes: beat.map(|beat| beat.spool_bytes),
+        spool_quota_bytes: beat.map(|beat| beat.spool_quota_bytes),
+        sensor: sensor_state(host).map(sensor),
+        ledger: ledger(host),
+        containment: concerned
+            .iter()
+            .map(|status| commands::as_json(status))
+            .collect(),
+    }
+}
+
+fn sensor(state: &v1::SensorState) -> Sensor {
+    let hook = |hook: &v1::Hook| Hook {
+        name: hook.name.clone(),
+        state: hook.state.clone(),
+        detail: hook.detail.clone(),
+        instead: hook.instead.clone(),
+    };
+    Sensor {
+        backend: state.backend.clone(),
+        hooks: state.hooks.iter().map(hook).collect(),
+    }
+}
+
+fn ledger(host: &v1::Host) -> Ledger {
+    let sensor: Vec<KindLine> = ledger::sensor_lines(host).iter().map(kind).collect();
+    let transport: Vec<Line> = ledger::transport_lines(host).iter().map(line).collect();
+    Ledger {
+        balanced: ledger::balanced(host),
+        sensor,
+        transport,
+    }
+}
+
+fn kind(counts: &KindCounts) -> KindLine {
+    KindLine {
+        kind: counts.kind.name(),
+        generated: counts.generated,
+        filtered: counts.filtered,
+        aggregated: counts.aggregated,
+        submitted: counts.submitted,
+        lost: counts.lost,
+        balanced: counts.balances(),
+    }
+}
+
+fn line(line: &TransportLine) -> Line {
+    Line {
+        stream: line.stream.to_string(),
+        class: line.class.name(),
+        numbered: line.numbered,
+        stored: line.stored,
+        spooled: line.spooled,
+        gaps: line.gaps,
+        unknown_gaps: line.unknown_gaps,
+        difference: line.balance.difference(),
+        balanced: line.balance.holds(),
+    }
+}

@@ -1,0 +1,79 @@
+//! `picketctl`: Picket for people.
+//!
+//! One verb is one module. The operator's private keys stay in this process; evidence is checked here and not
+//! believed; what hosts say is data, escaped before it reaches a terminal.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod client;
+mod commands;
+mod contain;
+mod events;
+mod evidence;
+mod failure;
+mod folder;
+mod hosts;
+mod keyfile;
+mod ledger;
+mod operator;
+mod order;
+mod output;
+mod passphrase;
+mod receipt;
+mod sentence;
+mod table;
+mod target;
+mod token;
+mod tree;
+mod usage;
+mod verify;
+mod when;
+
+use std::process::ExitCode;
+
+use cli::{Cli, OperatorVerb, Verb};
+use failure::{Exit, Failure};
+use operator::Operator;
+
+fn main() -> ExitCode {
+    match usage::parse().and_then(|cli| cli.map_or(Ok(()), start)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn start(cli: Cli) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::new(Exit::Failed, source))?
+        .block_on(run(cli))
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    if let Verb::Operator(verb) = cli.verb {
+        return match verb {
+            OperatorVerb::Init(args) => operator::init(&args),
+            OperatorVerb::Finish(args) => Box::pin(operator::finish(&args)).await,
+        };
+    }
+    let operator = Operator::open(cli.operator.as_deref())?;
+    Box::pin(as_operator(&operator, cli.verb)).await
+}
+
+async fn as_operator(operator: &Operator, verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Operator(_) => Ok(()),
+        Verb::Token(verb) => token::run(operator, verb).await,
+        Verb::Hosts(format) => hosts::list(operator, format).await,
+        Verb::Host(verb) => hosts::run(operator, verb).await,
+        Verb::Events(args) => events::search(operator, args).await,
+        Verb::Tail(args) => events::tail(operator, args).await,
+        Verb::Tree(args) => tree::run(operator, args).await,
+        Verb::Verify(args) => verify::run(operator, args).await,
+        Verb::Contain(args) => contain::run(operator, args).await,
+        Verb::Commands(args) => commands::list(operator, args).await,
+        Verb::Command(verb) => commands::run(operator, verb).await,
+    }
+}

@@ -1,0 +1,212 @@
+//! `verify`: asks for the evidence and checks it here, believing nobody.
+
+use picket_event::{Clock, Text};
+use picket_proto::v1;
+use serde::Serialize;
+
+use crate::cli::VerifyArgs;
+use crate::client::{self, Collector};
+use crate::evidence::{Fault, Host, Line, Outcome, Verifier};
+use crate::failure::{Exit, Failure, joined};
+use crate::operator::Operator;
+use crate::output::{Output, Paint};
+use crate::table::{Table, cut};
+
+/// Evidence that does not fit: the first place.
+#[derive(Debug, thiserror::Error)]
+#[error("the evidence does not verify: {0}")]
+struct Unverified(String);
+
+/// `verify`.
+pub(crate) async fn run(operator: &Operator, args: VerifyArgs) -> Result<(), Failure> {
+    let since = args
+        .since
+        .map_or(0, |when| when.from(picket_event::SystemClock.now()).0);
+    let request = v1::EvidenceRequest {
+        host: args.host.unwrap_or_default(),
+        since_unix_ns: since,
+    };
+    let mut stream = Collector::open(operator).await?.evidence(request).await?;
+    let mut verifier = Verifier::new(since == 0);
+    while let Some(item) = client::next(&mut stream, "read the evidence").await? {
+        verifier.take(item);
+    }
+    let (hosts, stray) = verifier.finish();
+    let mut out = Output::stdout();
+    if args.format.json {
+        print_json(&mut out, &hosts)?;
+    } else {
+        print_table(&mut out, &hosts, stray.is_none())?;
+    }
+    out.flush()?;
+    match first_fault(&hosts, stray.as_ref()) {
+        Some(place) => Err(Failure::new(Exit::Unverified, Unverified(place))
+            .hint("keep the collector's data and the host as they are until somebody has looked")),
+        None => Ok(()),
+    }
+}
+
+fn print_table(out: &mut Output, hosts: &[Host], whole: bool) -> Result<(), Failure> {
+    let mut table = Table::new(&[
+        "HOST", "STREAM", "CLASS", "FROM", "TO", "BATCHES", "EVENTS", "GAPS", "UNKNOWN", "RESULT",
+    ]);
+    for host in hosts {
+        for line in &host.lines {
+            table.row(cells(host, line));
+        }
+    }
+    for line in table.lines() {
+        out.line(&line)?;
+    }
+    let good = whole && hosts.iter().all(Host::is_good);
+    out.line(&summary(hosts, good, out.paint()))
+}
+
+fn cells(host: &Host, line: &Line) -> [String; 10] {
+    let stream = line.stream.to_string();
+    [
+        host.name.clone(),
+        stream.get(..12).unwrap_or_default().to_owned(),
+        line.class.name().to_owned(),
+        line.first.to_string(),
+        line.next().to_string(),
+        line.batches.to_string(),
+        line.events.to_string(),
+        gaps(line),
+        line.unknown_gaps.to_string(),
+        result(line),
+    ]
+}
+
+fn gaps(line: &Line) -> String {
+    if line.gaps.is_empty() {
+        return "0".to_owned();
+    }
+    let reasons = line
+        .gaps
+        .iter()
+        .map(|(reason, count)| format!("{} {count}", reason.name()));
+    reasons.collect::<Vec<_>>().join(", ")
+}
+
+fn result(line: &Line) -> String {
+    match line.outcome() {
+        Outcome::Verified => "verified".to_owned(),
+        Outcome::Outstanding => format!("verified, {} not here yet", line.outstanding),
+        Outcome::Failed => match &line.fault {
+            Some((seq, _)) => format!("FAILED at {seq}"),
+            None => "FAILED".to_owned(),
+        },
+    }
+}
+
+fn summary(hosts: &[Host], good: bool, paint: Paint) -> String {
+    let lines = || hosts.iter().flat_map(|host| &host.lines);
+    let text = format!(
+        "{}: {} hosts, {} chains, {} batches, {} events, {} gaps, {} gaps of unknown size",
+        if good { "verified" } else { "FAILED" },
+        hosts.len(),
+        lines().count(),
+        total(lines().map(|line| line.batches)),
+        total(lines().map(|line| line.events)),
+        total(lines().map(Line::gap_numbers)),
+        total(lines().map(|line| line.unknown_gaps)),
+    );
+    if good {
+        paint.good(&text)
+    } else {
+        paint.bad(&text)
+    }
+}
+
+fn total(parts: impl Iterator<Item = u64>) -> u64 {
+    parts.fold(0, u64::saturating_add)
+}
+
+/// Where the first thing is wrong, and what.
+fn first_fault(hosts: &[Host], stray: Option<&Fault>) -> Option<String> {
+    if let Some(fault) = stray {
+        return Some(joined(fault));
+    }
+    let host = hosts.iter().find(|host| !host.is_good())?;
+    let named = cut(&Text::from(host.name.as_str()), 64);
+    let of_line = |line: &Line| {
+        let (seq, fault) = line.fault.as_ref()?;
+        let (stream, class) = (line.stream, line.class);
+        let fault = joined(fault);
+        Some(format!(
+            "host {named}, stream {stream}, class {class}, batch at {seq}: {fault}"
+        ))
+    };
+    let of_host = host.fault.as_ref();
+    of_host
+        .map(|fault| format!("host {named}: {}", joined(fault)))
+        .or_else(|| host.lines.iter().find_map(of_line))
+}
+
+/// One chain as `--json` prints it; the fault of a host itself has neither stream nor class.
+#[derive(Debug, Default, Serialize)]
+struct View {
+    host: Option<String>,
+    name: String,
+    epoch: u64,
+    stream: Option<String>,
+    class: Option<&'static str>,
+    seq_first: u64,
+    seq_next: u64,
+    batches: u64,
+    events: u64,
+    gaps: serde_json::Map<String, serde_json::Value>,
+    unknown_gaps: u64,
+    outstanding: u64,
+    unchecked: u64,
+    ok: bool,
+    failed_at: Option<u64>,
+    reason: Option<String>,
+}
+
+fn print_json(out: &mut Output, hosts: &[Host]) -> Result<(), Failure> {
+    for host in hosts {
+        if let Some(fault) = &host.fault {
+            out.json(&View {
+                reason: Some(joined(fault)),
+                ..of_host(host)
+            })?;
+        }
+        for line in &host.lines {
+            out.json(&view(host, line))?;
+        }
+    }
+    Ok(())
+}
+
+fn of_host(host: &Host) -> View {
+    View {
+        host: host.id.map(|id| id.to_string()),
+        name: host.name.clone(),
+        epoch: host.epoch,
+        ..View::default()
+    }
+}
+
+fn view(host: &Host, line: &Line) -> View {
+    let gaps = line.gaps.iter();
+    View {
+        stream: Some(line.stream.to_string()),
+        class: Some(line.class.name()),
+        seq_first: line.first,
+        seq_next: line.next(),
+        batches: line.batches,
+        events: line.events,
+        gaps: gaps
+            .map(|(reason, count)| (reason.name().to_owned(), (*count).into()))
+            .collect(),
+        unknown_gaps: line.unknown_gaps,
+        outstanding: line.outstanding,
+        unchecked: line.unchecked,
+        ok: line.fault.is_none(),
+        failed_at: line.fault.as_ref().map(|(seq, _)| *seq),
+        reason: line.fault.as_ref().map(|(_, fault)| joined(fault)),
+        ..of_host(host)
+    }
+}

@@ -1,0 +1,182 @@
+//! What an administrator may set: a TOML file, overruled by the command line.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The settings of `serve`. A file may hold any of them and nothing else.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where agents connect.
+    pub agents: SocketAddr,
+    /// Where operators connect.
+    pub operators: SocketAddr,
+    /// Where metrics and health are read.
+    pub metrics: SocketAddr,
+    /// How long a host's certificate is good, in hours; hosts renew at half of it.
+    pub host_certificate_hours: u64,
+    /// How many agents' connections are held at once.
+    pub max_agent_connections: usize,
+    /// How many operators' connections are held at once.
+    pub max_operator_connections: usize,
+    /// What one host may send, in bytes per second; beyond it the collector reads more slowly.
+    pub host_bytes_per_second: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            agents: SocketAddr::from(([0, 0, 0, 0], 7443)),
+            operators: SocketAddr::from(([0, 0, 0, 0], 7444)),
+            metrics: SocketAddr::from(([127, 0, 0, 1], 7445)),
+            host_certificate_hours: 24,
+            max_agent_connections: 25_000,
+            max_operator_connections: 256,
+            host_bytes_per_second: 16 << 20,
+        }
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to read `{}`", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not TOML of our settings.
+    #[error("`{}` is not valid: {reason}", path.display())]
+    Form {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, with its line.
+        reason: String,
+    },
+    /// A setting is beyond its bounds.
+    #[error("`{}`: {setting} must be between {least} and {most}", path.display())]
+    Bounds {
+        /// Which file.
+        path: PathBuf,
+        /// Which setting.
+        setting: &'static str,
+        /// Its lowest value.
+        least: u64,
+        /// Its highest value.
+        most: u64,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path);
+        let text = text.map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let form = |error: toml::de::Error| form_error(path, &text, &error);
+        let config: Self = toml::from_str(&text).map_err(form)?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    /// How long a host's certificate is good.
+    pub fn host_certificate(&self) -> Duration {
+        Duration::from_secs(self.host_certificate_hours.saturating_mul(3600))
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let bounds = [
+            (
+                "host_certificate_hours",
+                self.host_certificate_hours,
+                1,
+                24 * 90,
+            ),
+            (
+                "max_agent_connections",
+                self.max_agent_connections as u64,
+                1,
+                1_000_000,
+            ),
+            (
+                "max_operator_connections",
+                self.max_operator_connections as u64,
+                1,
+                10_000,
+            ),
+            (
+                "host_bytes_per_second",
+                self.host_bytes_per_second,
+                64 << 10,
+                1 << 40,
+            ),
+        ];
+        for (setting, value, least, most) in bounds {
+            if !(least..=most).contains(&value) {
+                let path = path.to_owned();
+                return Err(ConfigError::Bounds {
+                    path,
+                    setting,
+                    least,
+                    most,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn form_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let message = error.message().lines().next().unwrap_or_default();
+    ConfigError::Form {
+        path: path.to_owned(),
+        reason: format!("line {line}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        fs::write(&path, text).unwrap();
+        Config::read(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_a_file_does_not_say_stays_as_it_is() {
+        let config = read("agents = '127.0.0.1:0'\n").unwrap();
+        assert_eq!(config.agents.port(), 0);
+        assert_eq!(config.operators, Config::default().operators);
+        assert_eq!(read("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named_with_its_line() {
+        let unknown = read("agents = '127.0.0.1:0'\nagent = 1\n").unwrap_err();
+        assert!(
+            unknown.contains("line 2") && unknown.contains("`agent`"),
+            "{unknown}"
+        );
+        let kind = read("host_certificate_hours = 'x'").unwrap_err();
+        assert!(kind.contains("line 1"), "{kind}");
+        let bounds = read("host_certificate_hours = 0").unwrap_err();
+        assert!(bounds.contains("between 1 and 2160"), "{bounds}");
+    }
+}

@@ -1,0 +1,203 @@
+//! Commands, and how far each host has come with them.
+
+use picket_event::{CommandId, HostId, ReceiptState, UnixNanos};
+use picket_proto::v1;
+use prost::Message;
+use rusqlite::{OptionalExtension, Row, Transaction};
+
+use super::{DatabaseError, number};
+
+/// A command as it is kept.
+#[derive(Clone, Debug)]
+pub struct CommandRow {
+    /// Its id.
+    pub id: CommandId,
+    /// The exact signed bytes.
+    pub signed: v1::SignedCommand,
+    /// `kill`, `kill-tree`...
+    pub action: String,
+    /// Who signed first.
+    pub requester: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// When it was submitted.
+    pub submitted: UnixNanos,
+    /// When it ends.
+    pub expires: UnixNanos,
+    /// When it was cancelled; 0: never.
+    pub cancelled: UnixNanos,
+}
+
+/// How far one host has come.
+#[derive(Clone, Debug)]
+pub struct HostState {
+    /// Which host.
+    pub host: HostId,
+    /// When it was handed to the host's session; 0: never.
+    pub delivered: UnixNanos,
+    /// The host's last word on it.
+    pub receipt: Option<v1::Containment>,
+    /// When that came.
+    pub received: UnixNanos,
+}
+
+/// Keeps a new command for these hosts; `false` if the id is taken.
+pub fn add(
+    t: &Transaction<'_>,
+    command: &CommandRow,
+    hosts: &[HostId],
+) -> Result<bool, DatabaseError> {
+    let sql =
+        "INSERT OR IGNORE INTO command (id, signed, action, requester, reason, submitted, expires)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let added = t.prepare_cached(sql)?.execute((
+        command.id.as_bytes(),
+        command.signed.encode_to_vec(),
+        &command.action,
+        &command.requester,
+        &command.reason,
+        command.submitted.0,
+        command.expires.0,
+    ))?;
+    if added == 0 {
+        return Ok(false);
+    }
+    let sql = "INSERT OR IGNORE INTO command_host (command, host) VALUES (?1, ?2)";
+    let mut insert = t.prepare_cached(sql)?;
+    for host in hosts {
+        insert.execute((command.id.as_bytes(), host.as_bytes()))?;
+    }
+    Ok(true)
+}
+
+/// The command of this id.
+pub fn find(t: &Transaction<'_>, id: &CommandId) -> Result<Option<CommandRow>, DatabaseError> {
+    let mut query = t.prepare_cached(&format!("{SELECT} WHERE id = ?1"))?;
+    let row = query
+        .query_row([id.as_bytes()], |row| Ok(read(row)))
+        .optional()?;
+    row.transpose()
+}
+
+/// The newest commands.
+pub fn list(t: &Transaction<'_>, limit: u64) -> Result<Vec<CommandRow>, DatabaseError> {
+    let sql = format!("{SELECT} ORDER BY submitted DESC, id LIMIT ?1");
+    let mut query = t.prepare_cached(&sql)?;
+    let mut rows = query.query([number(limit)])?;
+    let mut commands = Vec::new();
+    while let Some(row) = rows.next()? {
+        commands.push(read(row)?);
+    }
+    Ok(commands)
+}
+
+/// How far the command's hosts have come.
+pub fn hosts(t: &Transaction<'_>, id: &CommandId) -> Result<Vec<HostState>, DatabaseError> {
+    let sql = "SELECT host, delivered, receipt, received FROM command_host WHERE command = ?1";
+    let mut query = t.prepare_cached(sql)?;
+    let mut rows = query.query([id.as_bytes()])?;
+    let mut hosts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let host: Vec<u8> = row.get(0)?;
+        let receipt: Option<Vec<u8>> = row.get(2)?;
+        hosts.push(HostState {
+            host: HostId::from_slice(&host).map_err(|_length| DatabaseError::Damaged("command"))?,
+            delivered: UnixNanos(row.get(1)?),
+            receipt: receipt.and_then(|bytes| v1::Containment::decode(bytes.as_slice()).ok()),
+            received: UnixNanos(row.get(3)?),
+        });
+    }
+    Ok(hosts)
+}
+
+/// The commands that the host is to be given: without a last word, not cancelled, not expired.
+pub fn open_for(
+    t: &Transaction<'_>,
+    host: &HostId,
+    now: UnixNanos,
+) -> Result<Vec<CommandRow>, DatabaseError> {
+    let sql = format!(
+        "{SELECT} WHERE cancelled = 0 AND expires > ?2 AND id IN
+         (SELECT command FROM command_host WHERE host = ?1 AND final = 0)
+         ORDER BY submitted LIMIT 256"
+    );
+    let mut query = t.prepare_cached(&sql)?;
+    let mut rows = query.query((host.as_bytes(), now.0))?;
+    let mut commands = Vec::new();
+    while let Some(row) = rows.next()? {
+        commands.push(read(row)?);
+    }
+    Ok(commands)
+}
+
+/// A command was handed to the host's session.
+pub fn delivered(
+    t: &Transaction<'_>,
+    id: &CommandId,
+    host: &HostId,
+    now: UnixNanos,
+) -> Result<(), DatabaseError> {
+    let sql = "UPDATE command_host SET delivered = ?3
+               WHERE command = ?1 AND host = ?2 AND delivered = 0";
+    t.prepare_cached(sql)?
+        .execute((id.as_bytes(), host.as_bytes(), now.0))?;
+    Ok(())
+}
+
+/// The host's word on a command. The last word stays: a redelivered answer does not replace it.
+pub fn receipt(
+    t: &Transaction<'_>,
+    host: &HostId,
+    receipt: &v1::Containment,
+    time: UnixNanos,
+) -> Result<bool, DatabaseError> {
+    let last = is_final(receipt);
+    let sql = "UPDATE command_host SET receipt = ?3, received = ?4, final = ?5
+               WHERE command = ?1 AND host = ?2 AND final = 0";
+    let command = receipt.command_id.as_slice();
+    let parameters = (
+        command,
+        host.as_bytes(),
+        receipt.encode_to_vec(),
+        time.0,
+        i64::from(last),
+    );
+    Ok(t.prepare_cached(sql)?.execute(parameters)? == 1)
+}
+
+/// Nobody is to be given the command any more; `false` if that was so already.
+pub fn cancel(t: &Transaction<'_>, id: &CommandId, now: UnixNanos) -> Result<bool, DatabaseError> {
+    let sql = "UPDATE command SET cancelled = ?2 WHERE id = ?1 AND cancelled = 0";
+    Ok(t.prepare_cached(sql)?.execute((id.as_bytes(), now.0))? == 1)
+}
+
+/// Whether the host will say no more about the command.
+pub fn is_final(receipt: &v1::Containment) -> bool {
+    !matches!(
+        ReceiptState::from_wire(receipt.state),
+        None | Some(ReceiptState::Accepted)
+    )
+}
+
+fn read(row: &Row<'_>) -> Result<CommandRow, DatabaseError> {
+    let damaged = DatabaseError::Damaged("command");
+    let id: Vec<u8> = row.get(0)?;
+    let signed: Vec<u8> = row.get(1)?;
+    let signed = v1::SignedCommand::decode(signed.as_slice());
+    let (Ok(id), Ok(signed)) = (CommandId::from_slice(&id), signed) else {
+        return Err(damaged);
+    };
+    Ok(CommandRow {
+        id,
+        signed,
+        action: row.get(2)?,
+        requester: row.get(3)?,
+        reason: row.get(4)?,
+        submitted: UnixNanos(row.get(5)?),
+        expires: UnixNanos(row.get(6)?),
+        cancelled: UnixNanos(row.get(7)?),
+    })
+}
+
+const SELECT: &str = "SELECT id, signed, action, requester, reason, submitted, expires, cancelled
+                      FROM command";

@@ -1,0 +1,281 @@
+//! `Agent.Events`: batches in, acknowledgements out, each only once its batch is on disk.
+//!
+//! One call is two tasks. The first reads, verifies and queues; the second waits for the disk and
+//! answers, in order. Both end with the call.
+//!
+//! # Queues
+//!
+//! - Batches queued and not yet answered: [`IN_FLIGHT`] per call. Full: the reader waits.
+//! - Answers not yet sent: [`ANSWERS`] per call. Full: the second task waits, then the first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use picket_event::batch::Header;
+use picket_event::{Class, Clock, HostId};
+use picket_proto::v1;
+use picket_seal::PublicKey;
+use picket_store::{Entry, Reader};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::{Code, Status, Streaming};
+
+use crate::budget::Budget;
+use crate::database::keys::{self, KeyError};
+use crate::database::{Database, DatabaseError};
+use crate::metrics::Metrics;
+use crate::peer::{HostIdentity, closed};
+use crate::refusal::Refusal;
+use crate::verify;
+use crate::writer::{Answer, Writer};
+
+/// What ingest needs.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    /// Whose epoch keys are known.
+    pub database: Database,
+    /// Where batches are stored.
+    pub writer: Writer,
+    /// Where chains stand.
+    pub reader: Reader,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What one host may send, in bytes per second.
+    pub bytes_per_second: u64,
+}
+
+/// What the second task does next.
+#[derive(Debug)]
+pub enum Pending {
+    /// Wait for the disk.
+    Queued(Place, Answer),
+    /// Say no.
+    Refused(Place, Refusal),
+    /// End the call.
+    End(Status),
+}
+
+/// Which batch is spoken of.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    stream: Vec<u8>,
+    class: i32,
+    seq_first: u64,
+    durable_seq: u64,
+}
+
+impl Ingest {
+    /// Reads, verifies and queues until the host ends the call or its connection closes.
+    pub async fn read(
+        self,
+        host: HostIdentity,
+        mut batches: Streaming<v1::SignedBatch>,
+        pending: mpsc::Sender<Pending>,
+    ) {
+        let mut budget = Budget::new(self.bytes_per_second, Instant::now());
+        let mut closing = host.closing();
+        let mut epoch = None;
+        loop {
+            let next = tokio::select! {
+                biased;
+                reason = closed(&mut closing) => Err(reason.status()),
+                next = batches.message() => next,
+            };
+            let said = match next {
+                Ok(Some(batch)) => {
+                    let size = batch.payload.len() + batch.header.len();
+                    tokio::time::sleep(budget.take(size, Instant::now())).await;
+                    self.take(host.id(), batch, &mut epoch).await
+                }
+                Ok(None) => return,
+                Err(status) => Pending::End(self.ended(status)),
+            };
+            let last = matches!(said, Pending::End(_));
+            if pending.send(said).await.is_err() || last {
+                return;
+            }
+        }
+    }
+
+    /// Answers in the order of the batches.
+    pub async fn answer(
+        self,
+        mut pending: mpsc::Receiver<Pending>,
+        answers: mpsc::Sender<Result<v1::EventAck, Status>>,
+    ) {
+        while let Some(next) = pending.recv().await {
+            let answer = match next {
+                Pending::Queued(place, answer) => Ok(self.stored(place, answer).await),
+                Pending::Refused(place, refusal) => Ok(self.refused(place, refusal)),
+                Pending::End(status) => Err(status),
+            };
+            if answers.send(answer).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn take(
+        &self,
+        host: HostId,
+        batch: v1::SignedBatch,
+        epoch: &mut Option<(u64, PublicKey)>,
+    ) -> Pending {
+        let header = match verify::read_header(&batch, host) {
+            Ok(header) => header,
+            Err(refusal) => return Pending::Refused(Place::default(), refusal),
+        };
+        let place = self.place(&header);
+        let entry = match self.checked(batch, header, epoch).await {
+            Ok(entry) => entry,
+            Err(refusal) => return Pending::Refused(place, refusal),
+        };
+        match self.writer.store(entry).await {
+            Ok(answer) => Pending::Queued(place, answer),
+            Err(refusal) => Pending::End(refusal.status()),
+        }
+    }
+
+    async fn checked(
+        &self,
+        mut batch: v1::SignedBatch,
+        header: Header,
+        epoch: &mut Option<(u64, PublicKey)>,
+    ) -> Result<Entry, Refusal> {
+        let known =
+            epoch.filter(|(known, _)| *known == header.epoch && batch.successions.is_empty());
+        let key = match known {
+            Some((_, key)) => key,
+            None => self.key(header.host, header.epoch, &mut batch).await?,
+        };
+        *epoch = Some((header.epoch, key));
+        let received = self.clock.now();
+        if batch.payload.len() <= INLINE {
+            return verify::check(batch, header, &key, received);
+        }
+        let checked =
+            tokio::task::spawn_blocking(move || verify::check(batch, header, &key, received));
+        checked.await.map_err(|_ended| Refusal::Internal)?
+    }
+
+    /// The key of the epoch, after the batch's successions were taken and are on disk.
+    async fn key(
+        &self,
+        host: HostId,
+        epoch: u64,
+        batch: &mut v1::SignedBatch,
+    ) -> Result<PublicKey, Refusal> {
+        let successions = batch.successions.clone();
+        let found = self.database.call(move |t| -> Result<_, KeyError> {
+            keys::accept(t, &host, &successions)?;
+            Ok(keys::find(t, &host, epoch)?)
+        });
+        match found.await {
+            Ok(key) => key.ok_or(Refusal::UnknownEpoch),
+            Err(refused) => Err(key_refusal(&refused)),
+        }
+    }
+
+    fn place(&self, header: &Header) -> Place {
+        Place {
+            stream: header.stream.as_bytes().to_vec(),
+            class: header.class.to_wire(),
+            seq_first: header.seq_first,
+            durable_seq: self
+                .reader
+                .durable_seq(&header.host, header.stream, header.class),
+        }
+    }
+
+    async fn stored(&self, place: Place, answer: Answer) -> v1::EventAck {
+        match answer.await {
+            Ok(Ok(stored)) => ack(place, stored.durable_seq),
+            Ok(Err(refusal)) => self.refused(place, refusal),
+            Err(_dropped) => self.refused(place, Refusal::ShuttingDown),
+        }
+    }
+
+    fn refused(&self, place: Place, refusal: Refusal) -> v1::EventAck {
+        self.metrics.batch_refused(refusal);
+        let class = Class::from_wire(place.class).map_or("unknown", Class::name);
+        tracing::warn!(
+            reason = refusal.name(),
+            class,
+            seq = place.seq_first,
+            "refused a batch"
+        );
+        let (durable_seq, received_seq) = (place.durable_seq, place.seq_first);
+        v1::EventAck {
+            received_seq,
+            refused: refusal.name().to_owned(),
+            retry_after_ms: retry_after(refusal)
+                .as_millis()
+                .try_into()
+                .unwrap_or(u32::MAX),
+            ..ack(place, durable_seq)
+        }
+    }
+
+    /// How the call ends: a message that cannot be taken, or the host is gone.
+    fn ended(&self, status: Status) -> Status {
+        if status.code() == Code::OutOfRange {
+            self.metrics.batch_refused(Refusal::TooLarge);
+            return Refusal::TooLarge.status();
+        }
+        if status.code() == Code::Internal && status.message().contains("decode") {
+            self.metrics.batch_refused(Refusal::BadHeader);
+        }
+        status
+    }
+}
+
+fn ack(place: Place, durable_seq: u64) -> v1::EventAck {
+    v1::EventAck {
+        stream: place.stream,
+        class: place.class,
+        received_seq: durable_seq,
+        durable_seq,
+        credit_bytes: CREDIT_BYTES,
+        retry_after_ms: 0,
+        refused: String::new(),
+    }
+}
+
+fn key_refusal(refused: &KeyError) -> Refusal {
+    use picket_seal::SuccessionError;
+    match refused {
+        KeyError::Refused(SuccessionError::TwoSuccessors { .. }) => Refusal::TwoSuccessors,
+        KeyError::Refused(SuccessionError::EpochSkipped { .. }) => Refusal::UnknownEpoch,
+        KeyError::Refused(_) | KeyError::Form | KeyError::TooMany => Refusal::BadSuccession,
+        KeyError::Database(failed) => internal(failed),
+    }
+}
+
+/// The collector's own fault: the log says what, the peer only that.
+pub(crate) fn internal(failed: &DatabaseError) -> Refusal {
+    tracing::error!(error = %crate::failure::chain(failed), "the database failed");
+    Refusal::Internal
+}
+
+/// When it makes sense to send the same batch again; zero: never.
+fn retry_after(refusal: Refusal) -> Duration {
+    match refusal {
+        Refusal::DiskFull | Refusal::Storage | Refusal::Internal => Duration::from_secs(10),
+        Refusal::Busy | Refusal::ShuttingDown => Duration::from_secs(1),
+        _ => Duration::ZERO,
+    }
+}
+
+/// Batches queued and not yet answered, per call.
+pub(crate) const IN_FLIGHT: usize = 64;
+
+/// Answers not yet sent, per call.
+pub(crate) const ANSWERS: usize = 64;
+
+/// What a host may have sent without an answer; the reader stops by itself when the disk is slow.
+const CREDIT_BYTES: u64 = 8 << 20;
+
+/// Payloads up to this size, in bytes, are checked on the spot (about 0.4 ms).
+const INLINE: usize = 64 << 10;

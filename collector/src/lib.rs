@@ -1,0 +1,44 @@
+//! The Picket collector.
+//!
+//! ```text
+//! listen -> peer -> enroll
+//!                -> session <-> command <- operator
+//!                -> ingest -> verify -> writer -> store -> ack, only once durable
+//!                                                   |
+//!                                       operator <--+--> receipts -> command
+//! ```
+//!
+//! # Invariants
+//!
+//! - Who speaks is what the certificate says, and nothing else; see [`peer`].
+//! - What is acknowledged is on disk; see [`writer`].
+//! - A hostile host costs a bounded amount of everything, and each thing that it is refused is counted.
+//! - No key that a host would obey is ever here.
+
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod authority;
+pub mod budget;
+pub mod calls;
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod data;
+pub mod database;
+pub mod enroll;
+pub mod failure;
+pub mod health;
+pub mod ingest;
+pub mod init;
+pub mod listen;
+pub mod metrics;
+pub mod operator;
+pub mod peer;
+pub mod receipts;
+pub mod refusal;
+pub mod registry;
+pub mod serve;
+pub mod session;
+pub mod verify;
+pub mod writer;

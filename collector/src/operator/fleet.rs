@@ -1,0 +1,210 @@
+//! Tokens and hosts.
+
+use std::time::Duration;
+
+use picket_event::{HostId, UnixNanos};
+use picket_proto::v1;
+use picket_seal::Digest;
+use picket_store::Ledger;
+use tonic::Status;
+
+use super::OperatorService;
+use crate::database::tokens::{self, Token};
+use crate::database::{DatabaseError, audit, hosts, keys};
+use crate::peer::OperatorIdentity;
+use crate::refusal::Refusal;
+use crate::registry::Known;
+
+const LONGEST_TTL: Duration = Duration::from_hours(90 * 24);
+const MOST_USES: u32 = 100_000;
+const LONGEST_NAME: usize = 64;
+
+impl OperatorService {
+    pub(super) async fn add_token(
+        &self,
+        operator: &OperatorIdentity,
+        request: v1::CreateTokenRequest,
+    ) -> Result<v1::Token, Status> {
+        let now = self.clock.now();
+        let token = new_token(request, operator.name(), now)?;
+        let shown = token.shown.clone();
+        let added = self.database.call(move |t| -> Result<bool, DatabaseError> {
+            let added = tokens::add(t, &token)?;
+            let detail = format!(
+                "{} uses, until {}",
+                token.shown.uses_left,
+                UnixNanos(token.shown.expires_unix_ns)
+            );
+            if added {
+                let (who, object) = (&token.shown.created_by, &token.shown.id);
+                let action = "token.create";
+                audit::add(
+                    t,
+                    audit::Entry {
+                        time: now,
+                        who,
+                        action,
+                        object,
+                        detail: &detail,
+                    },
+                )?;
+            }
+            Ok(added)
+        });
+        match added.await {
+            Ok(true) => Ok(shown),
+            Ok(false) => Err(Refusal::BadQuery.saying("there is a token of this id already")),
+            Err(failed) => Err(self.failed(failed)),
+        }
+    }
+
+    pub(super) async fn all_tokens(&self) -> Result<Vec<v1::Token>, Status> {
+        let listed = self.database.call(tokens::list).await;
+        listed.map_err(|failed| self.failed(failed))
+    }
+
+    pub(super) async fn end_token(
+        &self,
+        operator: &OperatorIdentity,
+        id: String,
+    ) -> Result<v1::Token, Status> {
+        let now = self.clock.now();
+        let who = operator.name().to_owned();
+        let ended = self.database.call(move |t| -> Result<_, DatabaseError> {
+            if tokens::revoke(t, &id)? {
+                let (action, object) = ("token.revoke", id.as_str());
+                audit::add(
+                    t,
+                    audit::Entry {
+                        time: now,
+                        who: &who,
+                        action,
+                        object,
+                        detail: "",
+                    },
+                )?;
+            }
+            tokens::find(t, &id)
+        });
+        let token = ended.await.map_err(|failed| self.failed(failed))?;
+        let token = token.ok_or_else(|| Refusal::NotFound.saying("no token has this id"))?;
+        Ok(token.shown)
+    }
+
+    pub(super) async fn shown_hosts(&self, wanted: &str) -> Result<Vec<v1::Host>, Status> {
+        let found = self.registry.select(wanted);
+        let ids: Vec<HostId> = found.iter().map(|(id, _)| *id).collect();
+        let epochs = self
+            .database
+            .call(move |t| -> Result<Vec<u64>, DatabaseError> {
+                ids.iter().map(|id| keys::latest(t, id)).collect()
+            });
+        let epochs = epochs.await.map_err(|failed| self.failed(failed))?;
+        let hosts = found.into_iter().zip(epochs);
+        Ok(hosts
+            .map(|((id, known), epoch)| self.shown_host(id, known, epoch))
+            .collect())
+    }
+
+    pub(super) async fn end_host(
+        &self,
+        operator: &OperatorIdentity,
+        wanted: &str,
+    ) -> Result<v1::Host, Status> {
+        let (id, known) = self.host(wanted)?;
+        let now = self.clock.now();
+        let (who, name) = (operator.name().to_owned(), known.name);
+        let ended = self.database.call(move |t| -> Result<_, DatabaseError> {
+            hosts::revoke(t, &id, now)?;
+            let (action, object) = ("host.revoke", id.to_string());
+            let entry = audit::Entry {
+                time: now,
+                who: &who,
+                action,
+                object: &object,
+                detail: &name,
+            };
+            audit::add(t, entry)?;
+            keys::latest(t, &id)
+        });
+        let epoch = ended.await.map_err(|failed| self.failed(failed))?;
+        self.registry.revoke(id);
+        tracing::warn!(host = %id, by = operator.name(), "revoked a host");
+        let known = self.registry.known(&id).ok_or(Refusal::Internal)?;
+        Ok(self.shown_host(id, known, epoch))
+    }
+
+    fn shown_host(&self, id: HostId, known: Known, epoch: u64) -> v1::Host {
+        let ledger = self.reader.ledger(&id);
+        v1::Host {
+            connected: known.is_connected(),
+            host_id: id.as_bytes().to_vec(),
+            name: known.name,
+            group: known.group,
+            revoked: known.revoked,
+            enrolled_unix_ns: known.enrolled.0,
+            last_seen_unix_ns: known.last_seen.0,
+            last_event_unix_ns: ledger.last_event.map_or(0, |time| time.0),
+            facts: Some(known.facts),
+            heartbeat: known.heartbeat,
+            stored: ledger
+                .chains
+                .into_iter()
+                .take(SHOWN_CHAINS)
+                .map(shown_ledger)
+                .collect(),
+            epoch,
+            host_epoch: known.host_epoch,
+        }
+    }
+}
+
+fn new_token(
+    request: v1::CreateTokenRequest,
+    operator: &str,
+    now: UnixNanos,
+) -> Result<Token, Status> {
+    let wrong = |words: &str| Err(Refusal::BadQuery.saying(words));
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let Ok(secret_hash) = Digest::from_slice(&request.secret_hash) else {
+        return wrong("the secret's hash is not a SHA-256");
+    };
+    if request.id.is_empty() || request.id.len() > LONGEST_NAME || !request.id.chars().all(is_name)
+    {
+        return wrong("the token's id is not valid");
+    }
+    if request.group.len() > LONGEST_NAME || !request.group.chars().all(is_name) {
+        return wrong("a group is at most 64 of a-z A-Z 0-9 . _ -");
+    }
+    let ttl = Duration::from_secs(request.ttl_seconds);
+    if ttl.is_zero() || ttl > LONGEST_TTL {
+        return wrong("a token is good for at least a second and at most 90 days");
+    }
+    if !(1..=MOST_USES).contains(&request.uses) {
+        return wrong("a token has at least one use and at most 100000");
+    }
+    let shown = v1::Token {
+        id: request.id,
+        group: request.group,
+        created_unix_ns: now.0,
+        expires_unix_ns: now.plus(ttl).0,
+        uses_left: request.uses,
+        revoked: false,
+        created_by: operator.to_owned(),
+    };
+    Ok(Token { shown, secret_hash })
+}
+
+fn shown_ledger(line: Ledger) -> v1::StoredLedger {
+    v1::StoredLedger {
+        stream: line.key.stream.as_bytes().to_vec(),
+        class: line.key.class.to_wire(),
+        next_seq: line.next_seq,
+        stored: line.stored,
+        gaps: line.gaps,
+        unknown_gaps: line.unknown_gaps,
+    }
+}
+
+/// The latest chains of a host that are shown.
+const SHOWN_CHAINS: usize = 96;

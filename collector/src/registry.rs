@@ -1,0 +1,374 @@
+//! Which hosts there are, which of them are connected, and what they said last.
+//!
+//! # Invariants
+//!
+//! - A revoked host has no open connection for longer than it takes to tell it why.
+//! - A host has at most one session; a newer one takes over.
+//! - Everything is bounded by the number of enrolled hosts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use picket_event::{HostId, UnixNanos};
+use picket_proto::v1;
+use tokio::sync::watch;
+
+use crate::database::hosts::{HostNews, HostRow};
+use crate::metrics::Metrics;
+use crate::refusal::Refusal;
+
+/// All hosts. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    hosts: Arc<Mutex<HashMap<HostId, Known>>>,
+    closers: Arc<Mutex<Closers>>,
+    metrics: Arc<Metrics>,
+}
+
+/// What is known of a host now.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Its name, as it calls itself.
+    pub name: String,
+    /// Its group.
+    pub group: String,
+    /// Whether it was revoked.
+    pub revoked: bool,
+    /// When it was enrolled.
+    pub enrolled: UnixNanos,
+    /// What it says about itself.
+    pub facts: v1::HostFacts,
+    /// Its last heartbeat.
+    pub heartbeat: Option<v1::Heartbeat>,
+    /// When it was last heard of; 0: never.
+    pub last_seen: UnixNanos,
+    /// Its state generation.
+    pub host_epoch: u64,
+    /// Its session's number, while it has one.
+    session: Option<u64>,
+    /// Tells its session that there are commands to look for.
+    wake: watch::Sender<u64>,
+    events_calls: u32,
+    dirty: bool,
+}
+
+/// Ends connections for a reason.
+pub type Closer = watch::Sender<Option<Refusal>>;
+
+#[derive(Debug, Default)]
+struct Closers {
+    next: u64,
+    /// Of every open connection, with the host it speaks for.
+    open: HashMap<u64, (Option<HostId>, Closer)>,
+    draining: bool,
+}
+
+/// One host's session; ends when it is dropped.
+#[derive(Debug)]
+pub struct SessionGuard {
+    registry: Registry,
+    host: HostId,
+    number: u64,
+}
+
+/// One call that sends events; ends when it is dropped.
+#[derive(Debug)]
+pub struct EventsGuard {
+    registry: Registry,
+    host: HostId,
+}
+
+/// One open connection; ends when it is dropped.
+#[derive(Debug)]
+pub struct ConnectionGuard {
+    registry: Registry,
+    number: u64,
+}
+
+impl Registry {
+    /// Of these hosts.
+    pub fn new(hosts: Vec<HostRow>, metrics: Arc<Metrics>) -> Self {
+        let hosts = hosts
+            .into_iter()
+            .map(|row| (row.id, Known::from(row)))
+            .collect();
+        Self {
+            hosts: Arc::new(Mutex::new(hosts)),
+            closers: Arc::default(),
+            metrics,
+        }
+    }
+
+    /// A host was enrolled.
+    pub fn enrolled(&self, host: HostRow) {
+        self.hosts().insert(host.id, Known::from(host));
+    }
+
+    /// Whether the host may connect.
+    pub fn admits(&self, host: &HostId) -> Result<(), Refusal> {
+        match self.hosts().get(host) {
+            None => Err(Refusal::UnknownPeer),
+            Some(known) if known.revoked => Err(Refusal::Revoked),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// What is known of a host.
+    pub fn known(&self, host: &HostId) -> Option<Known> {
+        self.hosts().get(host).cloned()
+    }
+
+    /// A host's name.
+    pub fn name(&self, host: &HostId) -> String {
+        self.hosts()
+            .get(host)
+            .map(|known| known.name.clone())
+            .unwrap_or_default()
+    }
+
+    /// All hosts that `wanted` names: an id, the beginning of one, or a name; empty: all. By name.
+    pub fn select(&self, wanted: &str) -> Vec<(HostId, Known)> {
+        let hosts = self.hosts();
+        let named = |(id, known): &(&HostId, &Known)| names(wanted, id, known);
+        let mut found: Vec<_> = hosts
+            .iter()
+            .filter(named)
+            .map(|(id, k)| (*id, k.clone()))
+            .collect();
+        found.sort_by(|(a_id, a), (b_id, b)| (&a.name, a_id).cmp(&(&b.name, b_id)));
+        found
+    }
+
+    /// A connection was opened. Its closer will be called when `host` is revoked.
+    pub fn connected(
+        &self,
+        host: Option<HostId>,
+    ) -> (ConnectionGuard, watch::Receiver<Option<Refusal>>) {
+        let (closer, closing) = watch::channel(None);
+        let mut closers = self.closers();
+        if closers.draining {
+            closer.send_replace(Some(Refusal::ShuttingDown));
+        }
+        let number = closers.next;
+        closers.next = number.wrapping_add(1);
+        closers.open.insert(number, (host, closer));
+        drop(closers);
+        self.metrics.connections.inc();
+        // The host may have been revoked between the look at it and here.
+        if let Some(refusal) = host.and_then(|host| self.admits(&host).err()) {
+            self.close(refusal, |open| open == host);
+        }
+        (
+            ConnectionGuard {
+                registry: self.clone(),
+                number,
+            },
+            closing,
+        )
+    }
+
+    /// Begins a session, which takes over from an older one of the host.
+    pub fn begin_session(
+        &self,
+        host: HostId,
+        hello: &v1::Hello,
+        now: UnixNanos,
+    ) -> Option<(SessionGuard, watch::Receiver<u64>)> {
+        let mut hosts = self.hosts();
+        let known = hosts.get_mut(&host)?;
+        if known.session.is_none() {
+            self.metrics.hosts_connected.inc();
+        }
+        let number = known.wake.borrow().wrapping_add(1);
+        known.session = Some(number);
+        known.host_epoch = hello.host_epoch;
+        known.take_facts(hello.facts.clone());
+        known.heard(now);
+        known.wake.send_replace(number);
+        let wake = known.wake.subscribe();
+        Some((
+            SessionGuard {
+                registry: self.clone(),
+                host,
+                number,
+            },
+            wake,
+        ))
+    }
+
+    /// Begins a call that sends events, unless the host has too many already.
+    pub fn begin_events(&self, host: HostId) -> Result<EventsGuard, Refusal> {
+        let mut hosts = self.hosts();
+        let known = hosts.get_mut(&host).ok_or(Refusal::UnknownPeer)?;
+        if known.events_calls >= MAX_EVENTS_CALLS {
+            return Err(Refusal::TooManyCalls);
+        }
+        known.events_calls += 1;
+        Ok(EventsGuard {
+            registry: self.clone(),
+            host,
+        })
+    }
+
+    /// A heartbeat came.
+    pub fn heartbeat(&self, host: &HostId, heartbeat: v1::Heartbeat, now: UnixNanos) {
+        if let Some(known) = self.hosts().get_mut(host) {
+            known.heartbeat = Some(heartbeat);
+            known.heard(now);
+        }
+    }
+
+    /// Tells the host's session, if it has one, that there is a command for it.
+    pub fn wake(&self, host: &HostId) {
+        if let Some(known) = self.hosts().get(host) {
+            // The number only grows; a session knows its own and the first that is not.
+            known.wake.send_modify(|_same| {});
+        }
+    }
+
+    /// Ends a host's connections, now and from now on.
+    pub fn revoke(&self, host: HostId) {
+        if let Some(known) = self.hosts().get_mut(&host) {
+            known.revoked = true;
+        }
+        self.close(Refusal::Revoked, |open| open == Some(host));
+    }
+
+    /// Ends all connections, now and from now on.
+    pub fn drain(&self) {
+        self.closers().draining = true;
+        self.close(Refusal::ShuttingDown, |_| true);
+    }
+
+    /// What changed since the last time, to be kept.
+    pub fn take_news(&self) -> Vec<HostNews> {
+        let mut hosts = self.hosts();
+        let changed = hosts.iter_mut().filter(|(_, known)| known.dirty);
+        changed.map(|(id, known)| known.take_news(*id)).collect()
+    }
+
+    fn close(&self, reason: Refusal, which: impl Fn(Option<HostId>) -> bool) {
+        for (host, closer) in self.closers().open.values() {
+            if which(*host) {
+                closer.send_replace(Some(reason));
+            }
+        }
+    }
+
+    fn hosts(&self) -> MutexGuard<'_, HashMap<HostId, Known>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn closers(&self) -> MutexGuard<'_, Closers> {
+        self.closers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Whether it has a session.
+    pub fn is_connected(&self) -> bool {
+        self.session.is_some()
+    }
+
+    fn take_facts(&mut self, facts: Option<v1::HostFacts>) {
+        let Some(facts) = facts else {
+            return;
+        };
+        if !facts.hostname.is_empty() {
+            self.name = host_name(&facts.hostname);
+        }
+        self.facts = facts;
+    }
+
+    fn heard(&mut self, now: UnixNanos) {
+        self.last_seen = now;
+        self.dirty = true;
+    }
+
+    fn take_news(&mut self, id: HostId) -> HostNews {
+        self.dirty = false;
+        HostNews {
+            id,
+            name: self.name.clone(),
+            facts: self.facts.clone(),
+            heartbeat: self.heartbeat.clone(),
+            last_seen: self.last_seen,
+            host_epoch: self.host_epoch,
+        }
+    }
+}
+
+impl From<HostRow> for Known {
+    fn from(row: HostRow) -> Self {
+        Self {
+            name: row.name,
+            group: row.group,
+            revoked: row.revoked,
+            enrolled: row.enrolled,
+            facts: row.facts,
+            heartbeat: row.heartbeat,
+            last_seen: row.last_seen,
+            host_epoch: row.host_epoch,
+            session: None,
+            wake: watch::Sender::new(0),
+            events_calls: 0,
+            dirty: false,
+        }
+    }
+}
+
+impl SessionGuard {
+    /// Whether a newer session took over.
+    pub fn is_superseded(&self) -> bool {
+        let hosts = self.registry.hosts();
+        hosts
+            .get(&self.host)
+            .is_none_or(|known| known.session != Some(self.number))
+    }
+}
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        let mut hosts = self.registry.hosts();
+        if let Some(known) = hosts.get_mut(&self.host)
+            && known.session == Some(self.number)
+        {
+            known.session = None;
+            known.dirty = true;
+            self.registry.metrics.hosts_connected.dec();
+        }
+    }
+}
+
+impl Drop for EventsGuard {
+    fn drop(&mut self) {
+        if let Some(known) = self.registry.hosts().get_mut(&self.host) {
+            known.events_calls = known.events_calls.saturating_sub(1);
+        }
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.registry.closers().open.remove(&self.number);
+        self.registry.metrics.connections.dec();
+    }
+}
+
+/// A host's name as it is shown: what it says, cut to what a name may have.
+pub fn host_name(said: &str) -> String {
+    let kept = said
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c));
+    kept.take(253).collect()
+}
+
+fn names(wanted: &str, id: &HostId, known: &Known) -> bool {
+    let prefix = wanted.len() >= SHORTEST_PREFIX && id.to_string().starts_with(wanted);
+    wanted.is_empty() || prefix || known.name == wanted
+}
+
+const SHORTEST_PREFIX: usize = 4;
+
+/// Two, so that a host may open a new call while the old one is still ending.
+const MAX_EVENTS_CALLS: u32 = 2;

@@ -1,0 +1,205 @@
+//! `Agent.Session`: a host says hello, then beats; the collector says welcome, then hands out commands.
+//!
+//! # Queues
+//!
+//! - Frames to the host: [`FRAMES`]. Full: the session waits for the host to read; commands wait in
+//!   the database.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use picket_event::{Clock, CommandId, HostId};
+use picket_proto::v1;
+use picket_proto::v1::agent_frame::Frame as FromAgent;
+use picket_proto::v1::collector_frame::Frame as ToAgent;
+use picket_store::Reader;
+use prost::Message;
+use tokio::sync::{mpsc, watch};
+use tonic::{Status, Streaming};
+
+use crate::command::Commands;
+use crate::database::{Database, keys};
+use crate::ingest::internal;
+use crate::metrics::Metrics;
+use crate::peer::{HostIdentity, closed};
+use crate::refusal::Refusal;
+use crate::registry::{Registry, SessionGuard};
+
+/// What sessions need.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    /// Who is connected.
+    pub registry: Registry,
+    /// What is to be handed out.
+    pub commands: Commands,
+    /// Which epochs are known.
+    pub database: Database,
+    /// Where chains stand.
+    pub reader: Reader,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Where frames for the host go.
+pub type Frames = mpsc::Sender<Result<v1::CollectorFrame, Status>>;
+
+impl Sessions {
+    /// Runs one session to its end, and tells the host why it ended.
+    pub async fn run(self, host: HostIdentity, mut from: Streaming<v1::AgentFrame>, to: Frames) {
+        let mut closing = host.closing();
+        let ended = tokio::select! {
+            biased;
+            reason = closed(&mut closing) => Err(reason),
+            ended = self.converse(&host, &mut from, &to) => ended,
+        };
+        if let Err(refusal) = ended {
+            self.metrics.call_refused(refusal);
+            tracing::info!(host = %host.id(), reason = refusal.name(), "ended a session");
+            drop(to.send(Err(refusal.status())).await);
+        }
+    }
+
+    async fn converse(
+        &self,
+        host: &HostIdentity,
+        from: &mut Streaming<v1::AgentFrame>,
+        to: &Frames,
+    ) -> Result<(), Refusal> {
+        let hello = self.hello(from).await?;
+        let id = host.id();
+        let begun = self.registry.begin_session(id, &hello, self.clock.now());
+        let (session, wake) = begun.ok_or(Refusal::UnknownPeer)?;
+        tracing::info!(host = %id, name = %self.registry.name(&id), "began a session");
+        let welcome = ToAgent::Welcome(self.welcome(id).await?);
+        if send(to, welcome).await.is_err() {
+            return Ok(());
+        }
+        tokio::select! {
+            ended = self.listen(id, from) => ended,
+            ended = self.hand_out(id, session, wake, to) => ended,
+        }
+    }
+
+    async fn hello(&self, from: &mut Streaming<v1::AgentFrame>) -> Result<v1::Hello, Refusal> {
+        let first = tokio::time::timeout(HELLO_TIMEOUT, from.message()).await;
+        match first {
+            Ok(Ok(Some(v1::AgentFrame {
+                frame: Some(FromAgent::Hello(hello)),
+            }))) => {
+                let fits = hello.encoded_len() <= LARGEST_FRAME;
+                if fits {
+                    Ok(hello)
+                } else {
+                    Err(Refusal::TooLarge)
+                }
+            }
+            _ => Err(Refusal::NoHello),
+        }
+    }
+
+    async fn welcome(&self, host: HostId) -> Result<v1::Welcome, Refusal> {
+        let known_epoch = self.database.call(move |t| keys::latest(t, &host)).await;
+        let acks = self
+            .reader
+            .heads(&host, HEADS)
+            .into_iter()
+            .map(|head| v1::EventAck {
+                stream: head.key.stream.as_bytes().to_vec(),
+                class: head.key.class.to_wire(),
+                received_seq: head.durable_seq,
+                durable_seq: head.durable_seq,
+                ..v1::EventAck::default()
+            });
+        Ok(v1::Welcome {
+            known_epoch: known_epoch.map_err(|failed| internal(&failed))?,
+            acks: acks.collect(),
+            wall_unix_ns: self.clock.now().0,
+        })
+    }
+
+    /// Takes heartbeats until the host ends the session.
+    async fn listen(
+        &self,
+        host: HostId,
+        from: &mut Streaming<v1::AgentFrame>,
+    ) -> Result<(), Refusal> {
+        while let Ok(Some(frame)) = from.message().await {
+            match frame.frame {
+                Some(FromAgent::Heartbeat(beat)) if beat.encoded_len() <= LARGEST_FRAME => {
+                    self.registry.heartbeat(&host, beat, self.clock.now());
+                }
+                Some(FromAgent::Heartbeat(_)) => return Err(Refusal::TooLarge),
+                // A second hello says nothing new; an unknown frame is of a newer version.
+                Some(FromAgent::Hello(_)) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out commands as they come, each once in this session.
+    async fn hand_out(
+        &self,
+        host: HostId,
+        session: SessionGuard,
+        mut wake: watch::Receiver<u64>,
+        to: &Frames,
+    ) -> Result<(), Refusal> {
+        let mut given = HashSet::new();
+        loop {
+            if session.is_superseded() {
+                return Err(Refusal::Superseded);
+            }
+            wake.mark_unchanged();
+            self.give_new(host, &mut given, to).await?;
+            if wake.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn give_new(
+        &self,
+        host: HostId,
+        given: &mut HashSet<CommandId>,
+        to: &Frames,
+    ) -> Result<(), Refusal> {
+        let open = self.commands.open_for(host, self.clock.now()).await;
+        for command in open.map_err(|failed| internal(&failed))? {
+            if given.contains(&command.id) {
+                continue;
+            }
+            if send(to, ToAgent::Command(command.signed)).await.is_err() {
+                return Ok(());
+            }
+            given.insert(command.id);
+            self.metrics.commands_delivered.inc();
+            let noted = self
+                .commands
+                .delivered(command.id, host, self.clock.now())
+                .await;
+            noted.map_err(|failed| internal(&failed))?;
+        }
+        Ok(())
+    }
+}
+
+async fn send(to: &Frames, frame: ToAgent) -> Result<(), mpsc::error::SendError<()>> {
+    let frame = v1::CollectorFrame { frame: Some(frame) };
+    to.send(Ok(frame))
+        .await
+        .map_err(|_gone| mpsc::error::SendError(()))
+}
+
+/// Frames that may wait for the host to read them.
+pub(crate) const FRAMES: usize = 16;
+
+/// Chains that a welcome speaks of: the latest; older ones are complete or given up.
+const HEADS: usize = 256;
+
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest hello or heartbeat, in bytes.
+const LARGEST_FRAME: usize = 64 << 10;

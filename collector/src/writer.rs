@@ -1,0 +1,186 @@
+//! The one that writes: takes what is queued, appends it, syncs once, and only then answers.
+//!
+//! # Queues
+//!
+//! - `Writer::store`: at most [`QUEUE`] batches and [`QUEUE_BYTES`] bytes wait, over all hosts. Full:
+//!   the host's reader waits, so its connection is no longer read, so its spool keeps the rest.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use picket_store::{AppendError, Appended, Entry, Store, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use crate::metrics::Metrics;
+use crate::refusal::Refusal;
+
+/// Hands batches to the thread that writes.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    queue: mpsc::Sender<Job>,
+    bytes: Arc<Semaphore>,
+    synced: watch::Receiver<u64>,
+}
+
+/// Where a batch's answer comes from.
+pub type Answer = oneshot::Receiver<Result<Stored, Refusal>>;
+
+/// A batch is on disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stored {
+    /// The chain's first number that is not.
+    pub durable_seq: u64,
+}
+
+/// The thread's end of the queue.
+#[derive(Debug)]
+pub struct Work {
+    queue: mpsc::Receiver<Job>,
+    synced: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Job {
+    entry: Entry,
+    answer: oneshot::Sender<Result<Stored, Refusal>>,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Writer {
+    /// A writer and the work that a thread must do for it.
+    pub fn new(metrics: Arc<Metrics>) -> (Self, Work) {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let (told, synced) = watch::channel(0);
+        let writer = Self {
+            queue: sender,
+            bytes: Arc::new(Semaphore::new(QUEUE_BYTES)),
+            synced,
+        };
+        (
+            writer,
+            Work {
+                queue,
+                synced: told,
+                metrics,
+            },
+        )
+    }
+
+    /// Queues a batch, waiting for room.
+    pub async fn store(&self, entry: Entry) -> Result<Answer, Refusal> {
+        let size = entry.batch.payload.len() + entry.batch.header.len();
+        let size = u32::try_from(size.min(QUEUE_BYTES)).unwrap_or(u32::MAX);
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(size).await;
+        let bytes = bytes.map_err(|_closed| Refusal::ShuttingDown)?;
+        let (answer, answered) = oneshot::channel();
+        let job = Job {
+            entry,
+            answer,
+            _bytes: bytes,
+        };
+        self.queue
+            .send(job)
+            .await
+            .map_err(|_closed| Refusal::ShuttingDown)?;
+        Ok(answered)
+    }
+
+    /// Changes with every sync.
+    pub fn synced(&self) -> watch::Receiver<u64> {
+        self.synced.clone()
+    }
+}
+
+impl Work {
+    /// Writes until nobody can queue any more. Ends early only when the disk can no longer be trusted.
+    pub fn run(mut self, mut store: Store) -> Result<(), StoreError> {
+        let mut jobs = Vec::with_capacity(GROUP);
+        while self.queue.blocking_recv_many(&mut jobs, GROUP) > 0 {
+            let appended: Vec<_> = jobs
+                .drain(..)
+                .map(|job| self.append(&mut store, job))
+                .collect();
+            let begun = Instant::now();
+            store.sync()?;
+            self.metrics.syncs.inc();
+            self.metrics
+                .sync_seconds
+                .observe(begun.elapsed().as_secs_f64());
+            // Followers first: who was told that it is stored will look for it.
+            self.synced
+                .send_modify(|count| *count = count.wrapping_add(1));
+            for (answer, result) in appended {
+                // A host that is gone asks again when it comes back.
+                let _gone = answer.send(result);
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&self, store: &mut Store, job: Job) -> Finished {
+        let (class, size) = (job.entry.header.class, job.entry.batch.payload.len());
+        let events = job
+            .entry
+            .header
+            .count
+            .saturating_sub(job.entry.header.gap_counts().0);
+        let host = job.entry.header.host;
+        let result = match store.append(job.entry) {
+            Ok(Appended::Stored {
+                next_seq,
+                lost_from,
+            }) => {
+                self.metrics.batch_stored(class, events, size);
+                if let Some(lost_from) = lost_from {
+                    tracing::error!(%host, %class, lost_from, "took up a chain behind damage of the store");
+                }
+                Ok(Stored {
+                    durable_seq: next_seq,
+                })
+            }
+            Ok(Appended::Duplicate { durable_seq }) => {
+                self.metrics.duplicates.inc();
+                Ok(Stored { durable_seq })
+            }
+            Err(refused) => Err(refusal(&refused)),
+        };
+        (job.answer, result)
+    }
+}
+
+type Finished = (
+    oneshot::Sender<Result<Stored, Refusal>>,
+    Result<Stored, Refusal>,
+);
+
+fn refusal(refused: &AppendError) -> Refusal {
+    use picket_seal::ChainError;
+    match refused {
+        AppendError::TooManyStreams(_) => Refusal::TooManyStreams,
+        AppendError::Chain(ChainError::SequenceSkipped { .. }) => Refusal::ChainSkipped,
+        AppendError::Chain(ChainError::EmptyBatch { .. }) => Refusal::EmptyBatch,
+        AppendError::Chain(ChainError::SequenceOverflow { .. }) => Refusal::BadHeader,
+        AppendError::Fork { .. }
+        | AppendError::Chain(
+            ChainError::SequenceWentBack { .. } | ChainError::PrevHashDiffers { .. },
+        ) => Refusal::ChainFork,
+        AppendError::Disk(failed) => {
+            tracing::error!(error = %crate::failure::chain(failed), "could not store a batch");
+            if failed.is_full() {
+                Refusal::DiskFull
+            } else {
+                Refusal::Storage
+            }
+        }
+    }
+}
+
+/// Batches that may wait.
+const QUEUE: usize = 1024;
+
+/// Bytes that may wait.
+const QUEUE_BYTES: usize = 64 << 20;
+
+/// Batches that share one sync.
+const GROUP: usize = 512;

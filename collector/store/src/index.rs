@@ -1,0 +1,295 @@
+//! What is kept in memory: where each chain stands, and which segment holds what.
+//!
+//! 24 bytes for each stored batch (its first number and half of its hash, to tell a redelivery
+//! from a second history), some hundred for each stream, some tens for each host in each segment.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+use picket_event::batch::Header;
+use picket_event::{Class, HostId, StreamId, UnixNanos};
+use picket_seal::{Chain, ChainError, Digest, Position};
+
+use crate::{AppendError, Summary};
+
+/// More streams than this is no honest host: one restart an hour fills it in seven years.
+pub(crate) const MAX_STREAMS: usize = 65_536;
+
+/// One chain.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ChainKey {
+    /// In which run of the agent.
+    pub stream: StreamId,
+    /// In which class.
+    pub class: Class,
+}
+
+/// How far one chain is on disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Head {
+    /// Which chain.
+    pub key: ChainKey,
+    /// The first number that is not on disk.
+    pub durable_seq: u64,
+}
+
+/// One line of the collector's ledger.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ledger {
+    /// Which chain.
+    pub key: ChainKey,
+    /// Its next number.
+    pub next_seq: u64,
+    /// Events stored.
+    pub stored: u64,
+    /// Numbers that are gaps.
+    pub gaps: u64,
+    /// Gaps of unknown size.
+    pub unknown_gaps: u64,
+}
+
+/// All chains of one host, latest first.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct HostLedger {
+    /// One line each.
+    pub chains: Vec<Ledger>,
+    /// The time of its latest event.
+    pub last_event: Option<UnixNanos>,
+}
+
+/// What becomes of a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Place {
+    /// It comes next; `lost_from` as in the record.
+    Next { lost_from: Option<u64> },
+    /// It is there already.
+    Duplicate,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    hosts: HashMap<HostId, HostIndex>,
+    /// In the order of their numbers; the last may be the one that is written.
+    pub(crate) segments: Vec<SegmentInfo>,
+    /// Whether recovery met damage or a torn end: each chain may then skip ahead once.
+    pub(crate) damaged: bool,
+    appended: u64,
+}
+
+/// One segment, as far as it is synced.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentInfo {
+    pub(crate) number: u32,
+    pub(crate) path: PathBuf,
+    pub(crate) length: u64,
+    pub(crate) hosts: HashSet<HostId>,
+    pub(crate) summary: Summary,
+}
+
+#[derive(Debug, Default)]
+struct HostIndex {
+    chains: HashMap<ChainKey, ChainState>,
+    last_event: Option<UnixNanos>,
+}
+
+#[derive(Debug)]
+struct ChainState {
+    chain: Chain,
+    durable_seq: u64,
+    stored: u64,
+    gaps: u64,
+    unknown_gaps: u64,
+    placed: Vec<Placed>,
+    /// When it was last added to, as a count of all batches.
+    touched: u64,
+    /// Whether a batch came since the start.
+    settled: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    seq_first: u64,
+    hash: [u8; 16],
+}
+
+impl Index {
+    /// Says what becomes of a batch, changing nothing.
+    pub(crate) fn place(&self, header: &Header, hash: Digest) -> Result<Place, AppendError> {
+        let key = ChainKey {
+            stream: header.stream,
+            class: header.class,
+        };
+        let host = self.hosts.get(&header.host);
+        let state = host.and_then(|host| host.chains.get(&key));
+        let Some(state) = state else {
+            let streams = host.map_or(0, |host| host.chains.len());
+            return self.place_first(header, streams);
+        };
+        match state.chain.check(&header.link()) {
+            Ok(Position::Next) => Ok(Place::Next { lost_from: None }),
+            Ok(Position::AlreadySeen) if state.holds(header.seq_first, hash) => {
+                Ok(Place::Duplicate)
+            }
+            Ok(Position::AlreadySeen) => Err(AppendError::Fork {
+                seq_first: header.seq_first,
+            }),
+            Err(refused) => self.skip(refused, state.settled),
+        }
+    }
+
+    fn place_first(&self, header: &Header, streams: usize) -> Result<Place, AppendError> {
+        if streams >= MAX_STREAMS {
+            return Err(AppendError::TooManyStreams(streams));
+        }
+        match Chain::START.check(&header.link()) {
+            Ok(_) => Ok(Place::Next { lost_from: None }),
+            Err(refused) => self.skip(refused, false),
+        }
+    }
+
+    /// After damage the collector may know less of a chain than it once acknowledged; the host has
+    /// then nothing older to send.
+    fn skip(&self, refused: ChainError, settled: bool) -> Result<Place, AppendError> {
+        match refused {
+            ChainError::SequenceSkipped { expected, .. } if self.damaged && !settled => {
+                Ok(Place::Next {
+                    lost_from: Some(expected),
+                })
+            }
+            other => Err(AppendError::Chain(other)),
+        }
+    }
+
+    /// Moves the chain behind a batch that [`Index::place`] said comes next.
+    pub(crate) fn add(&mut self, header: &Header, hash: Digest, summary: Summary) {
+        self.appended = self.appended.saturating_add(1);
+        let key = ChainKey {
+            stream: header.stream,
+            class: header.class,
+        };
+        let host = self.hosts.entry(header.host).or_default();
+        if !summary.kinds.is_empty() {
+            host.last_event = host.last_event.max(Some(summary.last));
+        }
+        let state = host.chains.entry(key).or_insert_with(ChainState::new);
+        state.add(header, hash);
+        state.touched = self.appended;
+    }
+
+    /// Everything added to these chains is on disk.
+    pub(crate) fn settle(&mut self, chains: impl IntoIterator<Item = (HostId, ChainKey)>) {
+        for (host, key) in chains {
+            let state = self
+                .hosts
+                .get_mut(&host)
+                .and_then(|host| host.chains.get_mut(&key));
+            if let Some(state) = state {
+                state.durable_seq = state.chain.next_seq;
+                state.settled = true;
+            }
+        }
+    }
+
+    /// Everything read back from disk is on disk, and nothing was heard of any chain yet.
+    pub(crate) fn settle_recovered(&mut self) {
+        for state in self
+            .hosts
+            .values_mut()
+            .flat_map(|host| host.chains.values_mut())
+        {
+            state.durable_seq = state.chain.next_seq;
+        }
+    }
+
+    pub(crate) fn heads(&self, host: &HostId, limit: usize) -> Vec<Head> {
+        let latest = self.latest_first(host).into_iter().take(limit);
+        latest
+            .map(|(key, state)| Head {
+                key: *key,
+                durable_seq: state.durable_seq,
+            })
+            .collect()
+    }
+
+    pub(crate) fn head(&self, host: &HostId, key: &ChainKey) -> u64 {
+        let state = self.hosts.get(host).and_then(|host| host.chains.get(key));
+        state.map_or(0, |state| state.durable_seq)
+    }
+
+    pub(crate) fn ledger(&self, host: &HostId) -> HostLedger {
+        let chains = self
+            .latest_first(host)
+            .into_iter()
+            .map(|(key, state)| state.ledger(*key));
+        let last_event = self.hosts.get(host).and_then(|host| host.last_event);
+        HostLedger {
+            chains: chains.collect(),
+            last_event,
+        }
+    }
+
+    fn latest_first(&self, host: &HostId) -> Vec<(&ChainKey, &ChainState)> {
+        let chains = self.hosts.get(host).map(|host| host.chains.iter());
+        let mut chains: Vec<_> = chains.into_iter().flatten().collect();
+        chains.sort_by_key(|(_, state)| std::cmp::Reverse(state.touched));
+        chains
+    }
+}
+
+impl ChainState {
+    fn new() -> Self {
+        Self {
+            chain: Chain::START,
+            durable_seq: 0,
+            stored: 0,
+            gaps: 0,
+            unknown_gaps: 0,
+            placed: Vec::new(),
+            touched: 0,
+            settled: false,
+        }
+    }
+
+    fn add(&mut self, header: &Header, hash: Digest) {
+        let next_seq = header.seq_first.saturating_add(header.count);
+        self.chain = Chain {
+            next_seq,
+            head: hash,
+        };
+        let (gaps, unknown) = header.gap_counts();
+        self.stored = self
+            .stored
+            .saturating_add(header.count.saturating_sub(gaps));
+        self.gaps = self.gaps.saturating_add(gaps);
+        self.unknown_gaps = self.unknown_gaps.saturating_add(unknown);
+        self.placed.push(Placed {
+            seq_first: header.seq_first,
+            hash: half(hash),
+        });
+    }
+
+    fn holds(&self, seq_first: u64, hash: Digest) -> bool {
+        let at = self
+            .placed
+            .binary_search_by_key(&seq_first, |placed| placed.seq_first);
+        let placed = at.ok().and_then(|at| self.placed.get(at));
+        placed.is_some_and(|placed| placed.hash == half(hash))
+    }
+
+    fn ledger(&self, key: ChainKey) -> Ledger {
+        Ledger {
+            key,
+            next_seq: self.chain.next_seq,
+            stored: self.stored,
+            gaps: self.gaps,
+            unknown_gaps: self.unknown_gaps,
+        }
+    }
+}
+
+fn half(hash: Digest) -> [u8; 16] {
+    *hash
+        .as_bytes()
+        .first_chunk()
+        .expect("a digest is longer than 16 bytes")
+}

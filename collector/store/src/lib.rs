@@ -1,0 +1,40 @@
+//! Keeps the exact signed batches of all hosts, says where each chain stands, and finds events.
+//!
+//! # Invariants
+//!
+//! - What [`Store::sync`] has returned for survives a power cut.
+//! - A batch is stored once: the chain of its host, stream and class decides, nothing else.
+//! - Stored bytes are the bytes that were signed; nothing is ever encoded again.
+//! - After a failed sync nothing is written any more: what is on disk is then not known.
+//! - Readers never see a record that is not yet synced, and never wait for the writer's disk.
+//!
+//! The bytes are described in `docs/formats/wal.md`, the search language in `docs/search.md`.
+
+#![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+pub mod disk;
+pub mod filter;
+pub mod payload;
+
+mod error;
+mod frame;
+mod index;
+mod query;
+mod reader;
+mod record;
+mod recovery;
+mod segment;
+mod store;
+mod summary;
+mod tree;
+
+pub use error::{AppendError, StoreError};
+pub use index::{ChainKey, Head, HostLedger, Ledger};
+pub use query::{Order, Query, ScanReport, StoredEvent};
+pub use reader::{Cursor, Reader, StoredBatch};
+pub use record::Entry;
+pub use recovery::{Damage, Recovery};
+pub use store::{Appended, Options, Store};
+pub use summary::{KindSet, Summary};
+pub use tree::{Tree, TreeNode};

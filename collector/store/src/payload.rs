@@ -1,0 +1,147 @@
+//! Opening a payload: bounded before anything is allocated, one event at a time.
+//!
+//! A few bytes on the wire can stand for a large message in memory (a repeated field of empty
+//! messages). So the decompressed size is bounded, each event's size is bounded, and never more
+//! than one event is decoded at once.
+
+use picket_event::batch::MAX_BATCH_BYTES;
+use picket_event::{Event, EventError};
+use picket_proto::v1;
+use prost::Message;
+use prost::bytes::{Buf, Bytes};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use zstd::zstd_safe::{DParameter, get_frame_content_size};
+
+/// Largest event, in bytes as encoded.
+pub const MAX_EVENT_BYTES: usize = 256 << 10;
+
+/// Why a payload was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadError {
+    /// It does not say how large it will be, or is not zstd at all.
+    #[error("the payload does not say how large it is")]
+    NoSize,
+    /// It would be larger than any payload may be.
+    #[error("the payload would have {0} bytes")]
+    TooLarge(u64),
+    /// One event is larger than any may be.
+    #[error("event {index} of the payload has {size} bytes")]
+    EventTooLarge {
+        /// The how-manieth, from 0.
+        index: usize,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// It cannot be decompressed within the size it states.
+    #[error("the payload cannot be decompressed")]
+    Compressed(#[source] std::io::Error),
+    /// What is inside is no message.
+    #[error("the payload cannot be decoded")]
+    Decode(#[source] prost::DecodeError),
+    /// An event ends behind the payload's end.
+    #[error("event {0} of the payload is cut off")]
+    CutOff(usize),
+    /// An event is wrong.
+    #[error("event {index} of the payload is wrong")]
+    Event {
+        /// The how-manieth, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: EventError,
+    },
+}
+
+/// The checked events of a payload, in their order. Ends after the first error.
+#[derive(Debug)]
+pub struct Events {
+    rest: Bytes,
+    index: usize,
+}
+
+/// Decompresses a payload; empty bytes hold no event.
+pub fn open(payload: &[u8]) -> Result<Events, PayloadError> {
+    if payload.is_empty() {
+        return Ok(Events {
+            rest: Bytes::new(),
+            index: 0,
+        });
+    }
+    Ok(Events {
+        rest: decompress(payload)?.into(),
+        index: 0,
+    })
+}
+
+/// The payload of these events, as an agent makes it.
+pub fn close(events: Vec<v1::Event>) -> std::io::Result<Vec<u8>> {
+    zstd::bulk::compress(&v1::BatchPayload { events }.encode_to_vec(), LEVEL)
+}
+
+impl Iterator for Events {
+    type Item = Result<Event, PayloadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.next_event().transpose();
+        if matches!(next, Some(Err(_))) {
+            self.rest.clear();
+        }
+        next
+    }
+}
+
+impl Events {
+    fn next_event(&mut self) -> Result<Option<Event>, PayloadError> {
+        while self.rest.has_remaining() {
+            let (tag, wire_type) = decode_key(&mut self.rest).map_err(PayloadError::Decode)?;
+            if (tag, wire_type) == (EVENTS, WireType::LengthDelimited) {
+                return self.event().map(Some);
+            }
+            let skipped = skip_field(wire_type, tag, &mut self.rest, DecodeContext::default());
+            skipped.map_err(PayloadError::Decode)?;
+        }
+        Ok(None)
+    }
+
+    fn event(&mut self) -> Result<Event, PayloadError> {
+        let index = self.index;
+        self.index = index.saturating_add(1);
+        let size = decode_varint(&mut self.rest).map_err(PayloadError::Decode)?;
+        let fits = usize::try_from(size)
+            .ok()
+            .filter(|size| *size <= MAX_EVENT_BYTES);
+        let length = fits.ok_or(PayloadError::EventTooLarge { index, size })?;
+        if length > self.rest.remaining() {
+            return Err(PayloadError::CutOff(index));
+        }
+        let wire = v1::Event::decode(self.rest.split_to(length)).map_err(PayloadError::Decode)?;
+        Event::try_from(wire).map_err(|source| PayloadError::Event { index, source })
+    }
+}
+
+fn decompress(payload: &[u8]) -> Result<Vec<u8>, PayloadError> {
+    let size = get_frame_content_size(payload)
+        .ok()
+        .flatten()
+        .ok_or(PayloadError::NoSize)?;
+    let fits = usize::try_from(size)
+        .ok()
+        .filter(|size| *size <= MAX_BATCH_BYTES);
+    let size = fits.ok_or(PayloadError::TooLarge(size))?;
+    let mut opener = zstd::bulk::Decompressor::new().map_err(PayloadError::Compressed)?;
+    let window = DParameter::WindowLogMax(WINDOW_LOG);
+    opener
+        .set_parameter(window)
+        .map_err(PayloadError::Compressed)?;
+    opener
+        .decompress(payload, size)
+        .map_err(PayloadError::Compressed)
+}
+
+/// The field of `BatchPayload` that holds the events.
+const EVENTS: u32 = 1;
+
+/// As the agents compress.
+const LEVEL: i32 = 1;
+
+/// No window beyond the largest payload: 2^22 is 4 MiB.
+const WINDOW_LOG: u32 = 22;

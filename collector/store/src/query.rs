@@ -1,0 +1,102 @@
+//! What to look for, and what was found.
+
+use std::collections::HashSet;
+
+use picket_event::{BootId, Class, Event, HostId, Severity, StreamId, UnixNanos};
+
+use crate::filter::Filter;
+use crate::index::SegmentInfo;
+use crate::record::Record;
+use crate::{KindSet, Summary};
+
+/// Which events are wanted. Everything left at its default lets all pass.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// Of these hosts; `None`: of all.
+    pub hosts: Option<HashSet<HostId>>,
+    /// Of these kinds; none named: all.
+    pub kinds: KindSet,
+    /// Not before.
+    pub since: Option<UnixNanos>,
+    /// Not after.
+    pub until: Option<UnixNanos>,
+    /// With a verdict at least this bad.
+    pub min_severity: Option<Severity>,
+    /// Satisfying this expression.
+    pub filter: Option<Filter>,
+}
+
+/// In which order to walk over what arrived.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Order {
+    /// What arrived first comes first.
+    OldestFirst,
+    /// What arrived last comes first.
+    NewestFirst,
+}
+
+/// An event and what its batch knows about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredEvent {
+    /// Of which host.
+    pub host: HostId,
+    /// Of which boot.
+    pub boot: BootId,
+    /// Of which run of the agent.
+    pub stream: StreamId,
+    /// In which class.
+    pub class: Class,
+    /// When it arrived.
+    pub received: UnixNanos,
+    /// The event.
+    pub event: Event,
+}
+
+/// What a walk met.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ScanReport {
+    /// Events looked at.
+    pub events: u64,
+    /// Stored bytes that could not be read; they are damaged.
+    pub unreadable: u64,
+}
+
+impl Query {
+    /// Whether the event is wanted.
+    pub fn wants(&self, host: &HostId, event: &Event) -> bool {
+        self.wants_host(host)
+            && (self.kinds.is_empty() || self.kinds.holds(event.kind))
+            && self.since.is_none_or(|since| event.time >= since)
+            && self.until.is_none_or(|until| event.time <= until)
+            && self
+                .min_severity
+                .is_none_or(|least| event.severity() >= Some(least))
+            && self
+                .filter
+                .as_ref()
+                .is_none_or(|filter| filter.matches(event))
+    }
+
+    pub(crate) fn may_want_segment(&self, segment: &SegmentInfo) -> bool {
+        let hosts = self.hosts.as_ref();
+        hosts.is_none_or(|hosts| !hosts.is_disjoint(&segment.hosts))
+            && self.may_want(&segment.summary)
+    }
+
+    pub(crate) fn may_want_record(&self, record: &Record) -> bool {
+        record.host().is_some_and(|host| self.wants_host(&host)) && self.may_want(&record.summary())
+    }
+
+    fn wants_host(&self, host: &HostId) -> bool {
+        self.hosts.as_ref().is_none_or(|hosts| hosts.contains(host))
+    }
+
+    fn may_want(&self, summary: &Summary) -> bool {
+        (self.kinds.is_empty() || self.kinds.meets(summary.kinds))
+            && self.since.is_none_or(|since| summary.last >= since)
+            && self.until.is_none_or(|until| summary.first <= until)
+            && self
+                .min_severity
+                .is_none_or(|least| summary.worst >= Some(least))
+    }
+}

@@ -1,0 +1,81 @@
+//! One stored batch as bytes: what came over the wire, and what the collector noted about it.
+
+use picket_event::batch::Header;
+use picket_event::{HostId, Severity, UnixNanos};
+use picket_proto::v1;
+use picket_seal::Digest;
+use prost::Message;
+
+use crate::{KindSet, Summary};
+
+/// A batch that was verified and may be stored.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// When it arrived.
+    pub received: UnixNanos,
+    /// Its header, decoded from exactly the bytes in `batch`.
+    pub header: Header,
+    /// The hash of those bytes.
+    pub header_hash: Digest,
+    /// The exact bytes.
+    pub batch: v1::SignedBatch,
+    /// What its events are.
+    pub summary: Summary,
+}
+
+/// The body of a record.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Record {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) host_id: Vec<u8>,
+    #[prost(int64, tag = "2")]
+    pub(crate) received_unix_ns: i64,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) batch: Option<v1::SignedBatch>,
+    #[prost(int64, tag = "4")]
+    pub(crate) first_unix_ns: i64,
+    #[prost(int64, tag = "5")]
+    pub(crate) last_unix_ns: i64,
+    #[prost(fixed64, tag = "6")]
+    pub(crate) kinds: u64,
+    #[prost(int32, tag = "7")]
+    pub(crate) worst: i32,
+    /// The collector knew the chain only up to here: what lies between was lost by it.
+    #[prost(uint64, optional, tag = "8")]
+    pub(crate) lost_from: Option<u64>,
+}
+
+impl Record {
+    pub(crate) fn of(entry: Entry, lost_from: Option<u64>) -> Self {
+        Self {
+            host_id: entry.header.host.as_bytes().to_vec(),
+            received_unix_ns: entry.received.0,
+            batch: Some(entry.batch),
+            first_unix_ns: entry.summary.first.0,
+            last_unix_ns: entry.summary.last.0,
+            kinds: entry.summary.kinds.bits(),
+            worst: entry.summary.worst.map_or(0, Severity::to_wire),
+            lost_from,
+        }
+    }
+
+    pub(crate) fn host(&self) -> Option<HostId> {
+        HostId::from_slice(&self.host_id).ok()
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        Summary {
+            first: UnixNanos(self.first_unix_ns),
+            last: UnixNanos(self.last_unix_ns),
+            kinds: KindSet::from_bits(self.kinds),
+            worst: Severity::from_wire(self.worst),
+        }
+    }
+
+    /// The checked header; `None` if it is none, which only damage can do.
+    pub(crate) fn header(&self) -> Option<Header> {
+        let batch = self.batch.as_ref()?;
+        let wire = v1::BatchHeader::decode(batch.header.as_slice()).ok()?;
+        Header::try_from(wire).ok()
+    }
+}

@@ -1,0 +1,10 @@
+//! What the store promises, by reason.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod faults;
+mod host;
+mod once;
+mod recovery;
+mod search;
+mod tree;

@@ -1,0 +1,317 @@
+//! Which rules of a group an event can match at all, found without asking each of them.
+//!
+//! Every rule gives the rarest set of texts of which one must be there if it matches: whole values,
+//! file names, or parts of a value. An event looks its values up in tables and runs one automaton
+//! over each indexed field; rules whose texts were seen are the candidates. Rules without such a
+//! set are always candidates.
+//!
+//! # Invariants
+//!
+//! - No rule that would match is left out: the set is necessary for a match, in lower case.
+//! - The work per event depends on the event's text, not on the number of rules.
+
+use std::collections::BTreeMap;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
+use crate::hash::TextMap;
+use crate::pattern::{Pattern, Piece, name};
+use crate::program::{Program, Question, Test};
+use crate::record::{FieldId, Record};
+use crate::scratch::Scratch;
+
+/// Up to this much text of all substrings of a field, a DFA is small enough; in bytes.
+const DFA_TEXT: usize = 16 * 1024;
+
+/// The tables of one group of rules. Rules are numbered within the group.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Index {
+    fields: Vec<FieldIndex>,
+    always: Vec<u32>,
+    rules: usize,
+}
+
+/// What is looked up in one field.
+#[derive(Clone, Debug)]
+struct FieldIndex {
+    field: FieldId,
+    exact: TextMap<Vec<u32>>,
+    names: TextMap<Vec<u32>>,
+    parts: Option<Parts>,
+}
+
+/// Substrings: the automaton, and for each of its patterns the rules.
+#[derive(Clone, Debug)]
+struct Parts {
+    automaton: AhoCorasick,
+    rules: Vec<Vec<u32>>,
+}
+
+/// One text whose presence makes a rule a candidate.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Trigger {
+    field: FieldId,
+    form: Form,
+    text: Vec<u8>,
+}
+
+/// A text to look up, and the rules that wait for it.
+type Posting = (Form, Vec<u8>, Vec<u32>);
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Form {
+    Exact,
+    Name,
+    Part,
+}
+
+impl Index {
+    /// The tables for `programs`.
+    pub(crate) fn new<'a>(programs: impl Iterator<Item = &'a Program>) -> Self {
+        let mut index = Self::default();
+        let mut postings: BTreeMap<Trigger, Vec<u32>> = BTreeMap::new();
+        for (number, program) in (0_u32..).zip(programs) {
+            index.rules += 1;
+            match required(program) {
+                Some(set) => {
+                    for trigger in set.triggers {
+                        postings.entry(trigger).or_default().push(number);
+                    }
+                }
+                None => index.always.push(number),
+            }
+        }
+        index.file(postings);
+        index
+    }
+
+    /// Sorts the postings into tables, field by field.
+    fn file(&mut self, postings: BTreeMap<Trigger, Vec<u32>>) {
+        let mut by_field: BTreeMap<FieldId, Vec<Posting>> = BTreeMap::new();
+        for (Trigger { field, form, text }, rules) in postings {
+            by_field.entry(field).or_default().push((form, text, rules));
+        }
+        for (field, entries) in by_field {
+            let mut table = FieldIndex {
+                field,
+                exact: TextMap::default(),
+                names: TextMap::default(),
+                parts: None,
+            };
+            let mut parts = Vec::new();
+            for (form, text, mut rules) in entries {
+                rules.dedup();
+                match form {
+                    Form::Exact => drop(table.exact.insert(text, rules)),
+                    Form::Name => drop(table.names.insert(text, rules)),
+                    Form::Part => parts.push((text, rules)),
+                }
+            }
+            match Parts::new(parts) {
+                Ok(parts) => table.parts = parts,
+                Err(rules) => self.always.extend(rules),
+            }
+            self.fields.push(table);
+        }
+        self.always.sort_unstable();
+        self.always.dedup();
+    }
+
+    /// Marks the candidates for `record` in `scratch`.
+    pub(crate) fn mark<R: Record>(&self, record: &R, scratch: &mut Scratch) {
+        scratch.no_candidates(self.rules);
+        let mut candidates = std::mem::take(&mut scratch.candidates);
+        set(&mut candidates, &self.always);
+        for table in &self.fields {
+            let slot = scratch.load(record, table.field);
+            for value in slot.lowered(scratch) {
+                table.mark(value, &mut candidates);
+            }
+        }
+        scratch.candidates = candidates;
+    }
+
+    /// Rules that no text can rule out beforehand.
+    pub(crate) fn always(&self) -> &[u32] {
+        &self.always
+    }
+
+    /// Memory of the automata, in bytes.
+    pub(crate) fn automata_bytes(&self) -> usize {
+        let parts = self.fields.iter().filter_map(|table| table.parts.as_ref());
+        parts.map(|parts| parts.automaton.memory_usage()).sum()
+    }
+}
+
+impl FieldIndex {
+    fn mark(&self, value: &[u8], candidates: &mut [u64]) {
+        if !self.exact.is_empty()
+            && let Some(rules) = self.exact.get(value)
+        {
+            set(candidates, rules);
+        }
+        if !self.names.is_empty()
+            && let Some(rules) = name(value).and_then(|name| self.names.get(name))
+        {
+            set(candidates, rules);
+        }
+        if let Some(parts) = &self.parts {
+            for found in parts.automaton.find_overlapping_iter(value) {
+                if let Some(rules) = parts.rules.get(found.pattern().as_usize()) {
+                    set(candidates, rules);
+                }
+            }
+        }
+    }
+}
+
+impl Parts {
+    /// An automaton that cannot be built gives its rules back: they become candidates always.
+    fn new(entries: Vec<(Vec<u8>, Vec<u32>)>) -> Result<Option<Self>, Vec<u32>> {
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let (texts, rules): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
+        let length: usize = texts.iter().map(Vec::len).sum();
+        let kind = if length <= DFA_TEXT {
+            AhoCorasickKind::DFA
+        } else {
+            AhoCorasickKind::ContiguousNFA
+        };
+        match AhoCorasick::builder().kind(Some(kind)).build(&texts) {
+            Ok(automaton) => Ok(Some(Self { automaton, rules })),
+            Err(_) => Err(rules.into_iter().flatten().collect()),
+        }
+    }
+}
+
+fn set(candidates: &mut [u64], rules: &[u32]) {
+    for rule in rules {
+        if let Some(word) = candidates.get_mut(*rule as usize / 64) {
+            *word |= 1 << (rule % 64);
+        }
+    }
+}
+
+/// Texts of which one must be there, and how often that is expected.
+#[derive(Clone, Debug)]
+struct Required {
+    triggers: Vec<Trigger>,
+    frequency: f64,
+}
+
+/// The rarest required set of `program`; `None` if nothing is required.
+fn required(program: &Program) -> Option<Required> {
+    match program {
+        Program::All(parts) => parts
+            .iter()
+            .filter_map(required)
+            .min_by(|a, b| a.frequency.total_cmp(&b.frequency)),
+        Program::Any(parts) => {
+            let mut union = Required {
+                triggers: Vec::new(),
+                frequency: 0.0,
+            };
+            for part in parts {
+                let part = required(part)?;
+                union.triggers.extend(part.triggers);
+                union.frequency += part.frequency;
+            }
+            Some(union)
+        }
+        Program::Not(_) => None,
+        Program::Test(test) => required_by(test),
+    }
+}
+
+fn required_by(test: &Test) -> Option<Required> {
+    let (Question::Text(patterns) | Question::CasedText(patterns)) = &test.question else {
+        return None;
+    };
+    let mut required = Required {
+        triggers: Vec::new(),
+        frequency: 0.0,
+    };
+    for pattern in patterns.all() {
+        let (form, text) = trigger(pattern)?;
+        let text = text.to_ascii_lowercase();
+        required.frequency += frequency(form, &text);
+        required.triggers.push(Trigger {
+            field: test.field,
+            form,
+            text,
+        });
+    }
+    Some(required)
+}
+
+/// What must be there for `pattern` to accept a value.
+fn trigger(pattern: &Pattern) -> Option<(Form, &[u8])> {
+    match pattern {
+        Pattern::Exact(text) => Some((Form::Exact, text)),
+        Pattern::Name(text) => Some((Form::Name, text)),
+        Pattern::Prefix(text) | Pattern::Suffix(text) | Pattern::Contains(text) => {
+            (!text.is_empty()).then_some((Form::Part, text))
+        }
+        Pattern::Anything => None,
+        Pattern::Glob(pieces) => {
+            let literals = pieces.iter().filter_map(|piece| match piece {
+                Piece::Literal(text) => Some(text.as_slice()),
+                Piece::Any | Piece::One => None,
+            });
+            literals
+                .max_by_key(|text| text.len())
+                .map(|text| (Form::Part, text))
+        }
+    }
+}
+
+/// Values that a large part of all events has.
+const EVERYWHERE: [&[u8]; 11] = [
+    b"0", b"create", b"cwd", b"execve", b"exec", b"false", b"normal", b"path", b"root", b"syscall",
+    b"true",
+];
+
+/// Programs that every host runs all day.
+const COMMON: [&[u8]; 19] = [
+    b"bash",
+    b"cat",
+    b"cp",
+    b"curl",
+    b"dash",
+    b"find",
+    b"grep",
+    b"id",
+    b"ls",
+    b"mkdir",
+    b"perl",
+    b"ps",
+    b"python3",
+    b"rm",
+    b"sed",
+    b"sh",
+    b"sleep",
+    b"sudo",
+    b"systemctl",
+];
+
+/// Expected hits per event, from the look of the text alone: only the order matters.
+fn frequency(form: Form, text: &[u8]) -> f64 {
+    let bits = |text: &[u8]| text.iter().map(|byte| bits(*byte)).sum::<f64>();
+    match form {
+        Form::Part => (50.0 * (-bits(text)).exp2()).clamp(1e-9, 1.0),
+        Form::Exact | Form::Name if EVERYWHERE.contains(&text) => 0.5,
+        Form::Exact | Form::Name if COMMON.contains(&name(text).unwrap_or(text)) => 0.05,
+        Form::Exact | Form::Name => (0.1 * (-bits(text) / 4.0).exp2()).clamp(1e-5, 1e-2),
+    }
+}
+
+/// Surprise of one byte of a command line or a path.
+fn bits(byte: u8) -> f64 {
+    match byte {
+        b' ' | b'/' | b'-' | b'e' | b's' | b't' | b'a' | b'i' | b'n' | b'r' | b'o' => 2.0,
+        b'a'..=b'z' | b'.' => 3.0,
+        b'0'..=b'9' | b'_' | b'=' | b':' => 4.0,
+        _ => 5.0,
+    }
+}

@@ -1,0 +1,59 @@
+//! One measured figure, and how figures are printed.
+
+use std::io::{self, Write};
+
+use serde_json::json;
+
+/// A figure with its goal and how it was taken.
+#[derive(Debug)]
+pub(super) struct Figure {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    pub(super) unit: &'static str,
+    pub(super) goal: &'static str,
+    pub(super) reached: bool,
+    pub(super) conditions: String,
+}
+
+/// A table for people, or one JSON object per line.
+pub(super) fn print(figures: &[Figure], json: bool) {
+    let mut out = io::stdout().lock();
+    for figure in figures {
+        let line = if json {
+            as_json(figure)
+        } else {
+            as_row(figure)
+        };
+        // Whoever closed the pipe has seen enough.
+        drop(writeln!(out, "{line}"));
+    }
+}
+
+fn as_row(figure: &Figure) -> String {
+    let verdict = if figure.reached { "reached" } else { "MISSED" };
+    let Figure {
+        name,
+        value,
+        unit,
+        goal,
+        conditions,
+        ..
+    } = figure;
+    format!("{name:<34} {value:>8} {unit:<8} goal {goal:<8} {verdict:<8} ({conditions})")
+}
+
+fn as_json(figure: &Figure) -> String {
+    let value = figure
+        .value
+        .parse::<f64>()
+        .map_or_else(|_text| json!(figure.value), |n| json!(n));
+    json!({
+        "name": figure.name,
+        "value": value,
+        "unit": figure.unit,
+        "goal": figure.goal,
+        "anchor": null,
+        "conditions": figure.conditions,
+    })
+    .to_string()
+}

@@ -1,0 +1,277 @@
+//! A collector, an operator and agents on this host, made with the same commands that a person types.
+
+mod questions;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::failure::Failure;
+use crate::programs::{Ended, Programs};
+use crate::service::Service;
+use crate::wait;
+
+pub use questions::{PATIENCE, portable_agent};
+
+/// How long a program may take to be ready on a busy machine.
+const READY: Duration = Duration::from_secs(30);
+
+/// A whole Picket in one directory.
+#[derive(Debug)]
+pub struct Rig {
+    /// The built programs.
+    pub programs: Programs,
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// Over CA certificate and trust root.
+    pub fingerprint: String,
+    collector: Option<Service>,
+    dir: TempDir,
+}
+
+/// Where the collector listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// For agents.
+    pub agents: String,
+    /// For operators.
+    pub operators: String,
+    /// For metrics and health.
+    pub metrics: String,
+}
+
+impl Rig {
+    /// Keys, collector, operator: ready for tokens.
+    pub fn start() -> Result<Self, Failure> {
+        let programs = Programs::find()?;
+        let dir = tempfile::Builder::new().prefix("picket-rig-").tempdir();
+        let dir = dir.map_err(Failure::file(std::env::temp_dir()))?;
+        let fingerprint = prepare(&programs, dir.path())?;
+        let any = Addresses {
+            agents: "127.0.0.1:0".to_owned(),
+            operators: "127.0.0.1:0".to_owned(),
+            metrics: "127.0.0.1:0".to_owned(),
+        };
+        let (collector, addresses) = serve(&programs, dir.path(), &any)?;
+        let rig = Self {
+            programs,
+            addresses,
+            fingerprint,
+            collector: Some(collector),
+            dir,
+        };
+        rig.finish_operator()?;
+        Ok(rig)
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The operator's directory.
+    pub fn operator(&self) -> PathBuf {
+        self.path().join("operator")
+    }
+
+    /// The collector's data.
+    pub fn data(&self) -> PathBuf {
+        self.path().join("collector")
+    }
+
+    /// Gives the directory up: it stays when the rig is dropped.
+    pub fn keep(&mut self) {
+        self.dir.disable_cleanup(true);
+    }
+
+    /// The running collector.
+    pub fn collector(&mut self) -> Option<&mut Service> {
+        self.collector.as_mut()
+    }
+
+    /// Runs picketctl as this rig's operator.
+    pub fn ctl(&self, args: &[&str]) -> Result<Ended, Failure> {
+        let operator = self.operator();
+        let mut all = vec!["--operator".to_owned(), operator.display().to_string()];
+        all.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self.programs.run("picketctl", &all)
+    }
+
+    /// Runs picketctl, which must succeed, and gives what it printed.
+    pub fn ctl_prints(&self, args: &[&str]) -> Result<String, Failure> {
+        self.ctl(args)?
+            .success(&format!("picketctl {}", args.join(" ")))
+    }
+
+    /// Runs picketctl with `--json` and gives one value per line.
+    pub fn ctl_json(&self, args: &[&str]) -> Result<Vec<Value>, Failure> {
+        let mut all = args.to_vec();
+        all.push("--json");
+        let printed = self.ctl_prints(&all)?;
+        printed
+            .lines()
+            .map(|line| parse("picketctl", line))
+            .collect()
+    }
+
+    /// A fresh token for one host.
+    pub fn token(&self) -> Result<String, Failure> {
+        Ok(self.ctl_prints(&["token", "create"])?.trim().to_owned())
+    }
+
+    /// Enrols a new host whose state is kept under `name`.
+    pub fn enroll(&self, name: &str) -> Result<PathBuf, Failure> {
+        let state = self.path().join(name);
+        let token = self.token()?;
+        self.programs.succeed(
+            "picket-agent",
+            &[
+                "enroll",
+                "--collector",
+                &self.addresses.agents,
+                "--token",
+                &token,
+                "--fingerprint",
+                &self.fingerprint,
+                "--state",
+                &state.display().to_string(),
+            ],
+        )?;
+        Ok(state)
+    }
+
+    /// Runs an agent on an enrolled state directory until it is ready.
+    pub fn agent(&self, state: &Path, config: Option<&Path>) -> Result<Service, Failure> {
+        let mut command = Command::new(self.programs.path("picket-agent")?);
+        command.arg("run").arg("--state").arg(state);
+        if let Some(config) = config {
+            command.arg("--config").arg(config);
+        }
+        let log = state.with_extension("log");
+        let mut agent = Service::start("picket-agent run", command, &log)?;
+        let socket = state.display().to_string();
+        wait::until("the agent's first answer", READY, || {
+            agent.still_runs()?;
+            let answer = self
+                .programs
+                .run("picket-agent", &["status", "--json", "--state", &socket])?;
+            Ok((answer.code == Some(0)).then_some(()))
+        })?;
+        Ok(agent)
+    }
+
+    /// Ends the collector as a crash would.
+    pub fn crash_collector(&mut self) {
+        if let Some(collector) = self.collector.take() {
+            collector.crash();
+        }
+    }
+
+    /// Starts the collector again where it was.
+    pub fn restart_collector(&mut self) -> Result<(), Failure> {
+        self.crash_collector();
+        let (collector, _) = serve(&self.programs, self.dir.path(), &self.addresses)?;
+        self.collector = Some(collector);
+        Ok(())
+    }
+
+    fn finish_operator(&self) -> Result<(), Failure> {
+        let operator = self.operator().display().to_string();
+        let args = [
+            "operator",
+            "finish",
+            &operator,
+            "--collector",
+            &self.addresses.operators,
+            "--fingerprint",
+            &self.fingerprint,
+        ];
+        self.programs.succeed("picketctl", &args).map(drop)
+    }
+}
+
+fn prepare(programs: &Programs, dir: &Path) -> Result<String, Failure> {
+    let operator = dir.join("operator").display().to_string();
+    programs.succeed(
+        "picketctl",
+        &["operator", "init", "--name", "alice", "--out", &operator],
+    )?;
+    let request = format!("{operator}/request.pem");
+    let data = dir.join("collector").display().to_string();
+    let names = "localhost,127.0.0.1";
+    let args = [
+        "init",
+        "--data",
+        &data,
+        "--name",
+        names,
+        "--operator",
+        &request,
+    ];
+    let printed = programs.succeed("picket-collector", &args)?;
+    let words = printed.split_whitespace();
+    let fingerprint = words.into_iter().find(|word| word.starts_with("sha256:"));
+    let missing = Failure::Unexpected {
+        what: "picket-collector init".to_owned(),
+        text: printed.clone(),
+    };
+    fingerprint.map(str::to_owned).ok_or(missing)
+}
+
+fn serve(programs: &Programs, dir: &Path, at: &Addresses) -> Result<(Service, Addresses), Failure> {
+    let mut command = Command::new(programs.path("picket-collector")?);
+    command
+        .arg("serve")
+        .arg("--data")
+        .arg(dir.join("collector"));
+    command.args([
+        "--agents",
+        &at.agents,
+        "--operators",
+        &at.operators,
+        "--metrics",
+        &at.metrics,
+    ]);
+    let mut service = Service::start(
+        "picket-collector serve",
+        command,
+        &dir.join("collector.log"),
+    )?;
+    let addresses = service.line(READY, listening)?;
+    Ok((service, addresses))
+}
+
+fn listening(line: &str) -> Option<Addresses> {
+    let rest = line.strip_prefix("listening ")?;
+    let part = |name: &str| {
+        rest.split_whitespace()
+            .find_map(|word| word.strip_prefix(name))
+            .map(str::to_owned)
+    };
+    Some(Addresses {
+        agents: part("agents=")?,
+        operators: part("operators=")?,
+        metrics: part("metrics=")?,
+    })
+}
+
+/// One line of JSON.
+pub fn parse(what: &str, line: &str) -> Result<Value, Failure> {
+    let unexpected = |_syntax| Failure::Unexpected {
+        what: what.to_owned(),
+        text: line.to_owned(),
+    };
+    serde_json::from_str(line).map_err(unexpected)
+}
+
+/// Writes a file, its folders first.
+pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(Failure::file(folder))?;
+    }
+    fs::write(path, content).map_err(Failure::file(path))
+}

@@ -1,0 +1,167 @@
+//! Tokens and fingerprints that do not fit: the host stays out, nothing of it is left, and a good token stays good.
+
+use std::path::{Path, PathBuf};
+
+use picket_event::token::EnrolmentToken;
+use picket_seal::Digest;
+use picket_tests::programs::Ended;
+use picket_tests::rig::{PATIENCE, Rig};
+use picket_tests::wait;
+
+#[test]
+fn a_used_token_is_refused() {
+    let rig = Rig::start().unwrap();
+    let token = rig.token().unwrap();
+    assert_eq!(
+        enroll(&rig, &token, &rig.fingerprint, "first").code,
+        Some(0)
+    );
+    assert_refused(&rig, &token, "token_used");
+}
+
+#[test]
+fn an_expired_token_is_refused() {
+    let rig = Rig::start().unwrap();
+    let token = rig.ctl_prints(&["token", "create", "--ttl", "1s"]).unwrap();
+    let expired = wait::until("the end of the token", PATIENCE, || {
+        let listed = rig.ctl_prints(&["token", "list"])?;
+        Ok(listed.contains("expired").then_some(()))
+    });
+    expired.unwrap();
+    assert_refused(&rig, token.trim(), "token_expired");
+}
+
+#[test]
+fn a_revoked_token_is_refused() {
+    let rig = Rig::start().unwrap();
+    let token = rig.token().unwrap();
+    let id = EnrolmentToken::parse(&token).unwrap().id;
+    rig.ctl_prints(&["token", "revoke", &id]).unwrap();
+    assert_refused(&rig, &token, "token_revoked");
+}
+
+#[test]
+fn a_token_that_nobody_made_and_one_with_a_guessed_secret_are_refused() {
+    let rig = Rig::start().unwrap();
+    let real = EnrolmentToken::parse(&rig.token().unwrap()).unwrap();
+    let invented = EnrolmentToken::generate(real.fingerprint).unwrap();
+    assert_refused(&rig, &invented.to_string(), "unknown_token");
+    let guessed = EnrolmentToken {
+        secret: invented.secret,
+        ..real.clone()
+    };
+    assert_refused(&rig, &guessed.to_string(), "wrong_secret");
+    let ended = enroll(&rig, &real.to_string(), &rig.fingerprint, "host");
+    assert_eq!(
+        ended.code,
+        Some(0),
+        "a wrong guess costs no use: {}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_wrong_fingerprint_is_refused_before_the_token_is_shown() {
+    let rig = Rig::start().unwrap();
+    let token = rig.token().unwrap();
+    let wrong = format!("sha256:{}", "ab".repeat(32));
+    let ended = enroll(&rig, &token, &wrong, "host");
+    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+    assert_one_line(&ended, "fingerprint");
+    assert_nothing_left(&rig.path().join("host"));
+    let ended = enroll(&rig, &token, &rig.fingerprint, "host");
+    assert_eq!(
+        ended.code,
+        Some(0),
+        "the token is still good: {}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_token_made_for_another_collector_is_not_shown_to_this_one() {
+    let rig = Rig::start().unwrap();
+    let token = EnrolmentToken::parse(&rig.token().unwrap()).unwrap();
+    let moved = EnrolmentToken {
+        fingerprint: Digest::of(b"another collector"),
+        ..token.clone()
+    };
+    let ended = enroll(&rig, &moved.to_string(), &rig.fingerprint, "host");
+    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+    assert_nothing_left(&rig.path().join("host"));
+    assert_eq!(
+        enroll(&rig, &token.to_string(), &rig.fingerprint, "host").code,
+        Some(0)
+    );
+}
+
+#[test]
+fn an_enrolled_state_is_not_overwritten() {
+    let rig = Rig::start().unwrap();
+    let state = rig.enroll("host").unwrap();
+    let before = std::fs::read(state.join("host.json")).unwrap();
+    let token = rig.token().unwrap();
+    let ended = enroll(&rig, &token, &rig.fingerprint, "host");
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert_one_line(&ended, "enrolled");
+    assert_eq!(std::fs::read(state.join("host.json")).unwrap(), before);
+    assert_eq!(
+        enroll(&rig, &token, &rig.fingerprint, "second").code,
+        Some(0)
+    );
+}
+
+/// Exit code 3, the reason, its counter, and nothing left behind.
+fn assert_refused(rig: &Rig, token: &str, reason: &str) {
+    let name = format!("picket_calls_refused_total{{reason=\"{reason}\"}}");
+    let before = rig.figure(&name).unwrap();
+    let hosts = rig.hosts().unwrap().len();
+    let ended = enroll(rig, token, &rig.fingerprint, "refused");
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert_one_line(&ended, "token");
+    assert_eq!(rig.figure(&name).unwrap(), before + 1, "{}", ended.stderr);
+    assert_eq!(rig.hosts().unwrap().len(), hosts);
+    assert_nothing_left(&rig.path().join("refused"));
+}
+
+fn assert_one_line(ended: &Ended, about: &str) {
+    let mut lines = ended.stderr.lines();
+    let first = lines.next().unwrap_or_default();
+    assert!(
+        first.starts_with("picket-agent: ") && first.contains(about),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        lines.all(|line| line.starts_with("hint: ")),
+        "{}",
+        ended.stderr
+    );
+}
+
+fn assert_nothing_left(state: &Path) {
+    let left = walk(state);
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+fn walk(path: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn enroll(rig: &Rig, token: &str, fingerprint: &str, state: &str) -> Ended {
+    let state = rig.path().join(state).display().to_string();
+    let collector = rig.addresses.agents.as_str();
+    let args = [
+        "enroll",
+        "--collector",
+        collector,
+        "--token",
+        token,
+        "--fingerprint",
+        fingerprint,
+        "--state",
+        &state,
+    ];
+    rig.programs.run("picket-agent", &args).unwrap()
+}

@@ -1,0 +1,15 @@
+//! What Picket promises, tried from outside: the real programs on loopback, in directories that go away.
+
+#![cfg(test)]
+
+mod bad_input;
+mod batches;
+mod certificates;
+mod commands;
+mod enrolment;
+mod path;
+mod stolen_collector;
+
+mod operator;
+mod prey;
+mod rogue;

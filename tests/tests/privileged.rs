@@ -1,0 +1,6 @@
+//! What Picket promises with the kernel sensor. Needs root; skips loudly where the kernel has no BPF.
+
+#[cfg(test)]
+mod privileged {
+    mod outage;
+}
