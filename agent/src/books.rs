@@ -280,7 +280,7 @@ impl Sink for Books {
     }
 
     fn positions(&mut self, positions: Vec<Position>) {
-        let numbered = self.sealer.numbered().map(|line| line.numbered);
+        let numbered = self.sealer.numbered().map(|line| line.given);
         self.positions = Some((positions, numbered));
     }
 
@@ -319,7 +319,7 @@ impl Sink for Books {
         let numbers = self.sealer.numbered();
         let safe = numbers
             .iter()
-            .all(|line| self.store.shared.synced(line.class) >= line.numbered);
+            .all(|line| self.store.shared.synced(line.class) >= line.given);
         self.keep_heads(safe);
         self.keep_positions();
         self.keep_scorer(stages);

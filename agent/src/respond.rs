@@ -125,7 +125,7 @@ impl Responder {
     }
 
     /// The checks in their order, up to time. The ones about the process follow the intent.
-    fn check(&mut self, signed: &v1::SignedCommand) -> Result<Step, Box<Refusal>> {
+    fn check(&mut self, signed: &v1::SignedCommand) -> Result<Step, Refusal> {
         check::size(signed, MAX_COMMAND_BYTES)?;
         let now = self.clock.now();
         let checked = check::signatures(signed, &self.believer.trust, now)?;
@@ -173,16 +173,16 @@ impl Responder {
     fn act(&self, checked: &Checked, found: &Found) -> Containment {
         let dry = checked.command.mode == Mode::DryRun;
         match checked.command.action {
-            Action::Kill(_) if dry => self.would(checked, std::slice::from_ref(found)),
+            Action::Kill(_) if dry => Self::would(checked, std::slice::from_ref(found)),
             Action::KillTree(target) if dry => {
-                self.would(checked, &self.tree(target.process).look())
+                Self::would(checked, &self.tree(target.process).look())
             }
             Action::Kill(_) => self.kill(checked, found),
             Action::KillTree(target) => self.kill_tree(checked, target.process),
         }
     }
 
-    fn would(&self, checked: &Checked, found: &[Found]) -> Containment {
+    fn would(checked: &Checked, found: &[Found]) -> Containment {
         let affected = found.iter().map(|found| Affected {
             process_uid: found.uid,
             pid: found.pid,
@@ -193,7 +193,7 @@ impl Responder {
         Containment {
             reason: "dry_run".to_owned(),
             affected: affected.take(MAX_LISTED).collect(),
-            ..checked.receipt(ReceiptState::Accepted, effect)
+            ..checked.receipt(ReceiptState::Accepted, &effect)
         }
     }
 
@@ -217,7 +217,7 @@ impl Responder {
         Containment {
             affected: vec![held.affected()],
             verified: state == ReceiptState::Executed,
-            ..checked.receipt(state, effect)
+            ..checked.receipt(state, &effect)
         }
     }
 
@@ -248,7 +248,7 @@ impl Responder {
         Containment {
             affected,
             verified: outcome.complete,
-            ..checked.receipt(state, format!("killed {}; {rest}", processes(dead)))
+            ..checked.receipt(state, &format!("killed {}; {rest}", processes(dead)))
         }
     }
 
@@ -300,7 +300,7 @@ impl Responder {
             }],
             verified: state == ReceiptState::Executed,
             reason: "interrupted".to_owned(),
-            ..checked.receipt(state, effect.to_owned())
+            ..checked.receipt(state, effect)
         }
     }
 

@@ -83,7 +83,7 @@ pub(crate) struct Numbered {
     /// Which class.
     pub(crate) class: Class,
     /// Numbers given.
-    pub(crate) numbered: u64,
+    pub(crate) given: u64,
     /// Of these, numbers that stand for lost events.
     pub(crate) gaps: u64,
     /// Numbers sealed.
@@ -211,7 +211,7 @@ impl Sealer {
             let line = &self.lines[index];
             Numbered {
                 class: line.class,
-                numbered: line.next,
+                given: line.next,
                 gaps: line.gap_numbers,
                 sealed: line.chain.next_seq,
                 head: line.chain.head,
@@ -241,22 +241,20 @@ impl Sealer {
     /// Seals one class. Nothing happens while it has no number to cover.
     fn flush(&mut self, class: Class, now: Now, signer: Signer<'_>) -> io::Result<Option<Sealed>> {
         let line = self.line(class);
-        let count = line.next.saturating_sub(line.chain.next_seq);
-        if count == 0 {
+        if line.unsealed() == 0 {
             line.waiting_since = None;
             return Ok(None);
         }
         let raw = std::mem::take(&mut line.payload);
         let payload = self.compressor.compress(&raw)?;
         self.line(class).payload = recycled(raw);
-        let header = self.header(class, count, Digest::of(&payload), now, signer);
+        let header = self.header(class, Digest::of(&payload), now, signer);
         Ok(Some(self.seal(class, header, payload, signer.key)))
     }
 
     fn header(
         &mut self,
         class: Class,
-        count: u64,
         payload_hash: Digest,
         now: Now,
         signer: Signer<'_>,
@@ -264,7 +262,7 @@ impl Sealer {
         let other_heads = self.other_heads(class);
         let opening = self.opening_gap.take();
         let line = self.line(class);
-        let link = line.chain.next_link(count);
+        let link = line.chain.next_link(line.unsealed());
         let mut gaps = std::mem::take(&mut line.gaps);
         gaps.splice(
             0..0,
@@ -275,7 +273,7 @@ impl Sealer {
             stream: self.speaker.stream,
             class,
             seq_first: link.seq_first,
-            count,
+            count: link.count,
             prev_hash: link.prev_hash,
             payload_hash,
             other_heads,
@@ -350,6 +348,11 @@ impl Line {
         self.next = self.next.saturating_add(1);
         self.waiting_since.get_or_insert(now.mono_ns);
         append(&mut self.payload, &v1::Event::from(event));
+    }
+
+    /// How many numbers no header covers yet.
+    const fn unsealed(&self) -> u64 {
+        self.next.saturating_sub(self.chain.next_seq)
     }
 
     fn head(&self) -> ClassHead {

@@ -166,11 +166,11 @@ impl Gaps {
         self.durable[place] = self.durable[place].saturating_add(passed);
         let gaps = own.gaps.saturating_add(self.dropped[place]);
         let gaps_ahead = gaps.saturating_sub(self.durable[place]);
-        let ahead = own.numbered.saturating_sub(durable_seq);
+        let ahead = own.given.saturating_sub(durable_seq);
         TransportLine {
             stream,
             class: own.class,
-            numbered: own.numbered,
+            numbered: own.given,
             spooled: ahead.saturating_sub(gaps_ahead),
             gaps,
             durable_seq,
@@ -233,7 +233,7 @@ impl Keeper {
     fn work(mut self, waiting: &Receiver<Sealed>) {
         loop {
             let wait = if self.held.is_empty() {
-                Duration::from_secs(3600)
+                Duration::from_hours(1)
             } else {
                 RETRY
             };
@@ -358,12 +358,12 @@ mod tests {
 
     use super::*;
 
-    fn own(numbered: u64, gaps: u64) -> Numbered {
+    fn own(given: u64, gaps: u64) -> Numbered {
         Numbered {
             class: Class::Bulk,
-            numbered,
+            given,
             gaps,
-            sealed: numbered,
+            sealed: given,
             head: Digest::ZERO,
         }
     }

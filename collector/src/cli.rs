@@ -242,6 +242,9 @@ fn data_failure(error: &DataError) -> Failure {
             "an operator's private key never lies with the collector: move {} to the operator's own machine",
             path.display()
         )),
+        DataError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            failure.hint("run as the user who made the collector, or name another directory")
+        }
         DataError::Io { .. } => failure,
     }
 }

@@ -56,7 +56,7 @@ pub enum DataError {
         user: u32,
     },
     /// Others may write to it.
-    #[error("`{}` can be written by others (mode {mode:o})", path.display())]
+    #[error("`{}` can be written by others (mode {mode:04o})", path.display())]
     Open {
         /// Which directory.
         path: PathBuf,

@@ -40,5 +40,6 @@ pub mod refusal;
 pub mod registry;
 pub mod serve;
 pub mod session;
+pub mod usage;
 pub mod verify;
 pub mod writer;

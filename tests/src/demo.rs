@@ -1,5 +1,6 @@
 //! The main job, step by step, as a person would do it by hand: the same commands, the same output.
 
+mod grounds;
 pub mod intruder;
 mod stage;
 mod story;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::failure::Failure;
 use crate::programs::{Ended, Programs};
-use crate::service::Service;
+use crate::service::{Readiness, Service};
 use crate::wait;
 
 pub use questions::{PATIENCE, portable_agent};
@@ -151,16 +151,11 @@ impl Rig {
         if let Some(config) = config {
             command.arg("--config").arg(config);
         }
+        let readiness = Readiness::listen(&state.with_extension("ready"))?;
+        command.env("NOTIFY_SOCKET", readiness.path());
         let log = state.with_extension("log");
         let mut agent = Service::start("picket-agent run", command, &log)?;
-        let socket = state.display().to_string();
-        wait::until("the agent's first answer", READY, || {
-            agent.still_runs()?;
-            let answer = self
-                .programs
-                .run("picket-agent", &["status", "--json", "--state", &socket])?;
-            Ok((answer.code == Some(0)).then_some(()))
-        })?;
+        agent.ready(READY, &readiness)?;
         Ok(agent)
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,6 +82,17 @@ impl Service {
         })
     }
 
+    /// Waits until it says that it is ready; fails early if the program ends.
+    pub fn ready(&mut self, limit: Duration, readiness: &Readiness) -> Result<(), Failure> {
+        let what = format!("the readiness of {}", self.what);
+        wait::until(&what, limit, || {
+            if readiness.was_told()? {
+                return Ok(Some(()));
+            }
+            self.still_runs().map(|()| None)
+        })
+    }
+
     /// Fails with what it said if it has ended.
     pub fn still_runs(&mut self) -> Result<(), Failure> {
         match self.child.try_wait() {
@@ -141,6 +153,46 @@ impl Service {
             what: self.what.clone(),
             code: status.to_string(),
             stderr,
+        }
+    }
+}
+
+/// Where a program says that it is ready, as it would say to the service manager (`NOTIFY_SOCKET`).
+#[derive(Debug)]
+pub struct Readiness {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Readiness {
+    /// A new socket at `path`; one of an earlier run is replaced.
+    pub fn listen(path: &Path) -> Result<Self, Failure> {
+        drop(std::fs::remove_file(path));
+        let socket = UnixDatagram::bind(path).map_err(Failure::file(path))?;
+        let silent = socket.set_nonblocking(true);
+        silent.map_err(Failure::file(path))?;
+        Ok(Self {
+            socket,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// What the program finds in `NOTIFY_SOCKET`.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn was_told(&self) -> Result<bool, Failure> {
+        let mut message = [0; 4096];
+        match self.socket.recv(&mut message) {
+            Ok(length) => {
+                let said = message.get(..length).unwrap_or_default();
+                Ok(said
+                    .split(|byte| *byte == b'\n')
+                    .any(|line| line == b"READY=1"))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
+            Err(source) => Err(Failure::file(&self.path)(source)),
         }
     }
 }

@@ -7,7 +7,7 @@ fn main() {
     if arg == "portable" {
         let t = Instant::now();
         let mut s = open_portable(Settings::new(boot)).unwrap();
-        println!("open {:?}", t.elapsed());
+        println!("open {:?} cpu {}", t.elapsed(), {let s = std::fs::read_to_string("/proc/self/stat").unwrap(); let f: Vec<String> = s.rsplit(')').next().unwrap().split_whitespace().map(String::from).collect(); format!("{} {}", f[11], f[12])});
         for h in s.hooks() { println!("{h:?}"); }
         let secs: u64 = std::env::args().nth(2).unwrap().parse().unwrap();
         let t = Instant::now();

@@ -7,7 +7,8 @@
 //! ```text
 //! len u32 | crc32c(body) u32 | body [u8; len]        integers are little endian
 //! body:  flags u8 (bit 0: payload dropped) | class u8 | stream [u8; 16] | seq_first u64
-//!        | count u64 | signature [u8; 64] | header_len u32 | extra_len u32 | header | extra | payload
+//!        | count u64 | signature [u8; 64] | header_len u32 | extra_len u32
+//!        | header | extra | payload
 //! ```
 
 /// The priority of a batch. Codes are those of the wire and of the disk.

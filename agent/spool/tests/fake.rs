@@ -336,11 +336,14 @@ pub(crate) fn seqs(spool: &mut Spool, class: Class) -> Vec<u64> {
         .collect()
 }
 
-/// Failures are not kept in files: what one teaches becomes a test of its own.
+/// At least this many, more with `PROPTEST_CASES`. Failures are not kept in files: what one teaches
+/// becomes a test of its own.
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let cases = cases.max(default.cases);
     ProptestConfig {
         cases,
         failure_persistence: None,
-        ..ProptestConfig::default()
+        ..default
     }
 }

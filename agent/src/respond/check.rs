@@ -36,12 +36,7 @@ pub(crate) struct Checked {
 pub(crate) struct Refusal {
     /// The code, for machines.
     pub(crate) code: &'static str,
-    state: ReceiptState,
-    id: CommandId,
-    action: &'static str,
-    effect: String,
-    signers: Vec<String>,
-    stated_reason: String,
+    receipt: Box<Containment>,
 }
 
 /// The processes of this host, as the last checks need them.
@@ -55,7 +50,7 @@ pub(crate) trait Scene {
 }
 
 /// First: nothing large is even decoded.
-pub(crate) fn size(signed: &v1::SignedCommand, limit: usize) -> Result<(), Box<Refusal>> {
+pub(crate) fn size(signed: &v1::SignedCommand, limit: usize) -> Result<(), Refusal> {
     let signatures = signed
         .signatures
         .iter()
@@ -76,7 +71,7 @@ pub(crate) fn signatures(
     signed: &v1::SignedCommand,
     trust: &TrustRoot,
     now: UnixNanos,
-) -> Result<Checked, Box<Refusal>> {
+) -> Result<Checked, Refusal> {
     let id = claimed_id(&signed.body);
     let command = Command::decode(&signed.body).map_err(|error| {
         let code = if matches!(error, CommandError::NoAction) {
@@ -93,11 +88,13 @@ pub(crate) fn signatures(
     };
     let approve = |class| {
         trust.approve(class, shown, now).map_err(|error| {
-            let refusal = Refusal::unsigned(code_of(&error), id, &crate::failure::chain(&error));
-            Box::new(Refusal {
-                action: command.action.name(),
-                ..*refusal
-            })
+            let text = crate::failure::chain(&error);
+            let mut refusal = Refusal::unsigned(code_of(&error), id, &text);
+            command
+                .action
+                .name()
+                .clone_into(&mut refusal.receipt.action);
+            refusal
         })
     };
     let mut signers = approve(command.action.class())?;
@@ -108,7 +105,7 @@ pub(crate) fn signatures(
 }
 
 /// Third: it is for this host in this state.
-pub(crate) fn host(checked: &Checked, own: HostId, own_epoch: u64) -> Result<(), Box<Refusal>> {
+pub(crate) fn host(checked: &Checked, own: HostId, own_epoch: u64) -> Result<(), Refusal> {
     if !checked.command.hosts.contains(&own) {
         return Err(checked.refuse("wrong_host", "the command is for other hosts"));
     }
@@ -122,17 +119,15 @@ pub(crate) fn host(checked: &Checked, own: HostId, own_epoch: u64) -> Result<(),
 }
 
 /// Fifth, after the id: it is neither too early nor too late.
-pub(crate) fn time(checked: &Checked, now: UnixNanos) -> Result<(), Box<Refusal>> {
+pub(crate) fn time(checked: &Checked, now: UnixNanos) -> Result<(), Refusal> {
     let (from, to) = (checked.command.not_before, checked.command.expires);
     if from > now.plus(CLOCK_TOLERANCE) {
         return Err(checked.refuse("not_yet_valid", &format!("the command begins at {from}")));
     }
     if to < now {
-        let refusal = checked.refuse("expired", &format!("the command ended at {to}"));
-        return Err(Box::new(Refusal {
-            state: ReceiptState::Expired,
-            ..*refusal
-        }));
+        let mut refusal = checked.refuse("expired", &format!("the command ended at {to}"));
+        refusal.receipt.state = ReceiptState::Expired;
+        return Err(refusal);
     }
     if to.since(from) > MAX_LIFE {
         return Err(checked.refuse("too_long", "the command is good for more than 24 hours"));
@@ -141,7 +136,7 @@ pub(crate) fn time(checked: &Checked, now: UnixNanos) -> Result<(), Box<Refusal>
 }
 
 /// Last: the process is there, is what it should be, and may be ended.
-pub(crate) fn scene(checked: &Checked, scene: &impl Scene) -> Result<Found, Box<Refusal>> {
+pub(crate) fn scene(checked: &Checked, scene: &impl Scene) -> Result<Found, Refusal> {
     let command = &checked.command;
     let found = scene.find(command);
     let found = found.ok_or_else(|| checked.refuse("not_found", "there is no such process"))?;
@@ -161,61 +156,55 @@ pub(crate) fn scene(checked: &Checked, scene: &impl Scene) -> Result<Found, Box<
 
 impl Checked {
     /// A no to this command.
-    pub(crate) fn refuse(&self, code: &'static str, effect: &str) -> Box<Refusal> {
-        Box::new(Refusal {
-            code,
-            state: ReceiptState::Refused,
-            id: self.command.id,
-            action: self.command.action.name(),
-            effect: effect.to_owned(),
-            signers: self.signers.clone(),
-            stated_reason: self.command.reason.clone(),
-        })
+    pub(crate) fn refuse(&self, code: &'static str, effect: &str) -> Refusal {
+        let mut refusal = Refusal::unsigned(code, self.command.id, effect);
+        self.command
+            .action
+            .name()
+            .clone_into(&mut refusal.receipt.action);
+        refusal.receipt.signers.clone_from(&self.signers);
+        refusal
+            .receipt
+            .stated_reason
+            .clone_from(&self.command.reason);
+        refusal
     }
 
     /// An answer to this command.
-    pub(crate) fn receipt(&self, state: ReceiptState, effect: String) -> Containment {
+    pub(crate) fn receipt(&self, state: ReceiptState, effect: &str) -> Containment {
         Containment {
             state,
-            reason: String::new(),
-            ..self.refuse("", &effect).into_receipt()
+            ..self.refuse("", effect).into_receipt()
         }
     }
 }
 
 impl Refusal {
-    fn unsigned(code: &'static str, id: CommandId, effect: &str) -> Box<Self> {
-        Box::new(Self {
-            code,
+    fn unsigned(code: &'static str, id: CommandId, effect: &str) -> Self {
+        let receipt = Box::new(Containment {
+            command_id: id,
+            action: String::new(),
             state: ReceiptState::Refused,
-            id,
-            action: "",
+            reason: code.to_owned(),
             effect: effect.to_owned(),
-            signers: Vec::new(),
-            stated_reason: String::new(),
-        })
-    }
-
-    /// Whether nobody whom this host believes has signed it.
-    pub(crate) const fn is_anonymous(&self) -> bool {
-        self.signers.is_empty()
-    }
-
-    /// As an answer.
-    pub(crate) fn into_receipt(self: Box<Self>) -> Containment {
-        Containment {
-            command_id: self.id,
-            action: self.action.to_owned(),
-            state: self.state,
-            reason: self.code.to_owned(),
-            effect: self.effect,
             affected: Vec::new(),
             verified: false,
             redelivered: false,
             undo_token: String::new(),
-            signers: self.signers,
-            stated_reason: self.stated_reason,
-        }
+            signers: Vec::new(),
+            stated_reason: String::new(),
+        });
+        Self { code, receipt }
+    }
+
+    /// Whether nobody whom this host believes has signed it.
+    pub(crate) const fn is_anonymous(&self) -> bool {
+        self.receipt.signers.is_empty()
+    }
+
+    /// As an answer.
+    pub(crate) fn into_receipt(self) -> Containment {
+        *self.receipt
     }
 }
 

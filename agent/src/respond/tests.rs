@@ -80,7 +80,7 @@ fn command(number: u8, action: Action) -> Command {
         hosts: vec![OWN],
         host_epoch: 3,
         not_before: NOW,
-        expires: NOW.plus(Duration::from_secs(900)),
+        expires: NOW.plus(Duration::from_mins(15)),
         mode: Mode::Enforce,
         exe_sha256: None,
         action,
@@ -124,7 +124,7 @@ fn each_check_has_its_place_and_its_code() {
     let mut wrong = command(1, Action::Kill(nobody()));
     wrong.hosts = vec![HostId::new([8; 32])];
     wrong.host_epoch = 2;
-    wrong.not_before = NOW.minus(Duration::from_secs(90_000));
+    wrong.not_before = NOW.minus(Duration::from_hours(25));
     wrong.expires = NOW.minus(Duration::from_secs(1));
     wrong.exe_sha256 = Some(Digest::of(b"another"));
     wrong.reason = "x".repeat(MAX_COMMAND_BYTES);
@@ -162,7 +162,7 @@ fn each_check_has_its_place_and_its_code() {
         code(&wrong, bench.sign(&wrong)),
         ("expired", "expired".to_owned())
     );
-    wrong.expires = NOW.plus(Duration::from_secs(60));
+    wrong.expires = NOW.plus(Duration::from_mins(1));
     assert_eq!(code(&wrong, bench.sign(&wrong)), refused("too_long"));
     wrong.not_before = NOW.plus(Duration::from_secs(50));
     assert_eq!(code(&wrong, bench.sign(&wrong)), refused("not_yet_valid"));
@@ -262,9 +262,9 @@ fn time_does_not_fall_below_what_operators_have_signed() {
     let mut responder = bench.responder();
     responder.answer(&bench.sign(&command(1, Action::Kill(nobody()))));
     // The host's clock is set back by a day, to make an old command good again.
-    *bench.clock.0.lock().unwrap() = NOW.minus(Duration::from_secs(86_400));
+    *bench.clock.0.lock().unwrap() = NOW.minus(Duration::from_hours(24));
     let mut old = command(2, Action::Kill(nobody()));
-    old.not_before = NOW.minus(Duration::from_secs(86_400));
+    old.not_before = NOW.minus(Duration::from_hours(24));
     old.expires = NOW.minus(Duration::from_secs(80_000));
     assert_eq!(
         responder.answer(&bench.sign(&old)).unwrap().reason,

@@ -234,7 +234,7 @@ proptest! {
         }
         for line in sealer.numbered() {
             let chain = chains.get(&line.class).copied().unwrap_or(Chain::START);
-            prop_assert_eq!((chain.next_seq, chain.head), (line.numbered, line.head));
+            prop_assert_eq!((chain.next_seq, chain.head), (line.given, line.head));
         }
     }
 
@@ -244,7 +244,7 @@ proptest! {
         let (sealed, sealer) = run(&steps, Signer { epoch: 0, key: &key });
         let events: usize = sealed.iter().map(|batch| decode(batch).1.len()).sum();
         let gaps: u64 = sealed.iter().map(|batch| batch.gaps).sum();
-        let numbered: u64 = sealer.numbered().iter().map(|line| line.numbered).sum();
+        let numbered: u64 = sealer.numbered().iter().map(|line| line.given).sum();
         prop_assert_eq!(numbered, events as u64 + gaps);
     }
 }

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use super::{StateDir, StateError};
 
 /// How long an id is kept beyond its command's end.
-const KEEP: Duration = Duration::from_secs(30 * 24 * 3_600);
+const KEEP: Duration = Duration::from_hours(30 * 24);
 /// The most commands that are remembered.
 pub(crate) const MAX_SEEN: usize = 10_000;
 const NAME: &str = "commands";
@@ -454,7 +454,7 @@ mod tests {
             CommandId::new(bytes)
         };
         log.seen
-            .extend((0..MAX_SEEN as u32).map(|number| (id(number), seen)));
+            .extend((0_u32..).take(MAX_SEEN).map(|number| (id(number), seen)));
         assert!(matches!(
             log.known(CommandId::new([7; 16]), b"").unwrap(),
             Known::Full

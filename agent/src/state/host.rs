@@ -235,7 +235,9 @@ pub(crate) mod tests {
             let kept = fs::read(state.path(name)).unwrap();
             fs::write(state.path(name), b"").unwrap();
             let host = Host::read(&state).map(drop);
-            let error = host.and(Certificate::read(&state).map(drop)).unwrap_err();
+            let error = host
+                .and_then(|()| Certificate::read(&state).map(drop))
+                .unwrap_err();
             assert!(error.to_string().contains(reason), "{error}");
             fs::write(state.path(name), kept).unwrap();
         }

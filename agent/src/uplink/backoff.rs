@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The shortest wait.
 pub(super) const FIRST: Duration = Duration::from_millis(500);
 /// The longest wait.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// The shortest wait after a refusal that will not go away by itself soon.
 const LASTING: Duration = Duration::from_secs(15);
 

@@ -26,7 +26,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long the collector may take to welcome.
 const WELCOME_WAIT: Duration = Duration::from_secs(15);
 /// How often a renewal that did not work is tried again.
-const RENEW_AGAIN: Duration = Duration::from_secs(300);
+const RENEW_AGAIN: Duration = Duration::from_mins(5);
 
 /// Makes a connection and keeps it until it ends.
 pub(super) async fn hold(uplink: &Uplink, backoff: &mut Backoff) -> Result<Infallible, LinkError> {

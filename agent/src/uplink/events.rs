@@ -32,9 +32,9 @@ const MAX_UNDER_WAY: usize = 48;
 /// Bytes that may be sent before the collector has said how many.
 const FIRST_CREDIT: u64 = 1 << 20;
 /// How long the collector may take to answer a batch.
-const ANSWER_WAIT: Duration = Duration::from_secs(60);
+const ANSWER_WAIT: Duration = Duration::from_mins(1);
 /// How long a class waits after a refusal for which the collector names no time.
-const REFUSED_WAIT: Duration = Duration::from_secs(300);
+const REFUSED_WAIT: Duration = Duration::from_mins(5);
 /// Successions that one batch may bring.
 const MAX_SUCCESSIONS: usize = 1_000;
 
@@ -147,7 +147,7 @@ impl<'a> Sender<'a> {
             }
             drop(permit);
             let resume = self.lanes.iter().filter_map(|lane| lane.paused_until).min();
-            let resume = resume.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
+            let resume = resume.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
             tokio::select! {
                 () = wake => {}
                 () = tokio::time::sleep_until(resume) => {}

@@ -112,7 +112,7 @@ fn as_json(node: &Node) -> Value {
         "target": node.target,
         "time": node.time.to_string(),
         "process": part("process"),
-        "verdicts": part("verdicts"),
+        "verdicts": if node.verdicts.is_empty() { json!([]) } else { part("verdicts") },
         "exit": exit,
     })
 }

@@ -75,10 +75,11 @@ fn count(rig: &Rig, marker: &str) -> Result<BTreeMap<String, usize>, Failure> {
     let events = rig.ctl_json(&[&args[..], &["--where", &filter]].concat())?;
     let mut counts = BTreeMap::new();
     for event in events {
-        if let Some(argument) = event
+        let argument = event
             .pointer("/process/argv/1")
-            .and_then(|text| text.as_str())
-        {
+            .and_then(|text| text.as_str());
+        // The search itself is a process whose arguments hold the marker.
+        if let Some(argument) = argument.filter(|argument| argument.starts_with(marker)) {
             *counts.entry(argument.to_owned()).or_insert(0) += 1;
         }
     }

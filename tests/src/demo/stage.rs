@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process_group};
 use serde_json::Value;
 
 use super::story::Story;
-use super::{PATIENCE, intruder};
+use super::{PATIENCE, grounds, intruder};
 use crate::failure::Failure;
 use crate::rig::{Rig, write_file};
 use crate::service::Service;
@@ -112,7 +112,7 @@ impl Stage {
         story.step("the alerts, each with its grounds");
         let args = ["events", "--where", ALERTS];
         story.command(&typed(&args), &shortened(&self.rig.ctl_prints(&args)?, 24));
-        self.explain(story)
+        self.explain(story, attack)
     }
 
     /// Ends the intruder's tree by a command that the operator signs, and looks itself.
@@ -155,6 +155,13 @@ impl Stage {
         story.command("picketctl verify", &self.rig.ctl_prints(&["verify"])?);
         story.step("both ledgers: nothing is lost in silence");
         let args = ["host", "show", &self.host_id];
+        wait::until("the agent's ledger at the collector", PATIENCE, || {
+            let known = self.rig.ctl_json(&args)?;
+            Ok(known
+                .iter()
+                .any(|host| host.to_string().contains("generated"))
+                .then_some(()))
+        })?;
         story.command(&typed(&args), &self.rig.ctl_prints(&args)?);
         if let Some(kib) = self.agent.as_ref().and_then(Service::resident_kib) {
             story.line(&format!("   agent resident memory: {} MB", kib / 1024));
@@ -211,20 +218,14 @@ impl Stage {
         self.rig.ctl_json(&["events", "--where", ALERTS])
     }
 
-    /// The grounds of one alert by a rule and of one by the scorer, as the event itself carries them.
-    fn explain(&self, story: &mut Story) -> Result<(), Failure> {
-        let alerts = self.alerts()?;
-        let by = |who: &str| {
-            alerts.iter().find_map(|alert| {
-                let verdicts = alert.pointer("/verdicts")?.as_array()?;
-                verdicts
-                    .iter()
-                    .find(|verdict| verdict["by"] == who)
-                    .cloned()
-            })
-        };
-        for verdict in [by("rule"), by("scorer")].into_iter().flatten() {
-            story.line(&format!("   {verdict}"));
+    /// The grounds of the first alert: what the rules say, and how surprising the scorer found it.
+    fn explain(&self, story: &mut Story, attack: &Attack) -> Result<(), Failure> {
+        let filter = format!("process.uid = '{}'", attack.shell_uid);
+        let args = ["events", "--kind", "exec", "--where", &filter, "--json"];
+        let printed = self.rig.ctl_prints(&args)?;
+        story.line("   what the event of the intruder's shell says about itself:");
+        for line in grounds::lines(printed.lines().next().unwrap_or_default())? {
+            story.line(&format!("   {line}"));
         }
         Ok(())
     }

@@ -55,11 +55,12 @@ impl Files {
         let config = Config::default().with_follow_symlinks(false);
         let mut watcher = RecommendedWatcher::new(move |event| intake.take(event), config)
             .map_err(|source| SensorError::Files { source })?;
-        let canary = prove(&mut watcher, &received);
-        let mut hooks = vec![canary];
+        let mut hooks: Vec<Hook> = Vec::new();
         for (path, mode) in roots(settings, &watch) {
             hooks.extend(add(&mut watcher, &path, mode));
         }
+        hooks.insert(0, prove(&mut watcher, &received));
+        counts.forget();
         let changes = Changes::default();
         Ok(Self {
             _watcher: watcher,
@@ -191,15 +192,17 @@ fn without_paths(error: &notify::Error) -> String {
     }
 }
 
-/// Makes a file in a folder of our own and waits for the event of it.
+/// Makes a file in a folder of our own and waits for the events of it. What came before them is thrown
+/// away: reading the watched folders makes many events itself, and the sensor begins after them.
 fn prove(watcher: &mut RecommendedWatcher, received: &Receiver<Change>) -> Hook {
-    let proved = try_canary(watcher, received);
-    let (state, detail) = match proved {
-        Ok(()) => (HookState::Proved, "own file was seen".to_owned()),
-        Err(error) => (
+    let tries = (0..CANARY_TRIES).map(|number| try_canary(watcher, received, number));
+    let (state, detail) = match tries.reduce(Result::or) {
+        Some(Ok(())) => (HookState::Proved, "own file was seen".to_owned()),
+        Some(Err(error)) => (
             HookState::Attached,
             format!("own file was not seen: {error}"),
         ),
+        None => (HookState::Attached, "not tried".to_owned()),
     };
     Hook {
         name: "inotify".to_owned(),
@@ -209,8 +212,13 @@ fn prove(watcher: &mut RecommendedWatcher, received: &Receiver<Change>) -> Hook 
     }
 }
 
-fn try_canary(watcher: &mut RecommendedWatcher, received: &Receiver<Change>) -> io::Result<()> {
-    let folder = std::env::temp_dir().join(format!("picket-canary-{}", std::process::id()));
+fn try_canary(
+    watcher: &mut RecommendedWatcher,
+    received: &Receiver<Change>,
+    number: u32,
+) -> io::Result<()> {
+    let name = format!("picket-canary-{}-{number}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
     fs::create_dir(&folder)?;
     let seen = see_own_file(watcher, received, &folder);
     let _not_watched = watcher.unwatch(&folder);
@@ -228,14 +236,14 @@ fn see_own_file(
         .map_err(io::Error::other)?;
     let file = folder.join("canary");
     fs::write(&file, b"canary")?;
-    let seen = |change: Change| matches!(change, Change::Created { path, .. } if path == file);
+    fs::remove_file(&file)?;
     let deadline = Instant::now()
         .checked_add(CANARY)
         .unwrap_or_else(Instant::now);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match received.recv_timeout(left) {
-            Ok(change) if seen(change.clone()) => return Ok(()),
+            Ok(Change::Removed { path }) if path == file => return Ok(()),
             Ok(_) => {}
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         }
@@ -324,6 +332,13 @@ impl Counts {
         add_one(&self.lost, kind);
     }
 
+    /// Begins again.
+    fn forget(&self) {
+        for count in self.filtered.iter().chain(&self.lost) {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
+
     fn move_to(&self, tally: &mut Tally) {
         for ((kind, filtered), lost) in KINDS.iter().zip(&self.filtered).zip(&self.lost) {
             tally.filtered_many(*kind, filtered.swap(0, Ordering::Relaxed));
@@ -350,5 +365,6 @@ pub(super) const KINDS: [Kind; 6] = [
 ];
 /// Changes between notify's thread and ours: the kernel's own queue is as long.
 const QUEUE: usize = 16_384;
-/// How long the canary may take.
-const CANARY: Duration = Duration::from_secs(1);
+/// How long the canary may take, and how often it is tried: the queue may be full of older events.
+const CANARY: Duration = Duration::from_secs(2);
+const CANARY_TRIES: u32 = 3;

@@ -126,7 +126,8 @@ fn a_protected_process_in_the_tree_is_left_alone_and_the_end_is_not_called_compl
     let (mut tree, dir) = script("sleep 60 & wait");
     wait_for("tree", || alive(&dir) >= 2);
     let boot = crate::clock::boot_id();
-    let sleep = std::fs::canonicalize("/usr/bin/sleep").or(std::fs::canonicalize("/bin/sleep"));
+    let sleep = std::fs::canonicalize("/usr/bin/sleep")
+        .or_else(|_none| std::fs::canonicalize("/bin/sleep"));
     let protection = Protection::new(boot, vec![sleep.unwrap()]);
     let root = procfs::find(&boot, tree.child.id()).unwrap();
     let outcome = Tree::new(boot, root.uid, &nobody, &protection).kill();
@@ -134,7 +135,7 @@ fn a_protected_process_in_the_tree_is_left_alone_and_the_end_is_not_called_compl
     tree.child.wait().unwrap();
     let left: Vec<Found> = procfs::all(&boot)
         .into_iter()
-        .filter(|found| found.is_alive())
+        .filter(Found::is_alive)
         .filter(|found| {
             let environment = std::fs::read(format!("/proc/{}/environ", found.pid));
             environment.is_ok_and(|text| {

@@ -165,8 +165,11 @@ impl Line {
         }
     }
 
-    /// The host has sealed up to this number.
+    /// The host has sealed up to this number. Behind a fault nobody can say what is missing.
     pub(super) fn await_until(&mut self, next_seq: u64) {
+        if self.fault.is_some() {
+            return;
+        }
         let missing = next_seq.saturating_sub(self.next());
         self.outstanding = self.outstanding.max(missing);
     }
