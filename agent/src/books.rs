@@ -5,13 +5,14 @@
 //!
 //! - An epoch's key signs nothing after its successor is vouched for.
 //! - Positions in login files are kept only once the events before them are on disk.
+//! - While the disk refuses a class, its events become gaps when they are numbered: memory is bounded.
 //! - A run is called clean only when its closing balance is on disk.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use picket_event::{Containment, Detail, Event, Gap, GapReason, Kind, SensorState};
+use picket_event::{Class, Containment, Detail, Event, Gap, GapReason, Kind, SensorState};
 use picket_sensor::login::Position;
 use picket_spool::{LossReason, Lost};
 
@@ -31,6 +32,8 @@ const KEEP_HEADS: Duration = Duration::from_secs(5);
 const TELL: Duration = Duration::from_secs(1);
 /// How often what the scorer learned is kept.
 const KEEP_SCORER: Duration = Duration::from_mins(10);
+/// How often to look while a class has no room.
+const WITHOUT_ROOM: Duration = Duration::from_millis(20);
 /// What the scorer learned.
 pub(crate) const SCORER: &str = "scorer.snapshot";
 /// How far login files were read.
@@ -131,18 +134,21 @@ impl Books {
     }
 
     fn flush_due(&mut self) -> Result<(), Failure> {
+        let store = &self.store;
+        let room = |class| store.has_room(class);
         let now = self.now();
         let signer = Signer {
             epoch: self.epochs.epoch(),
             key: self.epochs.key(),
         };
-        let sealed = self.sealer.flush_due(now, signer).map_err(sealing)?;
+        let sealed = self.sealer.flush_due(now, signer, room).map_err(sealing)?;
         self.put(sealed)
     }
 
     /// Everything of the old epoch is sealed before its key goes.
     fn rotate(&mut self) -> Result<(), Failure> {
-        if self.due.rotated.elapsed() < self.epoch_length {
+        let room = Class::ALL.iter().all(|class| self.store.has_room(*class));
+        if self.due.rotated.elapsed() < self.epoch_length || !room {
             return Ok(());
         }
         self.due.rotated = Instant::now();
@@ -223,6 +229,11 @@ impl Books {
         }
     }
 
+    /// Counting what the scorer knows takes milliseconds: less often.
+    fn tell_maturity(&self, stages: &Stages) {
+        self.health.status().scorer = stages.detect.maturity();
+    }
+
     fn tell(&self, stages: &Stages) {
         let transport = self
             .store
@@ -235,7 +246,6 @@ impl Books {
         status.spool_quota = spool.quota_bytes;
         status.kinds = stages.ledgers.combined(stages.enrich.filtered());
         status.rules = stages.detect.rules();
-        status.scorer = stages.detect.maturity();
     }
 
     fn notice(&self, event: &Event) {
@@ -263,7 +273,13 @@ impl Books {
 impl Sink for Books {
     fn take(&mut self, event: Event) -> Result<(), Failure> {
         self.notice(&event);
-        let now = self.now();
+        let (class, now) = (event.class(), self.now());
+        let watchdog = &mut self.watchdog;
+        if !self.store.wait_for_room(class, || watchdog.pat()) {
+            self.sealer
+                .lose(class, (event.kind, 1), GapReason::SpoolFull, now);
+            return Ok(());
+        }
         let signer = Signer {
             epoch: self.epochs.epoch(),
             key: self.epochs.key(),
@@ -274,8 +290,13 @@ impl Sink for Books {
 
     fn lose(&mut self, kind: Kind, count: u64) -> Result<(), Failure> {
         tracing::warn!(kind = kind.name(), count, "sensor lost events");
-        self.sealer
-            .lose(kind, count, GapReason::KernelRing, self.now());
+        let now = self.now();
+        self.sealer.lose(
+            kind.default_class(),
+            (kind, count),
+            GapReason::KernelRing,
+            now,
+        );
         Ok(())
     }
 
@@ -293,6 +314,7 @@ impl Sink for Books {
             self.due.heads = Instant::now();
             self.keep_heads(false);
             self.keep_positions();
+            self.tell_maturity(stages);
         }
         if self.due.told.elapsed() >= TELL {
             self.due.told = Instant::now();
@@ -306,6 +328,9 @@ impl Sink for Books {
     }
 
     fn patience(&self) -> Duration {
+        if Class::ALL.iter().any(|class| !self.store.has_room(*class)) {
+            return WITHOUT_ROOM;
+        }
         self.sealer
             .due_in_ns(boot_ns())
             .map_or(Duration::MAX, Duration::from_nanos)
@@ -324,6 +349,7 @@ impl Sink for Books {
         self.keep_positions();
         self.keep_scorer(stages);
         self.tell(stages);
+        self.tell_maturity(stages);
         if safe {
             return Ok(());
         }

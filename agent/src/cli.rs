@@ -48,7 +48,20 @@ fn refuse_or_help(error: &clap::Error) -> Result<(), Failure> {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Err(Failure::line(Code::Usage, "a command is missing").hint("picket-agent --help"));
     }
-    Err(Failure::line(Code::Usage, first_sentence(&text)).hint("picket-agent --help"))
+    Err(Failure::line(Code::Usage, first_sentence(&text)).hint(help_of(&text)))
+}
+
+/// The help of the command that was typed, as the usage line names it.
+fn help_of(text: &str) -> String {
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let words = usage.unwrap_or_default().split(' ');
+    let names = words.take_while(|word| !word.starts_with(['-', '<', '[']));
+    let command = names.collect::<Vec<_>>().join(" ");
+    if command.is_empty() {
+        "picket-agent --help".to_owned()
+    } else {
+        format!("{command} --help")
+    }
 }
 
 /// The first paragraph of what clap says, as one line.

@@ -26,7 +26,7 @@ use users::Users;
 /// How long an event may wait for a hash, in nanoseconds.
 pub(crate) const HASH_WAIT_NS: u64 = 50_000_000;
 /// Events that may wait; when there are more, the oldest goes on as `late`.
-const MAX_WAITING: usize = 4_096;
+const MAX_WAITING: usize = 2_048;
 
 /// The process table, shared with those who answer commands.
 pub(crate) type SharedTable = Arc<Mutex<ProcessTable>>;

@@ -192,8 +192,9 @@ async fn connect(collector: &str, config: ClientConfig) -> Result<Channel, Failu
                 Failure::line(Code::Unreachable, line)
                     .hint("is the collector running, and is this its port for agents?")
             }
-            ConnectError::Tls { .. } => Failure::line(Code::Unverified, line)
-                .hint("does the collector's certificate name this host name?"),
+            ConnectError::Tls { .. } => Failure::line(Code::Unverified, line).hint(
+                "is this the collector's port for agents, and does its certificate name this host?",
+            ),
         }
     })
 }

@@ -153,7 +153,7 @@ impl Status {
             },
             "ledger": {
                 "transport": self.transport.iter().map(transport_json).collect::<Vec<_>>(),
-                "kinds": self.kinds.iter().map(|line| kind_json(*line)).collect::<Vec<_>>(),
+                "sensor": self.kinds.iter().map(|line| kind_json(*line)).collect::<Vec<_>>(),
             },
             "sensor": {
                 "backend": self.sensor.backend, "fallback": self.fallback,
@@ -180,9 +180,13 @@ pub(crate) fn hook_json(hook: &picket_event::Hook) -> Value {
 }
 
 fn transport_json(line: &TransportLine) -> Value {
+    let stored = line
+        .numbered
+        .saturating_sub(line.spooled)
+        .saturating_sub(line.gaps);
     json!({
         "stream": line.stream.to_string(), "class": line.class.name(), "numbered": line.numbered,
-        "spooled": line.spooled, "gaps": line.gaps, "durable_seq": line.durable_seq,
+        "stored": stored, "spooled": line.spooled, "gaps": line.gaps, "durable_seq": line.durable_seq,
     })
 }
 

@@ -13,7 +13,7 @@
 //! | --- | --- | --- |
 //! | inputs | [`INPUTS`] messages of at most [`CHUNK`] events | whoever sends waits; a sensor that waits stops reading its ring, and the kernel counts what the ring cannot hold as lost |
 //! | hash jobs | [`hasher::JOBS`] | the event goes on without a hash and says `late` |
-//! | events that wait for a hash | 4,096, 50 ms | the oldest goes on and says `late` |
+//! | events that wait for a hash | 2,048, 50 ms | the oldest goes on and says `late` |
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -29,6 +29,7 @@ use crate::enrich::hash::HashDone;
 use crate::enrich::{Enricher, Hasher};
 use crate::failure::Failure;
 
+pub(crate) mod alarm;
 pub(crate) mod hasher;
 pub(crate) mod ledger;
 pub(crate) mod sensors;
@@ -37,7 +38,7 @@ pub(crate) mod signals;
 use ledger::Ledgers;
 
 /// Messages that may wait for the path.
-pub(crate) const INPUTS: usize = 24;
+pub(crate) const INPUTS: usize = 8;
 /// Events in one message.
 pub(crate) const CHUNK: usize = 256;
 /// The path looks after its own affairs at least this often.

@@ -5,7 +5,8 @@
 //! - Every event, and every event known to be lost, has a number before anything can drop it.
 //! - The headers of a class cover its numbers without a hole: `seq_first` follows the header before.
 //! - In a batch the events' numbers are those of its header that no gap of known size covers.
-//! - A batch waits at most [`MAX_WAIT_NS`], and not at all in the class ALERT.
+//! - A batch waits at most [`MAX_WAIT_NS`]; in the class ALERT only until the next look, so that what
+//!   came together goes together.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -135,7 +136,7 @@ impl Sealer {
         })
     }
 
-    /// Numbers an event. Returns a batch if it is full or the event must not wait.
+    /// Numbers an event. Returns a batch if it is full.
     pub(crate) fn push(
         &mut self,
         event: Event,
@@ -145,18 +146,24 @@ impl Sealer {
         let class = event.class();
         let line = self.line(class);
         line.number(event, now);
-        if class == Class::Alert || line.payload.len() >= MAX_BYTES {
+        if line.payload.len() >= MAX_BYTES {
             return self.flush(class, now, signer);
         }
         Ok(None)
     }
 
-    /// Numbers events that are lost, in the class that their kind would have had.
-    pub(crate) fn lose(&mut self, kind: Kind, count: u64, reason: GapReason, now: Now) {
+    /// Numbers events of one kind that are lost.
+    pub(crate) fn lose(
+        &mut self,
+        class: Class,
+        (kind, count): (Kind, u64),
+        reason: GapReason,
+        now: Now,
+    ) {
         if count == 0 {
             return;
         }
-        let line = self.line(kind.default_class());
+        let line = self.line(class);
         line.waiting_since.get_or_insert(now.mono_ns);
         line.gap_numbers = line.gap_numbers.saturating_add(count);
         let first = line.next;
@@ -182,11 +189,16 @@ impl Sealer {
         self.line(class).number(event.with(Detail::Gap(gap)), now);
     }
 
-    /// Seals what has waited long enough.
-    pub(crate) fn flush_due(&mut self, now: Now, signer: Signer<'_>) -> io::Result<Vec<Sealed>> {
+    /// Seals what has waited long enough, in the classes that have room for a batch.
+    pub(crate) fn flush_due(
+        &mut self,
+        now: Now,
+        signer: Signer<'_>,
+        has_room: impl Fn(Class) -> bool,
+    ) -> io::Result<Vec<Sealed>> {
         self.flush_if(now, signer, |line| {
-            line.waiting_since
-                .is_some_and(|since| now.mono_ns.saturating_sub(since) >= MAX_WAIT_NS)
+            let waited = |since| now.mono_ns.saturating_sub(since) >= line.patience_ns();
+            line.waiting_since.is_some_and(waited) && has_room(line.class)
         })
     }
 
@@ -197,12 +209,9 @@ impl Sealer {
 
     /// How long until something must be sealed, in nanoseconds.
     pub(crate) fn due_in_ns(&self, mono_ns: u64) -> Option<u64> {
-        let oldest = self
-            .lines
-            .iter()
-            .filter_map(|line| line.waiting_since)
-            .min()?;
-        Some(oldest.saturating_add(MAX_WAIT_NS).saturating_sub(mono_ns))
+        let due = |line: &Line| Some(line.waiting_since?.saturating_add(line.patience_ns()));
+        let first = self.lines.iter().filter_map(due).min()?;
+        Some(first.saturating_sub(mono_ns))
     }
 
     /// The ledger so far.
@@ -348,6 +357,14 @@ impl Line {
         self.next = self.next.saturating_add(1);
         self.waiting_since.get_or_insert(now.mono_ns);
         append(&mut self.payload, &v1::Event::from(event));
+    }
+
+    /// How long its first event may wait.
+    const fn patience_ns(&self) -> u64 {
+        match self.class {
+            Class::Alert => 0,
+            Class::Security | Class::Bulk => MAX_WAIT_NS,
+        }
     }
 
     /// How many numbers no header covers yet.

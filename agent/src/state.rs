@@ -23,6 +23,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -111,7 +112,7 @@ impl StateDir {
                 path,
                 source,
             })?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        match patient_lock(&lock) {
             Ok(()) => Ok(Self {
                 root: root.to_owned(),
                 _lock: lock,
@@ -214,6 +215,22 @@ impl From<StateError> for Failure {
         Self::new(Code::Failed, &error).hint(hint)
     }
 }
+
+/// An agent that was killed a moment ago may not be quite gone.
+fn patient_lock(lock: &File) -> rustix::io::Result<()> {
+    for _ in 0..LOCK_TRIES {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                std::thread::park_timeout(Duration::from_millis(50));
+            }
+            done => return done,
+        }
+    }
+    Err(rustix::io::Errno::WOULDBLOCK)
+}
+
+/// Times that a lock is tried, a twentieth of a second apart.
+const LOCK_TRIES: u32 = 20;
 
 /// Refuses a directory that others own or can write into.
 pub(crate) fn check_owner(root: &Path) -> Result<(), StateError> {

@@ -4,35 +4,38 @@
 //!
 //! | queue | bound | full |
 //! | --- | --- | --- |
-//! | sealed batches | [`QUEUE`] batches | the path waits, and with it the sensors' threads: the kernel's rings hold what they can and count the rest as lost |
-//! | batches that the disk refuses | [`HELD`] batches | the same |
+//! | sealed batches, waiting for the disk or refused by it | [`ROOM`] per class | while the disk works, the path waits, and with it the sensors' threads: the kernel's rings hold what they can and count the rest as lost; while it refuses, new events of the class become gaps `spool_full` when they are numbered |
 //!
 //! # Invariants
 //!
-//! - Batches reach the spool in the order in which they were sealed.
+//! - Batches of a class reach the spool in the order in which they were sealed.
 //! - The uplink sees a batch only after its `sync`.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use picket_event::{Class, StreamId};
-use picket_spool::{Lost, Record, Spool, SpoolError};
+use picket_spool::{Lost, Spool, SpoolError};
 use tokio::sync::Notify;
 
 use crate::failure::{Code, Failure, chain};
 use crate::health::{SharedHealth, TransportLine};
 use crate::seal::{Numbered, Sealed};
 
-/// Sealed batches that may wait for the disk.
-const QUEUE: usize = 32;
-/// Batches that are kept in memory while the disk refuses them.
-const HELD: usize = 128;
-/// How long to wait before the disk is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+mod keeper;
+
+use keeper::Keeper;
+
+/// Batches of one class that may wait for the disk.
+const ROOM: usize = 48;
+/// What a class may have beyond that, so that closing the books never waits.
+const SPARE: usize = 8;
+/// How often the path looks whether there is room again.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// The spool, shared by its thread and the uplink.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub(crate) struct Shared {
     /// Rings when something new can be sent.
     pub(crate) wake: Notify,
     synced: [AtomicU64; 3],
+    waiting: [AtomicUsize; 3],
+    refusing: [AtomicBool; 3],
     gaps: Mutex<Gaps>,
     lost: Mutex<Vec<Lost>>,
 }
@@ -69,6 +74,8 @@ impl Shared {
             spool: Mutex::new(spool),
             wake: Notify::new(),
             synced: Default::default(),
+            waiting: Default::default(),
+            refusing: Default::default(),
             gaps: Mutex::default(),
             lost: Mutex::default(),
         })
@@ -138,13 +145,11 @@ impl Shared {
         self.gaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, sealed: &[(Class, u64, u64)]) {
-        let mut gaps = self.gaps();
-        for (class, seq_end, count) in sealed {
-            self.synced[index(*class)].store(*seq_end, Ordering::Release);
-            if *count > 0 {
-                gaps.add(*class, *seq_end, *count);
-            }
+    fn note(&self, class: Class, seq_end: u64, gaps: u64) {
+        self.synced[index(class)].store(seq_end, Ordering::Release);
+        self.waiting[index(class)].fetch_sub(1, Ordering::AcqRel);
+        if gaps > 0 {
+            self.gaps().add(class, seq_end, gaps);
         }
     }
 }
@@ -181,14 +186,9 @@ impl Gaps {
 impl Store {
     /// Starts the thread.
     pub(crate) fn start(shared: Arc<Shared>, health: SharedHealth) -> Result<Self, Failure> {
-        let (sealed, waiting) = sync_channel(QUEUE);
+        let (sealed, waiting) = sync_channel((ROOM + SPARE) * 3);
+        let keeper = Keeper::new(Arc::clone(&shared), health);
         let thread = thread::Builder::new().name("spool".to_owned());
-        let keeper = Keeper {
-            shared: Arc::clone(&shared),
-            health,
-            held: VecDeque::new(),
-            unsynced: Vec::new(),
-        };
         let thread = thread.spawn(move || keeper.work(&waiting));
         let thread = thread.map_err(|error| Failure::new(Code::Failed, &error))?;
         Ok(Self {
@@ -198,14 +198,31 @@ impl Store {
         })
     }
 
-    /// Gives a batch to the thread; waits while it has too many.
+    /// Waits until the class has room for another batch, calling `meanwhile` now and then. `false`:
+    /// the disk refuses, so there will be none soon.
+    pub(crate) fn wait_for_room(&self, class: Class, mut meanwhile: impl FnMut()) -> bool {
+        while !self.has_room(class) {
+            let gone = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            if gone || self.shared.refusing[index(class)].load(Ordering::Acquire) {
+                return false;
+            }
+            meanwhile();
+            thread::park_timeout(LOOK);
+        }
+        true
+    }
+
+    /// Whether the class has room for another batch.
+    pub(crate) fn has_room(&self, class: Class) -> bool {
+        self.shared.waiting[index(class)].load(Ordering::Acquire) < ROOM
+    }
+
+    /// Gives a batch to the thread.
     pub(crate) fn put(&self, batch: Sealed) -> Result<(), Failure> {
         let gone = || Failure::line(Code::Failed, "the spool's thread has ended");
-        self.sealed
-            .as_ref()
-            .ok_or_else(gone)?
-            .send(batch)
-            .map_err(|_returned| gone())
+        self.shared.waiting[index(batch.class)].fetch_add(1, Ordering::AcqRel);
+        let sealed = self.sealed.as_ref().ok_or_else(gone)?;
+        sealed.send(batch).map_err(|_returned| gone())
     }
 
     /// Waits until everything is on disk, as far as the disk takes it.
@@ -219,98 +236,6 @@ impl Store {
         if let Err(error) = self.shared.spool().save_cursor() {
             tracing::warn!(error = chain(&error), "spool cursor not saved");
         }
-    }
-}
-
-struct Keeper {
-    shared: Arc<Shared>,
-    health: SharedHealth,
-    held: VecDeque<Sealed>,
-    unsynced: Vec<(Class, u64, u64)>,
-}
-
-impl Keeper {
-    fn work(mut self, waiting: &Receiver<Sealed>) {
-        loop {
-            let wait = if self.held.is_empty() {
-                Duration::from_hours(1)
-            } else {
-                RETRY
-            };
-            let open = self.held.len() >= HELD
-                || match waiting.recv_timeout(wait) {
-                    Ok(batch) => {
-                        self.held.push_back(batch);
-                        self.held.extend(waiting.try_iter().take(QUEUE));
-                        true
-                    }
-                    Err(RecvTimeoutError::Timeout) => true,
-                    Err(RecvTimeoutError::Disconnected) => false,
-                };
-            let kept = self.keep();
-            if !open {
-                return;
-            }
-            if !kept && self.held.len() >= HELD {
-                thread::park_timeout(RETRY);
-            }
-        }
-    }
-
-    /// Appends and syncs what is held; whether the disk took it.
-    fn keep(&mut self) -> bool {
-        let mut result = Ok(());
-        let mut spool = self.shared.spool();
-        while let Some(batch) = self.held.front() {
-            match spool.append(record(batch)) {
-                Ok(appended) => {
-                    self.shared
-                        .lost
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .extend(appended.lost);
-                    let seq_end = batch.seq_first.saturating_add(batch.count);
-                    self.unsynced.push((batch.class, seq_end, batch.gaps));
-                    self.held.pop_front();
-                }
-                Err(error) => {
-                    result = Err(error);
-                    break;
-                }
-            }
-        }
-        let synced = spool.sync();
-        drop(spool);
-        if synced.is_ok() {
-            self.shared.note(&self.unsynced);
-            self.unsynced.clear();
-            self.shared.wake.notify_one();
-        }
-        self.say(synced.and(result))
-    }
-
-    fn say(&self, result: Result<(), SpoolError>) -> bool {
-        let error = result.err().map(|error| chain(&error)).unwrap_or_default();
-        let mut status = self.health.status();
-        if !error.is_empty() && status.spool_error != error {
-            tracing::error!(error, "spool cannot be written; keeping batches in memory");
-        }
-        status.spool_error.clone_from(&error);
-        error.is_empty()
-    }
-}
-
-fn record(batch: &Sealed) -> Record {
-    Record {
-        stream: *batch.stream.as_bytes(),
-        class: spool_class(batch.class),
-        seq_first: batch.seq_first,
-        count: batch.count,
-        header: batch.header.clone(),
-        payload: batch.payload.clone(),
-        signature: *batch.signature.as_bytes(),
-        extra: Vec::new(),
-        payload_dropped: false,
     }
 }
 
@@ -353,42 +278,4 @@ const fn index(class: Class) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use picket_seal::Digest;
-
-    use super::*;
-
-    fn own(given: u64, gaps: u64) -> Numbered {
-        Numbered {
-            class: Class::Bulk,
-            given,
-            gaps,
-            sealed: given,
-            head: Digest::ZERO,
-        }
-    }
-
-    #[test]
-    fn the_ledger_balances_before_and_after_an_ack() {
-        let stream = StreamId::new([0; 16]);
-        let mut gaps = Gaps::default();
-        gaps.add(Class::Bulk, 10, 3);
-        gaps.add(Class::Bulk, 20, 2);
-        for durable in [0, 10, 20, 25] {
-            let line = gaps.line(stream, &own(25, 5), durable);
-            let gaps_stored = if durable >= 20 {
-                5
-            } else if durable >= 10 {
-                3
-            } else {
-                0
-            };
-            let stored = durable - gaps_stored;
-            assert_eq!(
-                line.numbered,
-                stored + line.spooled + line.gaps,
-                "durable {durable}"
-            );
-        }
-    }
-}
+mod tests;

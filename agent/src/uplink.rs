@@ -19,7 +19,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use picket_event::StreamId;
@@ -32,6 +33,7 @@ use tonic::{Code as RpcCode, Status};
 use crate::clock::SharedClock;
 use crate::failure::{Code, Failure, chain};
 use crate::health::{Link, SharedHealth};
+use crate::pipeline::{Input, alarm};
 use crate::state::{StateDir, StateError};
 use crate::store::Shared;
 
@@ -40,6 +42,8 @@ pub(crate) mod certificate;
 mod connection;
 mod events;
 pub(crate) mod facts;
+#[cfg(test)]
+mod tests;
 
 use backoff::Backoff;
 
@@ -153,13 +157,12 @@ impl Stop {
 
 impl Uplink {
     /// Starts the uplink's thread, with an asynchronous runtime of its own.
-    pub(crate) fn start(self) -> Result<thread::JoinHandle<()>, Failure> {
-        let failed = |error: std::io::Error| Failure::new(Code::Failed, &error);
+    pub(crate) fn start(self, inputs: SyncSender<Input>) -> Result<JoinHandle<()>, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build()
-            .map_err(failed)?;
-        let work = move || {
+            .build();
+        let runtime = runtime.map_err(|error| Failure::new(Code::Failed, &error))?;
+        alarm::spawn("uplink", inputs, move || {
             let stop = Arc::clone(&self.stop);
             runtime.block_on(async {
                 tokio::select! {
@@ -168,11 +171,7 @@ impl Uplink {
                 }
             });
             runtime.shutdown_timeout(Duration::from_millis(200));
-        };
-        thread::Builder::new()
-            .name("uplink".to_owned())
-            .spawn(work)
-            .map_err(failed)
+        })
     }
 
     /// Connects, again and again.

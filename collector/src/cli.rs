@@ -12,7 +12,7 @@ use crate::config::{Config, ConfigError};
 use crate::data::{DataDir, DataError};
 use crate::failure::{Exit, Failure};
 use crate::init::{self, InitError, Made, Setup};
-use crate::serve::{ServeError, Service, notify};
+use crate::serve::{ServeError, Service, notify, signals};
 
 /// The Picket collector: takes in what agents sign, keeps it, and hands out what operators sign.
 #[derive(Debug, Parser)]
@@ -184,6 +184,7 @@ impl Serve {
     async fn run(self) -> Result<(), Failure> {
         let config = self.config()?;
         let data = DataDir::open(&self.data).map_err(|error| data_failure(&error))?;
+        let asked = signals().map_err(|error| serve_failure(&error))?;
         let service = Service::start(data, config)
             .await
             .map_err(|error| serve_failure(&error))?;
@@ -193,7 +194,10 @@ impl Serve {
             "listening agents={agents} operators={operators} metrics={metrics}"
         ))?;
         notify(&[sd_notify::NotifyState::Ready]);
-        service.run().await.map_err(|error| serve_failure(&error))
+        service
+            .run_until(asked)
+            .await
+            .map_err(|error| serve_failure(&error))
     }
 
     fn config(&self) -> Result<Config, Failure> {

@@ -23,7 +23,10 @@ pub struct Config {
     pub max_agent_connections: usize,
     /// How many operators' connections are held at once.
     pub max_operator_connections: usize,
-    /// What one host may send, in bytes per second; beyond it the collector reads more slowly.
+    /// How long a TLS handshake may take, in seconds.
+    pub handshake_timeout_seconds: u64,
+    /// What one host may send in one call, in bytes per second; beyond it the collector reads more
+    /// slowly.
     pub host_bytes_per_second: u64,
 }
 
@@ -36,6 +39,7 @@ impl Default for Config {
             host_certificate_hours: 24,
             max_agent_connections: 25_000,
             max_operator_connections: 256,
+            handshake_timeout_seconds: 10,
             host_bytes_per_second: 16 << 20,
         }
     }
@@ -93,6 +97,11 @@ impl Config {
         Duration::from_secs(self.host_certificate_hours.saturating_mul(3600))
     }
 
+    /// How long a TLS handshake may take.
+    pub fn handshake_timeout(&self) -> Duration {
+        Duration::from_secs(self.handshake_timeout_seconds)
+    }
+
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let bounds = [
             (
@@ -112,6 +121,12 @@ impl Config {
                 self.max_operator_connections as u64,
                 1,
                 10_000,
+            ),
+            (
+                "handshake_timeout_seconds",
+                self.handshake_timeout_seconds,
+                1,
+                60,
             ),
             (
                 "host_bytes_per_second",

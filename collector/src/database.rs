@@ -56,10 +56,9 @@ pub enum DatabaseError {
 }
 
 impl Database {
-    /// Makes a new database.
+    /// Makes a new database in the empty file at `path`.
     pub fn create(path: &Path) -> Result<Self, DatabaseError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let database = Self::connect(path, flags)?;
+        let database = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let made = database.lock().execute_batch(SCHEMA);
         made.map_err(|source| DatabaseError::Open {
             path: path.to_owned(),

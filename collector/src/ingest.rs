@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use picket_event::batch::Header;
-use picket_event::{Class, Clock, HostId};
+use picket_event::{Class, Clock, HostId, StreamId};
 use picket_proto::v1;
 use picket_seal::PublicKey;
 use picket_store::{Entry, Reader};
@@ -52,18 +52,18 @@ pub enum Pending {
     /// Wait for the disk.
     Queued(Place, Answer),
     /// Say no.
-    Refused(Place, Refusal),
+    Refused(Option<Place>, Refusal),
     /// End the call.
     End(Status),
 }
 
 /// Which batch is spoken of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Place {
-    stream: Vec<u8>,
-    class: i32,
+    host: HostId,
+    stream: StreamId,
+    class: Class,
     seq_first: u64,
-    durable_seq: u64,
 }
 
 impl Ingest {
@@ -125,12 +125,12 @@ impl Ingest {
     ) -> Pending {
         let header = match verify::read_header(&batch, host) {
             Ok(header) => header,
-            Err(refusal) => return Pending::Refused(Place::default(), refusal),
+            Err(refusal) => return Pending::Refused(None, refusal),
         };
-        let place = self.place(&header);
+        let place = Place::of(&header);
         let entry = match self.checked(batch, header, epoch).await {
             Ok(entry) => entry,
-            Err(refusal) => return Pending::Refused(place, refusal),
+            Err(refusal) => return Pending::Refused(Some(place), refusal),
         };
         match self.writer.store(entry).await {
             Ok(answer) => Pending::Queued(place, answer),
@@ -178,43 +178,34 @@ impl Ingest {
         }
     }
 
-    fn place(&self, header: &Header) -> Place {
-        Place {
-            stream: header.stream.as_bytes().to_vec(),
-            class: header.class.to_wire(),
-            seq_first: header.seq_first,
-            durable_seq: self
-                .reader
-                .durable_seq(&header.host, header.stream, header.class),
-        }
-    }
-
     async fn stored(&self, place: Place, answer: Answer) -> v1::EventAck {
         match answer.await {
-            Ok(Ok(stored)) => ack(place, stored.durable_seq),
-            Ok(Err(refusal)) => self.refused(place, refusal),
-            Err(_dropped) => self.refused(place, Refusal::ShuttingDown),
+            Ok(Ok(stored)) => place.ack(stored.durable_seq),
+            Ok(Err(refusal)) => self.refused(Some(place), refusal),
+            Err(_dropped) => self.refused(Some(place), Refusal::ShuttingDown),
         }
     }
 
-    fn refused(&self, place: Place, refusal: Refusal) -> v1::EventAck {
+    /// Says no. A batch whose header could not be read has no place that could be named.
+    fn refused(&self, place: Option<Place>, refusal: Refusal) -> v1::EventAck {
         self.metrics.batch_refused(refusal);
-        let class = Class::from_wire(place.class).map_or("unknown", Class::name);
-        tracing::warn!(
-            reason = refusal.name(),
-            class,
-            seq = place.seq_first,
-            "refused a batch"
-        );
-        let (durable_seq, received_seq) = (place.durable_seq, place.seq_first);
+        let class = place.map_or("unknown", |place| place.class.name());
+        let seq_first = place.map_or(0, |place| place.seq_first);
+        tracing::warn!(reason = refusal.name(), class, seq_first, "refused a batch");
+        let ack = place.map_or_else(v1::EventAck::default, |place| {
+            place.ack(
+                self.reader
+                    .durable_seq(&place.host, place.stream, place.class),
+            )
+        });
         v1::EventAck {
-            received_seq,
+            received_seq: seq_first,
             refused: refusal.name().to_owned(),
             retry_after_ms: retry_after(refusal)
                 .as_millis()
                 .try_into()
                 .unwrap_or(u32::MAX),
-            ..ack(place, durable_seq)
+            ..ack
         }
     }
 
@@ -231,15 +222,33 @@ impl Ingest {
     }
 }
 
-fn ack(place: Place, durable_seq: u64) -> v1::EventAck {
-    v1::EventAck {
-        stream: place.stream,
-        class: place.class,
-        received_seq: durable_seq,
-        durable_seq,
-        credit_bytes: CREDIT_BYTES,
-        retry_after_ms: 0,
-        refused: String::new(),
+impl Place {
+    fn of(header: &Header) -> Self {
+        let Header {
+            host,
+            stream,
+            class,
+            seq_first,
+            ..
+        } = *header;
+        Self {
+            host,
+            stream,
+            class,
+            seq_first,
+        }
+    }
+
+    fn ack(&self, durable_seq: u64) -> v1::EventAck {
+        v1::EventAck {
+            stream: self.stream.as_bytes().to_vec(),
+            class: self.class.to_wire(),
+            received_seq: durable_seq,
+            durable_seq,
+            credit_bytes: CREDIT_BYTES,
+            retry_after_ms: 0,
+            refused: String::new(),
+        }
     }
 }
 

@@ -172,6 +172,8 @@ fn make_database(
     requests: &[Asked],
     now: UnixNanos,
 ) -> Result<(), InitError> {
+    // SQLite gives its other files the permissions of this one.
+    data::write_new(&data.database(), &[], 0o600)?;
     let database = Database::create(&data.database())?;
     database.run(|t| {
         database::keep_setting(t, NAMES, setup.names.join("\n").as_bytes())?;

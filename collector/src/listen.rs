@@ -2,7 +2,7 @@
 //!
 //! # Queues
 //!
-//! - Handshakes under way: [`HANDSHAKES`] per port, each at most [`HANDSHAKE_TIMEOUT`]. Full: nobody
+//! - Handshakes under way: [`HANDSHAKES`] per port, each as long as configured. Full: nobody
 //!   is accepted until one ends; the kernel's backlog holds the rest.
 //! - Connections: as configured, per port; without a certificate at most [`ANONYMOUS`] of them, each
 //!   at most [`ANONYMOUS_LIFETIME`]. Full: the newest is closed and counted.
@@ -66,6 +66,8 @@ pub struct Listener {
     pub clock: Arc<dyn Clock>,
     /// How many connections are held at once.
     pub max_connections: usize,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
 }
 
 /// What accepts and shakes hands, shared by the handshakes of one port.
@@ -78,6 +80,7 @@ struct Door {
     clock: Arc<dyn Clock>,
     connections: Arc<Semaphore>,
     anonymous: Arc<Semaphore>,
+    handshake_timeout: Duration,
 }
 
 impl Listener {
@@ -91,6 +94,7 @@ impl Listener {
             clock: self.clock,
             connections: Arc::new(Semaphore::new(self.max_connections)),
             anonymous: Arc::new(Semaphore::new(ANONYMOUS)),
+            handshake_timeout: self.handshake_timeout,
         };
         let mut handshakes = JoinSet::new();
         loop {
@@ -118,7 +122,7 @@ impl Listener {
 
 impl Door {
     async fn open(self, stream: TcpStream, connections: mpsc::Sender<io::Result<Connection>>) {
-        let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.shake(stream)).await;
+        let shaken = tokio::time::timeout(self.handshake_timeout, self.shake(stream)).await;
         let late = |_elapsed| io::Error::from(io::ErrorKind::TimedOut);
         match shaken.map_err(late).and_then(|shaken| shaken) {
             Ok(connection) => {
@@ -195,7 +199,10 @@ impl Door {
 /// the certificate that it was opened with ends.
 async fn end(mut closing: Closing, lifetime: Duration) {
     tokio::select! {
-        _reason = closed(&mut closing) => tokio::time::sleep(GRACE).await,
+        // One of too many gets no time: that is what it was closed for.
+        reason = closed(&mut closing) => if reason != Refusal::TooManyCalls {
+            tokio::time::sleep(GRACE).await;
+        },
         () = tokio::time::sleep(lifetime) => {}
     }
 }
@@ -270,7 +277,6 @@ impl AsyncWrite for Connection {
 }
 
 const HANDSHAKES: usize = 512;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const ANONYMOUS: usize = 512;
 const ANONYMOUS_LIFETIME: Duration = Duration::from_mins(1);
 

@@ -32,6 +32,8 @@ pub struct Metrics {
     pub syncs: Counter,
     /// How long each took, in seconds.
     pub sync_seconds: Histogram,
+    /// Bytes in all segments of the store.
+    pub store_bytes: Gauge,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: Counter,
     /// TLS handshakes that ended well.
@@ -70,6 +72,7 @@ impl Metrics {
             payload_bytes: Counter::default(),
             syncs: Counter::default(),
             sync_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            store_bytes: Gauge::default(),
             handshakes_failed: Counter::default(),
             handshakes: Counter::default(),
             connections: Gauge::default(),
@@ -128,6 +131,11 @@ impl Metrics {
             "wal_sync_seconds",
             "Time of a sync",
             self.sync_seconds.clone(),
+        );
+        r.register(
+            "store_bytes",
+            "Bytes in the write-ahead log",
+            self.store_bytes.clone(),
         );
         r.register("handshakes", "TLS handshakes", self.handshakes.clone());
         r.register(

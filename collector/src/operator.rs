@@ -1,6 +1,7 @@
 //! The service that operators call. Each method begins with the operator's identity.
 
 mod events;
+mod evidence;
 mod fleet;
 mod orders;
 
@@ -157,7 +158,9 @@ impl Operator for OperatorService {
         request: Request<v1::SearchRequest>,
     ) -> Result<Response<Self::SearchEventsStream>, Status> {
         let operator = self.operator(&request).await?;
-        self.search(&operator, request.get_ref()).map(Response::new)
+        self.search(&operator, request.get_ref())
+            .await
+            .map(Response::new)
     }
 
     async fn tail_events(

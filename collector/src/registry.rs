@@ -60,6 +60,8 @@ struct Closers {
     next: u64,
     /// Of every open connection, with the host it speaks for.
     open: HashMap<u64, (Option<HostId>, Closer)>,
+    /// The open connections of each host, the oldest first.
+    of_host: HashMap<HostId, Vec<u64>>,
     draining: bool,
 }
 
@@ -152,11 +154,14 @@ impl Registry {
         let number = closers.next;
         closers.next = number.wrapping_add(1);
         closers.open.insert(number, (host, closer));
+        if let Some(host) = host {
+            closers.keep_few(host, number);
+        }
         drop(closers);
         self.metrics.connections.inc();
         // The host may have been revoked between the look at it and here.
         if let Some(refusal) = host.and_then(|host| self.admits(&host).err()) {
-            self.close(refusal, |open| open == host);
+            self.close_host(host, refusal);
         }
         (
             ConnectionGuard {
@@ -231,13 +236,16 @@ impl Registry {
         if let Some(known) = self.hosts().get_mut(&host) {
             known.revoked = true;
         }
-        self.close(Refusal::Revoked, |open| open == Some(host));
+        self.close_host(Some(host), Refusal::Revoked);
     }
 
     /// Ends all connections, now and from now on.
     pub fn drain(&self) {
-        self.closers().draining = true;
-        self.close(Refusal::ShuttingDown, |_| true);
+        let mut closers = self.closers();
+        closers.draining = true;
+        for (_, closer) in closers.open.values() {
+            closer.send_replace(Some(Refusal::ShuttingDown));
+        }
     }
 
     /// What changed since the last time, to be kept.
@@ -247,11 +255,14 @@ impl Registry {
         changed.map(|(id, known)| known.take_news(*id)).collect()
     }
 
-    fn close(&self, reason: Refusal, which: impl Fn(Option<HostId>) -> bool) {
-        for (host, closer) in self.closers().open.values() {
-            if which(*host) {
-                closer.send_replace(Some(reason));
-            }
+    fn close_host(&self, host: Option<HostId>, reason: Refusal) {
+        let closers = self.closers();
+        let numbers = host
+            .and_then(|host| closers.of_host.get(&host))
+            .into_iter()
+            .flatten();
+        for (_, closer) in numbers.filter_map(|number| closers.open.get(number)) {
+            closer.send_replace(Some(reason));
         }
     }
 
@@ -261,6 +272,31 @@ impl Registry {
 
     fn closers(&self) -> MutexGuard<'_, Closers> {
         self.closers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Closers {
+    /// A host has few connections; the oldest make room.
+    fn keep_few(&mut self, host: HostId, number: u64) {
+        let numbers = self.of_host.entry(host).or_default();
+        numbers.push(number);
+        let oldest = numbers.len().checked_sub(MAX_CONNECTIONS_PER_HOST + 1);
+        let oldest = oldest.and_then(|_| numbers.first());
+        if let Some((_, closer)) = oldest.and_then(|number| self.open.get(number)) {
+            closer.send_replace(Some(Refusal::TooManyCalls));
+        }
+    }
+
+    fn forget(&mut self, number: u64) {
+        let Some((Some(host), _)) = self.open.remove(&number) else {
+            return;
+        };
+        if let Some(numbers) = self.of_host.get_mut(&host) {
+            numbers.retain(|open| *open != number);
+            if numbers.is_empty() {
+                self.of_host.remove(&host);
+            }
+        }
     }
 }
 
@@ -350,7 +386,7 @@ impl Drop for EventsGuard {
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.registry.closers().open.remove(&self.number);
+        self.registry.closers().forget(self.number);
         self.registry.metrics.connections.dec();
     }
 }
@@ -369,6 +405,9 @@ fn names(wanted: &str, id: &HostId, known: &Known) -> bool {
 }
 
 const SHORTEST_PREFIX: usize = 4;
+
+/// Two in use, and two that the host has not noticed to be dead.
+const MAX_CONNECTIONS_PER_HOST: usize = 4;
 
 /// Two, so that a host may open a new call while the old one is still ending.
 const MAX_EVENTS_CALLS: u32 = 2;

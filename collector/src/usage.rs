@@ -55,6 +55,9 @@ mod tests {
         let said = "the following required arguments were not provided: --data <DIR>";
         assert_eq!(missing, format!("picket-collector: {said}{end}"));
         let wrong = refusal(&["picket-collector", "serve", "--data", "x", "--agents", "y"]);
-        assert!(wrong.starts_with("picket-collector: invalid value 'y'"), "{wrong}");
+        assert!(
+            wrong.starts_with("picket-collector: invalid value 'y'"),
+            "{wrong}"
+        );
     }
 }

@@ -95,6 +95,7 @@ impl Writer {
 impl Work {
     /// Writes until nobody can queue any more. Ends early only when the disk can no longer be trusted.
     pub fn run(mut self, mut store: Store) -> Result<(), StoreError> {
+        self.show_size(&store);
         let mut jobs = Vec::with_capacity(GROUP);
         while self.queue.blocking_recv_many(&mut jobs, GROUP) > 0 {
             let appended: Vec<_> = jobs
@@ -104,6 +105,7 @@ impl Work {
             let begun = Instant::now();
             store.sync()?;
             self.metrics.syncs.inc();
+            self.show_size(&store);
             self.metrics
                 .sync_seconds
                 .observe(begun.elapsed().as_secs_f64());
@@ -116,6 +118,13 @@ impl Work {
             }
         }
         Ok(())
+    }
+
+    fn show_size(&self, store: &Store) {
+        let bytes = store.reader().bytes();
+        self.metrics
+            .store_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     fn append(&self, store: &mut Store, job: Job) -> Finished {

@@ -13,7 +13,6 @@ use tempfile::TempDir;
 use crate::failure::Failure;
 use crate::programs::{Ended, Programs};
 use crate::service::{Readiness, Service};
-use crate::wait;
 
 pub use questions::{PATIENCE, portable_agent};
 

@@ -11,7 +11,8 @@
 //! - A process has the same [`ProcessUid`] as from the kernel sensor.
 //! - Processes that came and went between two scans are counted, as lost `exec`: at most as many as
 //!   the kernel numbered tasks that no scan found, so threads that lived as shortly count too.
-//! - Scans take at most a twentieth of the time: [`SHORTEST`] apart, or longer where one is slow.
+//! - Scans take at most a twentieth of the time: a quarter of a second apart, or
+//!   longer where one is slow.
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ mod census;
 mod changes;
 mod exits;
 mod files;
+mod folders;
 mod stat;
 mod table;
 mod unseen;

@@ -1,9 +1,5 @@
 //! A real file system that runs full and turns read-only: a small tmpfs in a mount namespace of its
 //! own.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a failing call is a failing test, in helpers too"
-)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -90,13 +86,18 @@ fn own_tmpfs(test: &str) -> Option<PathBuf> {
         eprintln!("SKIPPED {test}: needs root and unshare");
         return None;
     }
-    let status = Command::new("unshare")
+    let child = Command::new("unshare")
         .args(["--mount", "--propagation", "private"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", &format!("privileged::{test}"), "--nocapture"])
         .env(MOUNT, temp.path())
-        .status();
-    assert!(status.unwrap().success());
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(
+        child.status.success() && said.contains("1 passed"),
+        "{child:?}"
+    );
     None
 }
 

@@ -27,13 +27,13 @@ use crate::health::{self, Health, Link, SharedHealth, Status, notify, socket};
 use crate::pipeline::hasher::HashThread;
 use crate::pipeline::ledger::Ledgers;
 use crate::pipeline::sensors::{self, Opened, Readers};
-use crate::pipeline::{self, INPUTS, Input, Stages, World, signals};
+use crate::pipeline::{self, INPUTS, Input, Stages, World, alarm, signals};
 use crate::respond::protect::Protection;
 use crate::respond::{Believer, Responder};
 use crate::seal::{Sealer, Speaker};
 use crate::state::commands::CommandLog;
 use crate::state::epoch::Epochs;
-use crate::state::host::Host;
+use crate::state::host::{self, Host};
 use crate::state::{StateDir, stream};
 use crate::store::{Shared, Store};
 use crate::uplink::{COMMANDS, Stop, Uplink};
@@ -52,6 +52,7 @@ pub(super) fn run(arguments: &RunArgs) -> Result<(), Failure> {
     health::log_to_stderr("info");
     let mut config = Config::load(arguments.config.as_deref())?;
     config.source = arguments.source.unwrap_or(config.source);
+    host::require(&arguments.state)?;
     let state = Arc::new(StateDir::open(&arguments.state)?);
     let service = Service::open(state, &config)?;
     service.run(&config)
@@ -114,7 +115,7 @@ impl Service {
         let mut readers = Readers::default();
         readers.read(opened.sensor, inputs.clone())?;
         readers.read_logins(self.logins()?, inputs.clone())?;
-        let (stop, uplink) = self.uplink(commands)?;
+        let (stop, uplink) = self.uplink(commands, inputs.clone())?;
         if inputs.send(Input::Events(vec![began], Vec::new())).is_err() {
             return Err(Failure::line(
                 Code::Failed,
@@ -207,6 +208,7 @@ impl Service {
     fn uplink(
         &self,
         commands: mpsc::Sender<v1::SignedCommand>,
+        inputs: SyncSender<Input>,
     ) -> Result<(Arc<Stop>, JoinHandle<()>), Failure> {
         let stop = Arc::new(Stop::default());
         let uplink = Uplink {
@@ -223,7 +225,7 @@ impl Service {
             commands,
             stop: Arc::clone(&stop),
         };
-        Ok((stop, uplink.start()?))
+        Ok((stop, uplink.start(inputs)?))
     }
 
     fn books(self, config: &Config, store: Store) -> Result<Books, Failure> {
@@ -331,6 +333,7 @@ fn respond(
     mut asked: mpsc::Receiver<v1::SignedCommand>,
     inputs: SyncSender<Input>,
 ) -> Result<JoinHandle<()>, Failure> {
+    let alarmed = inputs.clone();
     let work = move || {
         for answer in responder.resume() {
             if inputs.send(Input::Outcome(Box::new(answer))).is_err() {
@@ -352,10 +355,7 @@ fn respond(
             }
         }
     };
-    let started = thread::Builder::new()
-        .name("respond".to_owned())
-        .spawn(work);
-    started.map_err(|error| Failure::new(Code::Failed, &error))
+    alarm::spawn("respond", alarmed, work)
 }
 
 /// Gives a connected collector a moment to take the closing balance.

@@ -73,7 +73,7 @@ fn readable(status: &Value) -> Vec<String> {
         format!("memory    {} bytes", text("/resident_bytes")),
     ];
     lines.extend(table(status, "/ledger/transport", TRANSPORT));
-    lines.extend(table(status, "/ledger/kinds", KINDS));
+    lines.extend(table(status, "/ledger/sensor", KINDS));
     lines
 }
 
@@ -99,7 +99,7 @@ fn aligned(cells: impl Iterator<Item = String>) -> String {
     cells.join(" ")
 }
 
-const TRANSPORT: &[&str] = &["class", "numbered", "spooled", "gaps", "durable_seq"];
+const TRANSPORT: &[&str] = &["class", "numbered", "stored", "spooled", "gaps"];
 const KINDS: &[&str] = &[
     "kind",
     "generated",

@@ -1,12 +1,11 @@
 //! The hashing thread: reads files so that the path never does.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread;
 
-use super::Input;
+use super::{Input, alarm};
 use crate::enrich::Hasher;
 use crate::enrich::hash::{HashJob, hash};
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 
 /// Jobs that may wait.
 pub(crate) const JOBS: usize = 512;
@@ -21,10 +20,8 @@ impl HashThread {
     /// Starts the thread. Answers go to `inputs`.
     pub(crate) fn start(inputs: SyncSender<Input>) -> Result<Self, Failure> {
         let (jobs, waiting) = sync_channel(JOBS);
-        thread::Builder::new()
-            .name("hasher".to_owned())
-            .spawn(move || work(&waiting, &inputs))
-            .map_err(|error| Failure::new(Code::Failed, &error))?;
+        let answers = inputs.clone();
+        alarm::spawn("hasher", inputs, move || work(&waiting, &answers))?;
         Ok(Self { jobs })
     }
 }

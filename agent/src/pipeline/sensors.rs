@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use picket_event::{BootId, Event, Hook, Process};
@@ -15,7 +14,7 @@ use picket_sensor::login::{LoginFollower, LoginSettings, Position};
 use picket_sensor::portable::open_portable;
 use picket_sensor::{Secret, Sensor, SensorError, Settings, open_ebpf};
 
-use super::{Input, send};
+use super::{Input, alarm, send};
 use crate::cli::SourceArg;
 use crate::config::Config;
 use crate::failure::{Code, Failure, chain};
@@ -50,7 +49,7 @@ pub(crate) fn open(source: SourceArg, config: &Config, boot: BootId) -> Result<O
             Code::Refused,
             "failed to open the sensor: the source `audit` is not in this version",
         )
-        .hint("--source auto")),
+        .hint("use --source auto")),
         SourceArg::Auto => match open_ebpf(settings.clone()) {
             Ok(sensor) => Ok(Opened {
                 sensor,
@@ -122,17 +121,9 @@ impl Readers {
         sensor: Box<dyn Sensor>,
         inputs: SyncSender<Input>,
     ) -> Result<(), Failure> {
-        let stop = Arc::clone(&self.stop);
-        self.spawn("sensor", move || {
-            drive(
-                Reader {
-                    sensor,
-                    inputs,
-                    stop,
-                },
-                |_| None,
-            );
-        })
+        let reader = self.reader(sensor, inputs.clone());
+        self.count += 1;
+        alarm::spawn("sensor", inputs, move || drive(reader, |_| None)).map(drop)
     }
 
     /// Reads the login sources, and says how far it got.
@@ -141,15 +132,10 @@ impl Readers {
         logins: LoginFollower,
         inputs: SyncSender<Input>,
     ) -> Result<(), Failure> {
-        let stop = Arc::clone(&self.stop);
-        let reader = Reader {
-            sensor: logins,
-            inputs,
-            stop,
-        };
-        self.spawn("logins", move || {
-            drive(reader, |logins| Some(logins.positions()));
-        })
+        let reader = self.reader(logins, inputs.clone());
+        self.count += 1;
+        let positions = |logins: &LoginFollower| Some(logins.positions());
+        alarm::spawn("logins", inputs, move || drive(reader, positions)).map(drop)
     }
 
     /// Tells all to stop, and how many there are.
@@ -158,11 +144,12 @@ impl Readers {
         self.count
     }
 
-    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
-        let started = thread::Builder::new().name(name.to_owned()).spawn(work);
-        started.map_err(|error| Failure::new(Code::Failed, &error))?;
-        self.count += 1;
-        Ok(())
+    fn reader<S>(&self, sensor: S, inputs: SyncSender<Input>) -> Reader<S> {
+        Reader {
+            sensor,
+            inputs,
+            stop: Arc::clone(&self.stop),
+        }
     }
 }
 

@@ -42,6 +42,11 @@ impl Cgroup {
         })
     }
 
+    /// Whether it was made here, and not found.
+    pub(crate) const fn is_made(&self) -> bool {
+        self.made
+    }
+
     /// The processes in it and in the groups below it; `None` if that cannot be read.
     pub(crate) fn pids(&self) -> Option<Vec<u32>> {
         let mut pids = Vec::new();

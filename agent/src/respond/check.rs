@@ -212,6 +212,7 @@ const fn code_of(error: &TrustError) -> &'static str {
     match error {
         TrustError::Expired(_) => "trust_expired",
         TrustError::TooFew { .. } => "threshold",
+        TrustError::UnknownKey(_) => "unknown_key",
         _ => "bad_signature",
     }
 }

@@ -27,6 +27,10 @@ use super::protect::Protection;
 const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// How long the sensor may take to tell of a fork; the last search waits for it.
 const SENSOR_LAG: Duration = Duration::from_millis(120);
+/// One attempt to catch everybody ends after this time.
+const CATCH_LIMIT: Duration = Duration::from_millis(1_500);
+/// How long the newest process is watched between two searches.
+const CHASE: Duration = Duration::from_millis(4);
 /// Searches that must find nothing new before the tree counts as caught.
 const QUIET_ROUNDS: u32 = 3;
 /// Times that the search begins again because somebody was found alive.
@@ -135,30 +139,60 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Finds, holds, stops and cages members until nobody new appears.
+    /// Finds, holds, stops and cages members until nobody new appears. What is the tree's own group
+    /// stands still as a whole before that.
     fn catch(&mut self) {
+        let own_group = self.cage.as_ref().is_some_and(|cage| !cage.is_made());
+        if own_group && let Some(cage) = &self.cage {
+            cage.freeze();
+        }
+        let until = self.until.min(Instant::now() + CATCH_LIMIT);
         let mut quiet = 0;
-        while quiet < QUIET_ROUNDS && Instant::now() < self.until && self.members.len() < MAX_HELD {
+        while quiet < QUIET_ROUNDS && Instant::now() < until && self.members.len() < MAX_HELD {
             let found = self.look();
             let restless = found.iter().any(|member| !member.is_stopped());
-            let new = found
-                .into_iter()
-                .filter(|found| !self.members.contains_key(&found.uid));
-            let new: Vec<Found> = new.filter(|found| self.may_be_killed(found)).collect();
-            quiet = if new.is_empty() { quiet + 1 } else { 0 };
-            let pause = new.is_empty() && restless;
-            for found in new {
-                self.hold(&found);
-            }
-            if pause {
-                std::thread::park_timeout(Duration::from_millis(2));
+            quiet = if self.hold_new(found) { 0 } else { quiet + 1 };
+            if quiet > 0 && restless && !own_group {
+                self.chase();
             }
         }
         if let Some(cage) = &self.cage {
             cage.freeze();
         }
-        for found in self.look() {
-            if !self.members.contains_key(&found.uid) && self.may_be_killed(&found) {
+        let newborn = self.look();
+        self.hold_new(newborn);
+    }
+
+    /// Holds those who are not held yet; whether there was anybody.
+    fn hold_new(&mut self, found: Vec<Found>) -> bool {
+        let new = found
+            .into_iter()
+            .filter(|found| !self.members.contains_key(&found.uid));
+        let new: Vec<Found> = new.filter(|found| self.may_be_killed(found)).collect();
+        for found in &new {
+            self.hold(found);
+        }
+        !new.is_empty()
+    }
+
+    /// A process that does nothing but fork and end is gone before a whole look is over. The newest
+    /// process of the host is quickly looked at, again and again.
+    fn chase(&mut self) {
+        let until = Instant::now() + CHASE;
+        while Instant::now() < until {
+            let newest = procfs::newest().and_then(|pid| procfs::find(&self.boot, pid));
+            let known = |found: &Found| {
+                let parent = self
+                    .members
+                    .values()
+                    .any(|held| held.found.pid == found.ppid);
+                parent || self.sessions.contains_key(&found.session)
+            };
+            if let Some(found) = newest.filter(|found| found.is_alive() && known(found))
+                && !self.members.contains_key(&found.uid)
+                && self.may_be_killed(&found)
+            {
+                self.ever.insert(found.uid);
                 self.hold(&found);
             }
         }

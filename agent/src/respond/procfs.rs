@@ -63,6 +63,12 @@ pub(crate) fn all(boot: &BootId) -> Vec<Found> {
     pids.filter_map(|pid| find(boot, pid)).collect()
 }
 
+/// The number of the process or thread that was made last.
+pub(crate) fn newest() -> Option<u32> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_ascii_whitespace().last()?.parse().ok()
+}
+
 /// Its executable, as the kernel names it; empty where it cannot be read.
 pub(crate) fn exe(pid: u32) -> Text {
     let path = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();

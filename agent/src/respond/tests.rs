@@ -1,5 +1,6 @@
 //! Commands, from the bytes that operators sign to what becomes of the test's own children.
 
+use std::path::PathBuf;
 use std::process::{Child, Command as Program, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,6 +40,20 @@ impl Bench {
         }
     }
 
+    fn protected_exe(&self) -> PathBuf {
+        self.dir.path().join("protected")
+    }
+
+    /// A process of this test whose executable the settings protect.
+    fn protected_sleeper(&self) -> Child {
+        std::fs::copy("/bin/sleep", self.protected_exe()).unwrap();
+        Program::new(self.protected_exe())
+            .arg("60")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
     /// As after a start of the agent.
     fn responder(&self) -> Responder {
         let state = StateDir::open(self.dir.path()).unwrap();
@@ -54,7 +69,7 @@ impl Bench {
             trust,
         };
         let clock: SharedClock = Arc::<Hands>::clone(&self.clock);
-        let protection = Protection::new(crate::clock::boot_id(), Vec::new());
+        let protection = Protection::new(crate::clock::boot_id(), vec![self.protected_exe()]);
         let log = CommandLog::open(&state, NOW);
         Responder::new(believer, clock, log, SharedTable::default(), protection)
     }
@@ -116,10 +131,7 @@ fn nobody() -> Target {
 fn each_check_has_its_place_and_its_code() {
     let bench = Bench::new();
     let mut responder = bench.responder();
-    let first = Target {
-        process: procfs::find(&crate::clock::boot_id(), 1).unwrap().uid,
-        pid: 1,
-    };
+    let mut protected = bench.protected_sleeper();
     // Everything is wrong; each step repairs what the step before was refused for.
     let mut wrong = command(1, Action::Kill(nobody()));
     wrong.hosts = vec![HostId::new([8; 32])];
@@ -169,13 +181,16 @@ fn each_check_has_its_place_and_its_code() {
     wrong.not_before = NOW;
     assert_eq!(code(&wrong, bench.sign(&wrong)), refused("not_found"));
     wrong.id = CommandId::new([2; 16]);
-    wrong.action = Action::Kill(first);
+    wrong.action = Action::Kill(target(&protected));
     assert_eq!(code(&wrong, bench.sign(&wrong)), refused("precondition"));
     wrong.id = CommandId::new([3; 16]);
     wrong.exe_sha256 = None;
     assert_eq!(code(&wrong, bench.sign(&wrong)), refused("protected"));
     wrong.incident = "altered".to_owned();
     assert_eq!(code(&wrong, bench.sign(&wrong)), refused("replayed"));
+    assert!(protected.try_wait().unwrap().is_none(), "it lives");
+    protected.kill().unwrap();
+    protected.wait().unwrap();
 }
 
 #[test]
@@ -188,7 +203,7 @@ fn an_altered_command_and_a_foreign_signature_are_refused() {
     assert_eq!(responder.answer(&altered).unwrap().reason, "bad_signature");
     assert_eq!(
         responder.answer(&stranger.sign(&plain)).unwrap().reason,
-        "bad_signature"
+        "unknown_key"
     );
     let garbage = v1::SignedCommand {
         body: vec![0xff; 40],

@@ -60,27 +60,24 @@ fn an_alert_does_not_wait_and_the_rest_waits_at_most_its_time() {
         key: &key,
     };
     let mut sealer = Sealer::new(speaker(), None).unwrap();
-    assert!(
-        sealer
-            .push(event(Kind::Exec), at(0), signer)
-            .unwrap()
-            .is_none()
-    );
+    sealer.push(event(Kind::Exec), at(0), signer).unwrap();
+    assert_eq!(sealer.due_in_ns(5), Some(MAX_WAIT_NS - 5));
+    sealer.push(alert(), at(1), signer).unwrap();
+    sealer.push(alert(), at(1), signer).unwrap();
+    assert_eq!(sealer.due_in_ns(1), Some(0));
+    let sealed = sealer.flush_due(at(1), signer, |_| true).unwrap();
     assert_eq!(
-        sealer.push(alert(), at(1), signer).unwrap().unwrap().class,
-        Class::Alert
+        (sealed.len(), sealed[0].class, sealed[0].count),
+        (1, Class::Alert, 2)
     );
     assert!(
         sealer
-            .flush_due(at(MAX_WAIT_NS - 1), signer)
+            .flush_due(at(MAX_WAIT_NS - 1), signer, |_| true)
             .unwrap()
             .is_empty()
     );
-    assert_eq!(sealer.due_in_ns(MAX_WAIT_NS - 5), Some(5));
-    assert_eq!(
-        sealer.flush_due(at(MAX_WAIT_NS), signer).unwrap()[0].class,
-        Class::Security
-    );
+    let sealed = sealer.flush_due(at(MAX_WAIT_NS), signer, |_| true).unwrap();
+    assert_eq!(sealed[0].class, Class::Security);
     assert_eq!(sealer.due_in_ns(0), None);
 }
 
@@ -116,13 +113,16 @@ fn an_unclean_end_is_said_once_in_the_first_header() {
         clean: false,
     };
     let mut sealer = Sealer::new(speaker(), Some(previous.clone())).unwrap();
-    let first = decode(&sealer.push(alert(), at(0), signer).unwrap().unwrap()).0;
+    let mut next = || {
+        sealer.push(alert(), at(0), signer).unwrap();
+        decode(&sealer.flush_due(at(0), signer, |_| true).unwrap()[0]).0
+    };
+    let (first, second) = (next(), next());
     assert_eq!(first.previous_stream, Some(previous));
     assert_eq!(
         (first.gaps[0].reason, first.gaps[0].count),
         (GapReason::Crash, None)
     );
-    let second = decode(&sealer.push(alert(), at(0), signer).unwrap().unwrap()).0;
     assert_eq!((second.previous_stream, second.gaps), (None, Vec::new()));
 }
 
@@ -134,8 +134,18 @@ fn lost_events_of_one_class_share_a_gap_that_counts_kinds() {
         key: &key,
     };
     let mut sealer = Sealer::new(speaker(), None).unwrap();
-    sealer.lose(Kind::Exec, 3, GapReason::KernelRing, at(0));
-    sealer.lose(Kind::Exit, 2, GapReason::KernelRing, at(0));
+    sealer.lose(
+        Class::Security,
+        (Kind::Exec, 3),
+        GapReason::KernelRing,
+        at(0),
+    );
+    sealer.lose(
+        Class::Security,
+        (Kind::Exit, 2),
+        GapReason::KernelRing,
+        at(0),
+    );
     let sealed = sealer.flush_all(at(1), signer).unwrap();
     let header = decode(&sealed[0]).0;
     assert_eq!((header.count, sealed[0].gaps, header.gaps.len()), (5, 5, 1));
@@ -196,10 +206,15 @@ fn run(steps: &[Step], signer: Signer<'_>) -> (Vec<Sealed>, Sealer) {
             Step::Push(kind) => out.extend(sealer.push(event(*kind), at(time), signer).unwrap()),
             Step::Alert => out.extend(sealer.push(alert(), at(time), signer).unwrap()),
             Step::Lose(kind, count) => {
-                sealer.lose(*kind, *count, GapReason::KernelRing, at(time));
+                sealer.lose(
+                    kind.default_class(),
+                    (*kind, *count),
+                    GapReason::KernelRing,
+                    at(time),
+                );
             }
             Step::Wait(ns) => time += ns,
-            Step::Flush => out.extend(sealer.flush_due(at(time), signer).unwrap()),
+            Step::Flush => out.extend(sealer.flush_due(at(time), signer, |_| true).unwrap()),
         }
     }
     out.extend(sealer.flush_all(at(time), signer).unwrap());

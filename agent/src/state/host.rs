@@ -66,6 +66,17 @@ pub(crate) fn is_enrolled(root: &Path) -> bool {
     root.join(HOST).exists()
 }
 
+/// Refuses a directory that is not ours or in which nobody enrolled this host.
+pub(crate) fn require(root: &Path) -> Result<(), StateError> {
+    super::check_owner(root)?;
+    if is_enrolled(root) {
+        return Ok(());
+    }
+    Err(StateError::NotEnrolled {
+        path: root.to_owned(),
+    })
+}
+
 /// Writes what enrolment agreed on. `host.json` comes last: without it nothing is enrolled.
 pub(crate) fn write(
     state: &StateDir,

@@ -38,6 +38,16 @@ pub(super) async fn hold(uplink: &Uplink, backoff: &mut Backoff) -> Result<Infal
     }
     let config = client_config(&uplink.ca, Some(certificate.identity()))?;
     let channel = channel::connect(&uplink.collector, config).await?;
+    talk(uplink, channel, certificate, backoff).await
+}
+
+/// Hello, welcome, and everything after, over a channel that is open.
+pub(super) async fn talk(
+    uplink: &Uplink,
+    channel: Channel,
+    certificate: Certificate,
+    backoff: &mut Backoff,
+) -> Result<Infallible, LinkError> {
     let mut client = AgentClient::new(channel);
     let (frames, mut session) = open_session(uplink, &mut client).await?;
     let welcome = welcome(&mut session).await?;
@@ -54,7 +64,7 @@ pub(super) async fn hold(uplink: &Uplink, backoff: &mut Backoff) -> Result<Infal
         ended = beat(uplink, &frames) => ended,
         ended = listen(uplink, &mut session) => ended,
         ended = events::send(uplink, sending, welcome.known_epoch) => ended,
-        ended = renew(uplink, client, certificate, validity) => ended,
+        ended = renew(uplink, client, certificate) => ended,
     }
 }
 
@@ -170,9 +180,8 @@ async fn renew(
     uplink: &Uplink,
     mut client: AgentClient<Channel>,
     certificate: Certificate,
-    validity: Option<Validity>,
 ) -> Result<Infallible, LinkError> {
-    if let Some(validity) = validity {
+    if let Some(validity) = Validity::of(&certificate) {
         tokio::time::sleep(validity.until_half(uplink.clock.now())).await;
     }
     loop {

@@ -196,14 +196,16 @@ impl FolderError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotEmpty(_) => "name a new directory with --out".to_owned(),
-            Self::Foreign { .. } => "run picketctl as the user who made the keys".to_owned(),
+            Self::Foreign { .. } => OWNER.to_owned(),
             Self::Writable { path, .. } => format!("chmod go-w {}", path.display()),
             Self::Readable { path, .. } => {
                 format!("chmod 600 {} and ask who read it", path.display())
             }
-            Self::Io { source, path, .. } if source.kind() == io::ErrorKind::NotFound => {
-                missing(path)
-            }
+            Self::Io { source, path, .. } => match source.kind() {
+                io::ErrorKind::NotFound => missing(path),
+                io::ErrorKind::PermissionDenied => OWNER.to_owned(),
+                _ => return None,
+            },
             _ => return None,
         })
     }
@@ -267,6 +269,8 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// What to do about files of somebody else.
+const OWNER: &str = "run picketctl as the user who made the keys";
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 

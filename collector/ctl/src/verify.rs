@@ -1,6 +1,8 @@
 //! `verify`: asks for the evidence and checks it here, believing nobody.
 
-use picket_event::{Clock, Text};
+use std::collections::BTreeMap;
+
+use picket_event::{Clock, GapReason, Text};
 use picket_proto::v1;
 use serde::Serialize;
 
@@ -72,18 +74,17 @@ fn cells(host: &Host, line: &Line) -> [String; 10] {
         line.next().to_string(),
         line.batches.to_string(),
         line.events.to_string(),
-        gaps(line),
-        line.unknown_gaps.to_string(),
+        gaps(&line.gaps),
+        gaps(&line.unknown_gaps),
         result(line),
     ]
 }
 
-fn gaps(line: &Line) -> String {
-    if line.gaps.is_empty() {
+fn gaps(counts: &BTreeMap<GapReason, u64>) -> String {
+    if counts.is_empty() {
         return "0".to_owned();
     }
-    let reasons = line
-        .gaps
+    let reasons = counts
         .iter()
         .map(|(reason, count)| format!("{} {count}", reason.name()));
     reasons.collect::<Vec<_>>().join(", ")
@@ -110,7 +111,7 @@ fn summary(hosts: &[Host], good: bool, paint: Paint) -> String {
         total(lines().map(|line| line.batches)),
         total(lines().map(|line| line.events)),
         total(lines().map(Line::gap_numbers)),
-        total(lines().map(|line| line.unknown_gaps)),
+        total(lines().map(Line::unknown_gap_count)),
     );
     if good {
         paint.good(&text)
@@ -157,7 +158,7 @@ struct View {
     batches: u64,
     events: u64,
     gaps: serde_json::Map<String, serde_json::Value>,
-    unknown_gaps: u64,
+    unknown_gaps: serde_json::Map<String, serde_json::Value>,
     outstanding: u64,
     unchecked: u64,
     ok: bool,
@@ -190,7 +191,6 @@ fn of_host(host: &Host) -> View {
 }
 
 fn view(host: &Host, line: &Line) -> View {
-    let gaps = line.gaps.iter();
     View {
         stream: Some(line.stream.to_string()),
         class: Some(line.class.name()),
@@ -198,10 +198,8 @@ fn view(host: &Host, line: &Line) -> View {
         seq_next: line.next(),
         batches: line.batches,
         events: line.events,
-        gaps: gaps
-            .map(|(reason, count)| (reason.name().to_owned(), (*count).into()))
-            .collect(),
-        unknown_gaps: line.unknown_gaps,
+        gaps: by_reason(&line.gaps),
+        unknown_gaps: by_reason(&line.unknown_gaps),
         outstanding: line.outstanding,
         unchecked: line.unchecked,
         ok: line.fault.is_none(),
@@ -209,4 +207,11 @@ fn view(host: &Host, line: &Line) -> View {
         reason: line.fault.as_ref().map(|(_, fault)| joined(fault)),
         ..of_host(host)
     }
+}
+
+fn by_reason(counts: &BTreeMap<GapReason, u64>) -> serde_json::Map<String, serde_json::Value> {
+    let counts = counts.iter();
+    counts
+        .map(|(reason, count)| (reason.name().to_owned(), (*count).into()))
+        .collect()
 }

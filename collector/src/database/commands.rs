@@ -151,7 +151,7 @@ pub fn receipt(
     receipt: &v1::Containment,
     time: UnixNanos,
 ) -> Result<bool, DatabaseError> {
-    let last = is_final(receipt);
+    let (last, receipt) = (is_final(receipt), &bounded(receipt));
     let sql = "UPDATE command_host SET receipt = ?3, received = ?4, final = ?5
                WHERE command = ?1 AND host = ?2 AND final = 0";
     let command = receipt.command_id.as_slice();
@@ -169,6 +169,20 @@ pub fn receipt(
 pub fn cancel(t: &Transaction<'_>, id: &CommandId, now: UnixNanos) -> Result<bool, DatabaseError> {
     let sql = "UPDATE command SET cancelled = ?2 WHERE id = ?1 AND cancelled = 0";
     Ok(t.prepare_cached(sql)?.execute((id.as_bytes(), now.0))? == 1)
+}
+
+/// A receipt beyond any honest size is kept without its particulars; all of it is in the store.
+fn bounded(receipt: &v1::Containment) -> v1::Containment {
+    if receipt.encoded_len() <= LARGEST_RECEIPT {
+        return receipt.clone();
+    }
+    v1::Containment {
+        command_id: receipt.command_id.clone(),
+        state: receipt.state,
+        verified: receipt.verified,
+        effect: "the receipt is too large to be shown; see the event".to_owned(),
+        ..v1::Containment::default()
+    }
 }
 
 /// Whether the host will say no more about the command.
@@ -198,6 +212,9 @@ fn read(row: &Row<'_>) -> Result<CommandRow, DatabaseError> {
         cancelled: UnixNanos(row.get(7)?),
     })
 }
+
+/// Largest receipt that is kept whole, in bytes.
+const LARGEST_RECEIPT: usize = 32 << 10;
 
 const SELECT: &str = "SELECT id, signed, action, requester, reason, submitted, expires, cancelled
                       FROM command";

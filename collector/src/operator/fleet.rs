@@ -100,9 +100,14 @@ impl OperatorService {
                 ids.iter().map(|id| keys::latest(t, id)).collect()
             });
         let epochs = epochs.await.map_err(|failed| self.failed(failed))?;
+        let chains = if found.len() > FEW_HOSTS {
+            FEW_CHAINS
+        } else {
+            ALL_CHAINS
+        };
         let hosts = found.into_iter().zip(epochs);
         Ok(hosts
-            .map(|((id, known), epoch)| self.shown_host(id, known, epoch))
+            .map(|((id, known), epoch)| self.shown_host(id, known, epoch, chains))
             .collect())
     }
 
@@ -131,10 +136,10 @@ impl OperatorService {
         self.registry.revoke(id);
         tracing::warn!(host = %id, by = operator.name(), "revoked a host");
         let known = self.registry.known(&id).ok_or(Refusal::Internal)?;
-        Ok(self.shown_host(id, known, epoch))
+        Ok(self.shown_host(id, known, epoch, ALL_CHAINS))
     }
 
-    fn shown_host(&self, id: HostId, known: Known, epoch: u64) -> v1::Host {
+    fn shown_host(&self, id: HostId, known: Known, epoch: u64, chains: usize) -> v1::Host {
         let ledger = self.reader.ledger(&id);
         v1::Host {
             connected: known.is_connected(),
@@ -150,7 +155,7 @@ impl OperatorService {
             stored: ledger
                 .chains
                 .into_iter()
-                .take(SHOWN_CHAINS)
+                .take(chains)
                 .map(shown_ledger)
                 .collect(),
             epoch,
@@ -206,5 +211,11 @@ fn shown_ledger(line: Ledger) -> v1::StoredLedger {
     }
 }
 
-/// The latest chains of a host that are shown.
-const SHOWN_CHAINS: usize = 96;
+/// So many hosts are shown with all their chains; in a longer list each has its latest only.
+const FEW_HOSTS: usize = 64;
+
+/// Two streams of three classes.
+const FEW_CHAINS: usize = 6;
+
+/// As many as one answer holds for [`FEW_HOSTS`] hosts; older ones are complete or given up.
+const ALL_CHAINS: usize = 768;

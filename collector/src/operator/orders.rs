@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use picket_event::{CommandId, UnixNanos};
 use picket_proto::v1;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use prost::Message;
 use tonic::Status;
 
 use super::OperatorService;
@@ -13,7 +12,7 @@ use crate::calls::Answers;
 use crate::command::{SubmitError, is_over};
 use crate::failure::chain;
 use crate::ingest::internal;
-use crate::peer::{OperatorIdentity, closed};
+use crate::peer::OperatorIdentity;
 use crate::refusal::Refusal;
 
 impl OperatorService {
@@ -37,6 +36,7 @@ impl OperatorService {
         })
     }
 
+    /// The newest commands, as many as fit into one answer.
     pub(super) async fn shown_commands(
         &self,
         limit: u64,
@@ -47,7 +47,15 @@ impl OperatorService {
             limit.min(MOST_COMMANDS)
         };
         let listed = self.commands.list(limit, self.clock.now()).await;
-        listed.map_err(|failed| self.failed(failed))
+        let mut left = LARGEST_LIST;
+        let fitting = listed
+            .map_err(|failed| self.failed(failed))?
+            .into_iter()
+            .map_while(|shown| {
+                left = left.checked_sub(shown.encoded_len())?;
+                Some(shown)
+            });
+        Ok(fitting.collect())
     }
 
     pub(super) async fn cancel(
@@ -74,40 +82,35 @@ impl OperatorService {
         let id = command_id(id)?;
         let mut changes = self.commands.changes();
         changes.mark_unchanged();
-        let first = self.commands.status(id, self.clock.now()).await;
-        let mut shown = first
-            .map_err(|failed| self.failed(failed))?
-            .ok_or_else(no_command)?;
-        let (sender, parts) = mpsc::channel(4);
-        let mut closing = operator.closing();
+        let mut shown = self.command(id).await?.ok_or_else(no_command)?;
         let service = self.clone();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut unsent = true;
-            loop {
-                if unsent && sender.send(Ok(shown.clone())).await.is_err() || is_over(&shown) {
-                    return;
-                }
-                let left = UnixNanos(shown.expires_unix_ns).since(service.clock.now());
-                tokio::select! {
-                    biased;
-                    reason = closed(&mut closing) => {
-                        return drop(sender.send(Err(reason.status())).await);
+        Ok(Answers::filled(
+            operator.closing(),
+            STATES,
+            async move |parts| {
+                parts.send(shown.clone()).await?;
+                while !is_over(&shown) {
+                    let left = UnixNanos(shown.expires_unix_ns).since(service.clock.now());
+                    tokio::select! {
+                        _changed = changes.changed() => {}
+                        () = tokio::time::sleep(left + JUST_AFTER) => {}
                     }
-                    () = sender.closed() => return,
-                    _changed = changes.changed() => {}
-                    () = tokio::time::sleep(left + Duration::from_millis(100)) => {}
+                    let Some(next) = service.command(id).await? else {
+                        return Ok(());
+                    };
+                    if next != shown {
+                        parts.send(next.clone()).await?;
+                    }
+                    shown = next;
                 }
-                let next = match service.commands.status(id, service.clock.now()).await {
-                    Ok(Some(next)) => next,
-                    Ok(None) => return,
-                    Err(failed) => return drop(sender.send(Err(service.failed(failed))).await),
-                };
-                unsent = next != shown;
-                shown = next;
-            }
-        });
-        Ok(Answers::new(parts, tasks))
+                Ok(())
+            },
+        ))
+    }
+
+    async fn command(&self, id: CommandId) -> Result<Option<v1::CommandStatus>, Status> {
+        let status = self.commands.status(id, self.clock.now()).await;
+        status.map_err(|failed| self.failed(failed))
     }
 }
 
@@ -121,3 +124,12 @@ fn no_command() -> Status {
 
 const DEFAULT_COMMANDS: u64 = 100;
 const MOST_COMMANDS: u64 = 1_000;
+
+/// Largest list of commands, in bytes as encoded.
+const LARGEST_LIST: usize = 8 << 20;
+
+/// States of a command that may wait to be read.
+const STATES: usize = 4;
+
+/// So that the command has expired when it is looked at.
+const JUST_AFTER: Duration = Duration::from_millis(100);

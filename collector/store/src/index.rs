@@ -10,7 +10,7 @@ use picket_event::batch::Header;
 use picket_event::{Class, HostId, StreamId, UnixNanos};
 use picket_seal::{Chain, ChainError, Digest, Position};
 
-use crate::{AppendError, Summary};
+use crate::{AppendError, Cursor, Query, Summary};
 
 /// More streams than this is no honest host: one restart an hour fills it in seven years.
 pub(crate) const MAX_STREAMS: usize = 65_536;
@@ -78,12 +78,45 @@ pub(crate) struct Index {
 
 /// One segment, as far as it is synced.
 #[derive(Clone, Debug)]
-pub(crate) struct SegmentInfo {
+pub(crate) struct Segment {
     pub(crate) number: u32,
     pub(crate) path: PathBuf,
     pub(crate) length: u64,
-    pub(crate) hosts: HashSet<HostId>,
     pub(crate) summary: Summary,
+}
+
+/// A segment and whose batches it holds.
+#[derive(Debug)]
+pub(crate) struct SegmentInfo {
+    pub(crate) segment: Segment,
+    pub(crate) hosts: HashSet<HostId>,
+}
+
+impl SegmentInfo {
+    pub(crate) fn new(number: u32, path: PathBuf) -> Self {
+        let segment = Segment {
+            number,
+            path,
+            length: 0,
+            summary: Summary::EMPTY,
+        };
+        Self {
+            segment,
+            hosts: HashSet::new(),
+        }
+    }
+
+    /// Batches of these hosts were added; the segment is now this long.
+    pub(crate) fn grow(
+        &mut self,
+        length: u64,
+        hosts: impl IntoIterator<Item = HostId>,
+        summary: Summary,
+    ) {
+        self.segment.length = length;
+        self.segment.summary = self.segment.summary.and(summary);
+        self.hosts.extend(hosts);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -199,6 +232,38 @@ impl Index {
         {
             state.durable_seq = state.chain.next_seq;
         }
+    }
+
+    /// The segments that may hold what is wanted, in order.
+    pub(crate) fn segments_for(&self, query: &Query) -> Vec<Segment> {
+        let wanted = self
+            .segments
+            .iter()
+            .filter(|info| query.may_want_segment(info));
+        wanted.map(|info| info.segment.clone()).collect()
+    }
+
+    /// The segments that go on behind a place, in order.
+    pub(crate) fn segments_behind(&self, from: Cursor) -> Vec<Segment> {
+        let segments = self.segments.iter().map(|info| &info.segment);
+        let behind = segments.filter(|segment| {
+            let here = segment.number == from.segment && segment.length > from.offset;
+            here || segment.number > from.segment
+        });
+        behind.cloned().collect()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        let lengths = self.segments.iter().map(|info| info.segment.length);
+        lengths.fold(0, u64::saturating_add)
+    }
+
+    pub(crate) fn end(&self) -> Cursor {
+        let last = self.segments.last().map(|info| &info.segment);
+        last.map_or(Cursor::START, |last| Cursor {
+            segment: last.number,
+            offset: last.length,
+        })
     }
 
     pub(crate) fn heads(&self, host: &HostId, limit: usize) -> Vec<Head> {

@@ -17,6 +17,7 @@ pub mod disk;
 pub mod filter;
 pub mod payload;
 
+mod cursor;
 mod error;
 mod frame;
 mod index;
@@ -28,11 +29,13 @@ mod segment;
 mod store;
 mod summary;
 mod tree;
+mod walk;
 
+pub use cursor::Cursor;
 pub use error::{AppendError, StoreError};
 pub use index::{ChainKey, Head, HostLedger, Ledger};
 pub use query::{Order, Query, ScanReport, StoredEvent};
-pub use reader::{Cursor, Reader, StoredBatch};
+pub use reader::{Reader, StoredBatch};
 pub use record::Entry;
 pub use recovery::{Damage, Recovery};
 pub use store::{Appended, Options, Store};

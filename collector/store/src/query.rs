@@ -77,10 +77,10 @@ impl Query {
                 .is_none_or(|filter| filter.matches(event))
     }
 
-    pub(crate) fn may_want_segment(&self, segment: &SegmentInfo) -> bool {
+    pub(crate) fn may_want_segment(&self, info: &SegmentInfo) -> bool {
         let hosts = self.hosts.as_ref();
-        hosts.is_none_or(|hosts| !hosts.is_disjoint(&segment.hosts))
-            && self.may_want(&segment.summary)
+        hosts.is_none_or(|hosts| !hosts.is_disjoint(&info.hosts))
+            && self.may_want(&info.segment.summary)
     }
 
     pub(crate) fn may_want_record(&self, record: &Record) -> bool {

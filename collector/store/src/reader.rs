@@ -7,57 +7,16 @@ use std::ops::ControlFlow;
 use picket_event::batch::Header;
 use picket_event::{Class, HostId, StreamId, UnixNanos};
 use picket_proto::v1;
-use prost::Message;
 
-use crate::frame::{Found, Frames};
-use crate::index::{Head, HostLedger, SegmentInfo};
-use crate::record::Record;
+use crate::index::{Head, HostLedger, Segment};
 use crate::store::SharedIndex;
-use crate::{Order, Query, ScanReport, StoreError, StoredEvent, payload};
+use crate::walk::Walk;
+use crate::{ChainKey, Cursor, Order, Query, ScanReport, StoreError, StoredEvent};
 
 /// Reads the store. Cloning costs nothing.
 #[derive(Clone, Debug)]
 pub struct Reader {
     index: SharedIndex,
-}
-
-/// A place between two records.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Cursor {
-    segment: u32,
-    offset: u64,
-}
-
-impl Cursor {
-    /// Before the first record.
-    pub const START: Self = Self {
-        segment: 0,
-        offset: 0,
-    };
-
-    /// As 12 bytes: segment u32 le, offset u64 le.
-    pub fn to_bytes(self) -> [u8; 12] {
-        let mut bytes = [0; 12];
-        let parts = self
-            .segment
-            .to_le_bytes()
-            .into_iter()
-            .chain(self.offset.to_le_bytes());
-        for (to, from) in bytes.iter_mut().zip(parts) {
-            *to = from;
-        }
-        bytes
-    }
-
-    /// From these bytes.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (segment, offset) = bytes.split_first_chunk()?;
-        let offset = u64::from_le_bytes(offset.try_into().ok()?);
-        Some(Self {
-            segment: u32::from_le_bytes(*segment),
-            offset,
-        })
-    }
 }
 
 /// A batch as it was signed.
@@ -85,9 +44,7 @@ impl Reader {
 
     /// How far one chain is on disk.
     pub fn durable_seq(&self, host: &HostId, stream: StreamId, class: Class) -> u64 {
-        self.index
-            .read()
-            .head(host, &crate::ChainKey { stream, class })
+        self.index.read().head(host, &ChainKey { stream, class })
     }
 
     /// The host's ledger, the latest chain first.
@@ -95,16 +52,61 @@ impl Reader {
         self.index.read().ledger(host)
     }
 
+    /// Bytes in all segments.
+    pub fn bytes(&self) -> u64 {
+        self.index.read().bytes()
+    }
+
     /// Behind everything that is synced now.
     pub fn end(&self) -> Cursor {
-        let index = self.index.read();
-        index
-            .segments
-            .last()
-            .map_or(Cursor::START, |segment| Cursor {
-                segment: segment.number,
-                offset: segment.length,
-            })
+        self.index.read().end()
+    }
+
+    /// Shows each wanted event to `visit`, in the order of arrival, until it breaks off.
+    pub fn scan(
+        &self,
+        query: &Query,
+        order: Order,
+        visit: &mut dyn FnMut(StoredEvent) -> ControlFlow<()>,
+    ) -> Result<ScanReport, StoreError> {
+        let mut report = ScanReport::default();
+        for segment in self.segments(query, order) {
+            if Walk::begin(segment, query, &mut report)?
+                .events(order, visit)?
+                .is_break()
+            {
+                break;
+            }
+        }
+        Ok(report)
+    }
+
+    /// The latest `limit` wanted events by their own time, in the order of time.
+    ///
+    /// Segments and records whose latest event is too early are passed by.
+    pub fn newest(&self, query: &Query, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        let mut report = ScanReport::default();
+        let mut newest = Newest {
+            limit,
+            heap: BinaryHeap::new(),
+        };
+        let mut segments = self.segments(query, Order::NewestFirst);
+        segments.sort_by_key(|segment| Reverse(segment.summary.last));
+        for segment in segments {
+            if newest.is_past(segment.summary.last) {
+                break;
+            }
+            let mut walk = Walk::begin(segment, query, &mut report)?;
+            let mut places = walk.places()?;
+            places.sort_by_key(|place| Reverse(place.last));
+            for place in places {
+                if newest.is_past(place.last) {
+                    break;
+                }
+                walk.events_at(place, &mut |event| newest.offer(event))?;
+            }
+        }
+        Ok(newest.in_order())
     }
 
     /// Shows what was synced behind `from`, in the order of arrival, and says how far it came.
@@ -117,264 +119,49 @@ impl Reader {
         query: &Query,
         visit: &mut dyn FnMut(StoredEvent) -> ControlFlow<()>,
     ) -> Result<Cursor, StoreError> {
-        let mut scan = Scan {
-            query,
-            order: Order::OldestFirst,
-            report: ScanReport::default(),
-        };
+        self.go_on(from, query, &mut |walk| walk.whole_records(visit))
+    }
+
+    /// As [`Reader::follow`], showing the batches as they were signed.
+    pub fn follow_batches(
+        &self,
+        from: Cursor,
+        query: &Query,
+        visit: &mut dyn FnMut(StoredBatch) -> ControlFlow<()>,
+    ) -> Result<Cursor, StoreError> {
+        self.go_on(from, query, &mut |walk| walk.batches(visit))
+    }
+
+    fn go_on(
+        &self,
+        from: Cursor,
+        query: &Query,
+        step: &mut dyn FnMut(&mut Walk<'_>) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<Cursor, StoreError> {
+        let mut report = ScanReport::default();
         let mut cursor = from;
-        for segment in self.segments_from(from) {
-            let mut records = Records::open(&segment)?;
-            if segment.number == from.segment {
-                records.frames.skip_to(from.offset);
-            }
-            while let Some(record) = records.next(&mut scan.report)? {
-                cursor = Cursor {
-                    segment: segment.number,
-                    offset: records.frames.offset(),
-                };
-                let mut enough = false;
-                let shown = scan.record(record, &mut |event| {
-                    enough |= visit(event).is_break();
-                    ControlFlow::Continue(())
-                });
-                if enough || shown.is_break() {
-                    return Ok(cursor);
-                }
-            }
-            cursor = Cursor {
+        let segments = self.index.read().segments_behind(from);
+        for segment in segments {
+            let end = Cursor {
                 segment: segment.number,
                 offset: segment.length,
             };
+            let mut walk = Walk::begin(segment, query, &mut report)?;
+            walk.skip_to(from);
+            if step(&mut walk)?.is_break() {
+                return Ok(walk.cursor());
+            }
+            cursor = end;
         }
         Ok(cursor)
     }
 
-    /// Bytes in all segments.
-    pub fn bytes(&self) -> u64 {
-        let index = self.index.read();
-        index
-            .segments
-            .iter()
-            .fold(0, |sum, segment| sum.saturating_add(segment.length))
-    }
-
-    /// Shows each wanted event to `visit`, in the order of arrival, until it breaks off.
-    pub fn scan(
-        &self,
-        query: &Query,
-        order: Order,
-        visit: &mut dyn FnMut(StoredEvent) -> ControlFlow<()>,
-    ) -> Result<ScanReport, StoreError> {
-        let mut scan = Scan {
-            query,
-            order,
-            report: ScanReport::default(),
-        };
-        for segment in self.segments(query, order) {
-            if scan.segment(&segment, visit)?.is_break() {
-                break;
-            }
-        }
-        Ok(scan.report)
-    }
-
-    /// The latest `limit` wanted events by their own time, in the order of time.
-    pub fn newest(&self, query: &Query, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
-        let mut segments = self.segments(query, Order::NewestFirst);
-        segments.sort_by_key(|segment| Reverse(segment.summary.last));
-        let mut newest = Newest {
-            limit,
-            heap: BinaryHeap::new(),
-        };
-        let mut scan = Scan {
-            query,
-            order: Order::NewestFirst,
-            report: ScanReport::default(),
-        };
-        for segment in segments {
-            if newest.is_past(segment.summary.last) {
-                break;
-            }
-            let ended = scan.segment(&segment, &mut |event| newest.offer(event))?;
-            debug_assert!(ended.is_continue(), "the heap never breaks off");
-        }
-        Ok(newest.in_order())
-    }
-
-    /// Shows each batch to `visit` in the order of arrival, until it breaks off.
-    pub fn batches(
-        &self,
-        query: &Query,
-        visit: &mut dyn FnMut(StoredBatch) -> ControlFlow<()>,
-    ) -> Result<ScanReport, StoreError> {
-        let mut report = ScanReport::default();
-        for segment in self.segments(query, Order::OldestFirst) {
-            let mut records = Records::open(&segment)?;
-            while let Some(record) = records.next(&mut report)? {
-                let wanted = query.may_want_record(&record);
-                let Some(batch) = Some(record).filter(|_| wanted).and_then(stored_batch) else {
-                    continue;
-                };
-                if visit(batch).is_break() {
-                    return Ok(report);
-                }
-            }
-        }
-        Ok(report)
-    }
-
-    fn segments_from(&self, from: Cursor) -> Vec<SegmentInfo> {
-        let index = self.index.read();
-        let behind = |segment: &&SegmentInfo| {
-            let here = segment.number == from.segment && segment.length > from.offset;
-            here || segment.number > from.segment
-        };
-        index.segments.iter().filter(behind).cloned().collect()
-    }
-
-    fn segments(&self, query: &Query, order: Order) -> Vec<SegmentInfo> {
-        let index = self.index.read();
-        let wanted = index
-            .segments
-            .iter()
-            .filter(|segment| query.may_want_segment(segment));
-        let mut segments: Vec<_> = wanted.cloned().collect();
+    fn segments(&self, query: &Query, order: Order) -> Vec<Segment> {
+        let mut segments = self.index.read().segments_for(query);
         if order == Order::NewestFirst {
             segments.reverse();
         }
         segments
-    }
-}
-
-fn stored_batch(record: Record) -> Option<StoredBatch> {
-    let header = record.header()?;
-    let received = UnixNanos(record.received_unix_ns);
-    Some(StoredBatch {
-        host: header.host,
-        received,
-        header,
-        batch: record.batch?,
-    })
-}
-
-/// The records of one segment, up to its synced length.
-struct Records {
-    frames: Frames,
-    segment: SegmentInfo,
-}
-
-impl Records {
-    fn open(segment: &SegmentInfo) -> Result<Self, StoreError> {
-        let frames = Frames::open(&segment.path, Some(segment.length))?;
-        Ok(Self {
-            frames,
-            segment: segment.clone(),
-        })
-    }
-
-    fn next(&mut self, report: &mut ScanReport) -> Result<Option<Record>, StoreError> {
-        let failed = |source| StoreError::io("read segment", &self.segment.path, source);
-        while let Some(found) = self.frames.next().map_err(failed)? {
-            let record = match found {
-                Found::Body { body, .. } => Record::decode(body.as_slice()).ok(),
-                Found::Damage { .. } | Found::Torn { .. } => None,
-            };
-            match record {
-                Some(record) => return Ok(Some(record)),
-                None => report.unreadable = report.unreadable.saturating_add(1),
-            }
-        }
-        Ok(None)
-    }
-}
-
-struct Scan<'a> {
-    query: &'a Query,
-    order: Order,
-    report: ScanReport,
-}
-
-impl Scan<'_> {
-    fn segment(
-        &mut self,
-        segment: &SegmentInfo,
-        visit: &mut dyn FnMut(StoredEvent) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, StoreError> {
-        let mut records = Records::open(segment)?;
-        if self.order == Order::OldestFirst {
-            while let Some(record) = records.next(&mut self.report)? {
-                if self.record(record, visit).is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-            return Ok(ControlFlow::Continue(()));
-        }
-        // Frames can only be walked forward: the wanted ones of one segment are kept, which is
-        // bounded by its length.
-        let mut wanted = Vec::new();
-        while let Some(record) = records.next(&mut self.report)? {
-            if self.query.may_want_record(&record) {
-                wanted.push(record);
-            }
-        }
-        for record in wanted.into_iter().rev() {
-            if self.record(record, visit).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn record(
-        &mut self,
-        record: Record,
-        visit: &mut dyn FnMut(StoredEvent) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        if !self.query.may_want_record(&record) {
-            return ControlFlow::Continue(());
-        }
-        let Some(header) = record.header() else {
-            return self.unreadable();
-        };
-        let Ok(events) = payload::open(
-            record
-                .batch
-                .map(|b| b.payload)
-                .unwrap_or_default()
-                .as_slice(),
-        ) else {
-            return self.unreadable();
-        };
-        let received = UnixNanos(record.received_unix_ns);
-        let mut wanted = Vec::new();
-        for event in events {
-            self.report.events = self.report.events.saturating_add(1);
-            match event {
-                Err(_) => return self.unreadable(),
-                Ok(event) if !self.query.wants(&header.host, &event) => {}
-                Ok(event) if self.order == Order::NewestFirst => wanted.push(event),
-                Ok(event) => visit(stored(&header, received, event))?,
-            }
-        }
-        let mut backwards = wanted.into_iter().rev();
-        backwards.try_for_each(|event| visit(stored(&header, received, event)))
-    }
-
-    fn unreadable(&mut self) -> ControlFlow<()> {
-        self.report.unreadable = self.report.unreadable.saturating_add(1);
-        ControlFlow::Continue(())
-    }
-}
-
-fn stored(header: &Header, received: UnixNanos, event: picket_event::Event) -> StoredEvent {
-    StoredEvent {
-        host: header.host,
-        boot: header.boot,
-        stream: header.stream,
-        class: header.class,
-        received,
-        event,
     }
 }
 

@@ -6,17 +6,16 @@
 //! A flipped length in the very last record cannot be told from a torn tail. So a chain may skip ahead
 //! once after either, rather than lock out a host that was acknowledged more than is left.
 
-use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 
+use crate::StoreError;
 use crate::frame::{Found, Frames, HEAD};
-use crate::index::{Index, SegmentInfo};
+use crate::index::{Index, Segment, SegmentInfo};
 use crate::record::Record;
 use crate::segment::number_of;
-use crate::{StoreError, Summary};
 
 /// What was found at the start.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -78,20 +77,15 @@ impl Reading {
             return self.drop_headless(path);
         }
         let mut frames = Frames::open(path, None)?;
-        let mut info = SegmentInfo {
-            number,
-            path: path.to_owned(),
-            length: fs::metadata(path).map_err(failed)?.len(),
-            hosts: HashSet::new(),
-            summary: Summary::EMPTY,
-        };
+        let mut info = SegmentInfo::new(number, path.to_owned());
+        info.segment.length = fs::metadata(path).map_err(failed)?.len();
         while let Some(found) = frames.next().map_err(failed)? {
             match found {
                 Found::Body { offset, body } => self.record(&mut info, offset, &body),
                 Found::Damage { offset, length } => self.damage(path, offset, length),
                 Found::Torn { offset } if last => self.cut(&mut info, offset)?,
                 Found::Torn { offset } => {
-                    self.damage(path, offset, info.length.saturating_sub(offset));
+                    self.damage(path, offset, info.segment.length.saturating_sub(offset));
                 }
             }
         }
@@ -104,7 +98,7 @@ impl Reading {
         let record = Record::decode(body).ok();
         let counted = record.and_then(|record| self.count(info, &record));
         if counted.is_none() {
-            self.damage(&info.path, offset, body.len() as u64);
+            self.damage(&info.segment.path, offset, body.len() as u64);
         }
     }
 
@@ -113,8 +107,7 @@ impl Reading {
         let hash = picket_seal::header_hash(&record.batch.as_ref()?.header);
         let summary = record.summary();
         self.index.add(&header, hash, summary);
-        info.hosts.insert(header.host);
-        info.summary = info.summary.and(summary);
+        info.grow(info.segment.length, [header.host], summary);
         self.recovery.records = self.recovery.records.saturating_add(1);
         Some(())
     }
@@ -128,17 +121,13 @@ impl Reading {
     }
 
     fn cut(&mut self, info: &mut SegmentInfo, offset: u64) -> Result<(), StoreError> {
-        let failed = |source| StoreError::io("cut the torn end of", &info.path, source);
-        let file = OpenOptions::new()
-            .write(true)
-            .open(&info.path)
-            .map_err(failed)?;
-        file.set_len(offset)
-            .and_then(|()| file.sync_all())
-            .map_err(failed)?;
-        let torn = info.length.saturating_sub(offset);
+        let Segment { path, length, .. } = &mut info.segment;
+        let file = OpenOptions::new().write(true).open(&*path);
+        let cut = file.and_then(|file| file.set_len(offset).and_then(|()| file.sync_all()));
+        cut.map_err(|source| StoreError::io("cut the torn end of", &*path, source))?;
+        let torn = length.saturating_sub(offset);
         self.recovery.torn_bytes = self.recovery.torn_bytes.saturating_add(torn);
-        info.length = offset;
+        *length = offset;
         Ok(())
     }
 

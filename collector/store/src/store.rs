@@ -1,6 +1,5 @@
 //! The writer: one owner, appends in order, one sync for many.
 
-use std::collections::HashSet;
 use std::fs;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -178,23 +177,18 @@ impl Store {
 }
 
 fn publish(index: &mut Index, segment: &Segment, hosts: Vec<HostId>, summary: Summary) {
-    let known = index
+    let number = segment.number();
+    if index
         .segments
         .last()
-        .is_some_and(|last| last.path == segment.path());
-    if !known {
-        index.segments.push(SegmentInfo {
-            number: segment.number(),
-            path: segment.path().to_owned(),
-            length: 0,
-            hosts: HashSet::new(),
-            summary: Summary::EMPTY,
-        });
+        .is_none_or(|last| last.segment.number != number)
+    {
+        index
+            .segments
+            .push(SegmentInfo::new(number, segment.path().to_owned()));
     }
     let last = index.segments.last_mut().expect("a segment was just added");
-    last.length = segment.written();
-    last.hosts.extend(hosts);
-    last.summary = last.summary.and(summary);
+    last.grow(segment.written(), hosts, summary);
 }
 
 impl Unsynced {

@@ -16,9 +16,9 @@ use crate::wait;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Rig {
-    /// Exec events that name `marker` in their arguments.
+    /// Exec events that name `marker` in their arguments, without those of the very questions for it.
     pub fn execs(&self, marker: &str) -> Result<Vec<Value>, Failure> {
-        let filter = format!("process.argv ~ '{marker}'");
+        let filter = format!("process.argv ~ '{marker}' and not process.exe $= '/picketctl'");
         let args = ["events", "--kind", "exec", "--limit", "100000"];
         self.ctl_json(&[&args[..], &["--where", &filter]].concat())
     }

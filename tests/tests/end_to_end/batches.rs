@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use picket_proto::v1;
-use picket_seal::Domain;
+use picket_seal::{Domain, SigningKey};
 use picket_tests::rig::Rig;
 use prost::Message;
 
@@ -79,6 +79,37 @@ fn a_second_history_is_refused_as_a_fork_and_the_first_one_stays() {
     );
     assert_eq!(rig.figure("picket_ingest_forks_total").unwrap(), 2);
     assert_eq!(rig.execs("truth").unwrap().len(), 1);
+    assert!(rig.execs("forged").unwrap().is_empty());
+    rig.verify().unwrap();
+}
+
+#[test]
+fn a_key_that_vouches_for_two_successors_is_a_fork() {
+    let rig = Rig::start().unwrap();
+    let rogue = Rogue::enroll(&rig);
+    let run = Run::of(&rogue);
+    let (first, second) = (new_key(), new_key());
+    let mut call = rogue.call();
+    let ack = call
+        .send(under_successor(
+            &rogue,
+            &rogue.key,
+            &first,
+            run.next(&["rotated"]),
+        ))
+        .unwrap();
+    assert_eq!(
+        (ack.refused.as_str(), ack.durable_seq),
+        ("", 1),
+        "an honest rotation is taken"
+    );
+    let forged = Run::of(&rogue).next(&["forged"]);
+    let ack = call
+        .send(under_successor(&rogue, &rogue.key, &second, forged))
+        .unwrap();
+    assert_eq!(ack.refused, "two_successors");
+    assert_eq!(rig.figure("picket_ingest_forks_total").unwrap(), 1);
+    assert_eq!(rig.execs("rotated").unwrap().len(), 1);
     assert!(rig.execs("forged").unwrap().is_empty());
     rig.verify().unwrap();
 }
@@ -273,25 +304,31 @@ fn altered_payload(rogue: &Rogue, draft: Draft) -> v1::SignedBatch {
     }
 }
 
-fn stolen_succession(rogue: &Rogue, mut draft: Draft) -> v1::SignedBatch {
+fn stolen_succession(rogue: &Rogue, draft: Draft) -> v1::SignedBatch {
     let stranger = new_key();
+    under_successor(rogue, &stranger, &stranger, draft)
+}
+
+/// The batch under the key of epoch 1, for which `voucher` vouches.
+fn under_successor(
+    rogue: &Rogue,
+    voucher: &SigningKey,
+    successor: &SigningKey,
+    mut draft: Draft,
+) -> v1::SignedBatch {
     let body = v1::SuccessionBody {
         host_id: rogue.host.as_bytes().to_vec(),
         epoch: 1,
-        public_key: stranger.public_key().as_bytes().to_vec(),
+        public_key: successor.public_key().as_bytes().to_vec(),
         wall_unix_ns: 0,
     };
     let body = body.encode_to_vec();
-    let signature = stranger.sign(Domain::Succession, &body);
+    let signature = voucher.sign(Domain::Succession, &body).as_bytes().to_vec();
     draft.header.epoch = 1;
-    draft.header.key_id = stranger.public_key().key_id().as_bytes().to_vec();
-    let succession = v1::Succession {
-        body,
-        signature: signature.as_bytes().to_vec(),
-    };
+    draft.header.key_id = successor.public_key().key_id().as_bytes().to_vec();
     v1::SignedBatch {
-        successions: vec![succession],
-        ..draft.seal(&stranger)
+        successions: vec![v1::Succession { body, signature }],
+        ..draft.seal(successor)
     }
 }
 

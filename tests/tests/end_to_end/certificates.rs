@@ -8,7 +8,7 @@ use std::time::Duration;
 use picket_event::identity::Identity;
 use picket_proto::v1;
 use picket_rpc::v1::operator_client::OperatorClient;
-use picket_tests::rig::{PATIENCE, Rig};
+use picket_tests::rig::{PATIENCE, Rig, portable_agent};
 use picket_tests::wait;
 use rcgen::{CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
@@ -94,6 +94,37 @@ fn a_revoked_host_is_cut_off_at_once_and_stays_out() {
     let refused = rogue.call_over(channel).err().unwrap();
     assert!(refused.message().starts_with("revoked: "), "{refused}");
     assert_still_serves(&rig, &neighbour);
+}
+
+#[test]
+fn an_impostor_in_the_collectors_place_gets_nothing_and_the_backlog_waits_for_the_real_one() {
+    let (mut rig, mut impostor) = (Rig::start().unwrap(), Rig::start().unwrap());
+    let state = rig.enroll("host").unwrap();
+    rig.crash_collector();
+    impostor.addresses.agents = rig.addresses.agents.clone();
+    impostor.restart_collector().unwrap();
+    let agent = portable_agent(&rig, &state).unwrap();
+    let doubted = wait::until("the agent's doubt", PATIENCE, || {
+        let link = rig.status(&state)?["link"].clone();
+        let reason = link["reason"].as_str().unwrap_or_default();
+        Ok(reason.contains("certificate").then_some(link))
+    });
+    assert_eq!(doubted.unwrap()["state"], "down");
+    assert!(handshakes_failed(&impostor) > 0);
+    assert!(impostor.hosts().unwrap().is_empty());
+    impostor.crash_collector();
+    rig.restart_collector().unwrap();
+    // After such a doubt the agent waits long before it tries again; a new run tries at once.
+    agent.stop(PATIENCE).unwrap();
+    let agent = portable_agent(&rig, &state).unwrap();
+    let id = rig.hosts().unwrap().remove(0);
+    let back = wait::until("the backlog", PATIENCE, || {
+        let last_event = rig.host(&id)?["last_event"].clone();
+        Ok((!last_event.is_null()).then_some(()))
+    });
+    back.unwrap();
+    agent.stop(PATIENCE).unwrap();
+    rig.verify().unwrap();
 }
 
 #[test]

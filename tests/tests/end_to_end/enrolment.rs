@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use picket_event::token::EnrolmentToken;
+use picket_proto::v1::FinishRequest;
 use picket_seal::Digest;
 use picket_tests::programs::Ended;
 use picket_tests::rig::{PATIENCE, Rig};
 use picket_tests::wait;
+use tonic::Status;
+
+use crate::rogue::Stranger;
 
 #[test]
 fn a_used_token_is_refused() {
@@ -102,8 +106,8 @@ fn an_enrolled_state_is_not_overwritten() {
     let before = std::fs::read(state.join("host.json")).unwrap();
     let token = rig.token().unwrap();
     let ended = enroll(&rig, &token, &rig.fingerprint, "host");
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert_one_line(&ended, "enrolled");
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert_one_line(&ended, "enrolment");
     assert_eq!(std::fs::read(state.join("host.json")).unwrap(), before);
     assert_eq!(
         enroll(&rig, &token, &rig.fingerprint, "second").code,
@@ -111,15 +115,86 @@ fn an_enrolled_state_is_not_overwritten() {
     );
 }
 
+#[test]
+fn who_does_not_hold_the_keys_it_names_is_refused() {
+    let rig = Rig::start().unwrap();
+    let token = EnrolmentToken::parse(&rig.token().unwrap()).unwrap();
+    let (host, thief) = (Stranger::at(&rig), Stranger::at(&rig));
+    for steal in [
+        |own: &mut FinishRequest, other: FinishRequest| own.tls_signature = other.tls_signature,
+        |own: &mut FinishRequest, other: FinishRequest| own.event_signature = other.event_signature,
+        |own: &mut FinishRequest, _| own.event_signature.clear(),
+    ] {
+        let challenge = host.begin(host.beginning(&token)).unwrap();
+        let mut proofs = host.proofs(&challenge, &token);
+        steal(&mut proofs, thief.proofs(&challenge, &token));
+        assert_reason(host.finish(proofs), "bad_proof");
+    }
+    assert_eq!(calls_refused(&rig, "bad_proof"), 3);
+    host.enroll(&token.to_string()).unwrap();
+}
+
+#[test]
+fn a_challenge_is_answered_once_and_a_host_comes_in_once() {
+    let rig = Rig::start().unwrap();
+    let tokens = [(); 2].map(|()| EnrolmentToken::parse(&rig.token().unwrap()).unwrap());
+    let host = Stranger::at(&rig);
+    let challenges =
+        [&tokens[0], &tokens[1]].map(|token| host.begin(host.beginning(token)).unwrap());
+    let proofs = host.proofs(&challenges[0], &tokens[0]);
+    host.finish(proofs.clone()).unwrap();
+    assert_reason(host.finish(proofs), "unknown_challenge");
+    // The same key again, by a challenge that was open before and by a new one.
+    assert_reason(
+        host.finish(host.proofs(&challenges[1], &tokens[1])),
+        "host_exists",
+    );
+    assert_reason(host.begin(host.beginning(&tokens[1])), "host_exists");
+    Stranger::at(&rig).enroll(&tokens[1].to_string()).unwrap();
+    assert_eq!(rig.hosts().unwrap().len(), 2);
+}
+
+#[test]
+fn requests_and_keys_that_are_none_are_refused() {
+    let rig = Rig::start().unwrap();
+    let token = EnrolmentToken::parse(&rig.token().unwrap()).unwrap();
+    let host = Stranger::at(&rig);
+    let mut cut = host.beginning(&token);
+    cut.csr.truncate(cut.csr.len() / 2);
+    assert_reason(host.begin(cut), "bad_csr");
+    let mut altered = host.beginning(&token);
+    *altered.csr.last_mut().unwrap() ^= 1;
+    assert_reason(host.begin(altered), "bad_csr");
+    let mut weak = host.beginning(&token);
+    weak.event_public_key = vec![0; 32];
+    assert_reason(host.begin(weak), "bad_event_key");
+    let mut large = host.beginning(&token);
+    large.facts.get_or_insert_default().hostname = "x".repeat(16 << 10);
+    assert_reason(host.begin(large), "too_large");
+    host.enroll(&token.to_string()).unwrap();
+}
+
+fn assert_reason<T>(answer: Result<T, Status>, reason: &str) {
+    let status = answer.err().unwrap();
+    assert!(
+        status.message().starts_with(&format!("{reason}: ")),
+        "{status}"
+    );
+}
+
+fn calls_refused(rig: &Rig, reason: &str) -> u64 {
+    let name = format!("picket_calls_refused_total{{reason=\"{reason}\"}}");
+    rig.figure(&name).unwrap()
+}
+
 /// Exit code 3, the reason, its counter, and nothing left behind.
 fn assert_refused(rig: &Rig, token: &str, reason: &str) {
-    let name = format!("picket_calls_refused_total{{reason=\"{reason}\"}}");
-    let before = rig.figure(&name).unwrap();
+    let before = calls_refused(rig, reason);
     let hosts = rig.hosts().unwrap().len();
     let ended = enroll(rig, token, &rig.fingerprint, "refused");
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert_one_line(&ended, "token");
-    assert_eq!(rig.figure(&name).unwrap(), before + 1, "{}", ended.stderr);
+    assert_eq!(calls_refused(rig, reason), before + 1, "{}", ended.stderr);
     assert_eq!(rig.hosts().unwrap().len(), hosts);
     assert_nothing_left(&rig.path().join("refused"));
 }

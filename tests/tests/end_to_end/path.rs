@@ -1,5 +1,6 @@
 //! The main job: what happens on a host is found at the collector, once, and both ledgers say so.
 
+use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
 use picket_tests::rig::{PATIENCE, Rig, portable_agent};
@@ -46,12 +47,23 @@ fn both_ledgers_balance_on_both_sides_while_it_runs_and_when_it_has_ended() {
     let marker = format!("ledger-marker-{}", std::process::id());
     let mut sleepers = start_sleepers(&marker, 5);
     rig.wait_for_execs(&marker, 5).unwrap();
-    let books = wait::until("balanced books with everything stored", PATIENCE, || {
-        let (host, status) = (rig.host(&id)?, rig.status(&state)?);
-        let same = transport(&host) == transport(&status);
-        Ok((is_settled(&host) && same).then_some(host))
+    // The host does not stand still: between two looks of the agent, the collector comes to the first one's numbers.
+    let before = numbered(&rig.status(&state).unwrap());
+    let books = wait::until("the agent's numbers at the collector", PATIENCE, || {
+        let host = rig.host(&id)?;
+        let (there, told) = (numbered(&host), execs(&host) >= 5);
+        Ok((told && reaches(&there, &before)).then_some((host, there)))
     });
-    assert_sensor_balances(&books.unwrap());
+    let (books, there) = books.unwrap();
+    assert_transport_balances(&books);
+    assert_sensor_balances(&books);
+    let after = wait::until("the collector's numbers at the agent", PATIENCE, || {
+        let status = rig.status(&state)?;
+        Ok(reaches(&numbered(&status), &there).then_some(status))
+    });
+    let after = after.unwrap();
+    assert_transport_balances(&after);
+    assert_sensor_balances(&after);
     for sleeper in &mut sleepers {
         sleeper.wait().unwrap();
     }
@@ -84,32 +96,53 @@ fn start_sleepers(marker: &str, count: usize) -> Vec<std::process::Child> {
     (0..count).map(start).collect()
 }
 
-/// Per stream and class: numbered = stored + spooled + gaps, and nothing is on its way.
+/// Nothing is on its way: what is not stored is a gap.
 fn is_settled(host: &Value) -> bool {
-    let lines = transport(host);
-    let settled = |line: &Vec<u64>| matches!(line[..], [numbered, stored, 0, gaps] if numbered == stored + gaps);
-    !lines.is_empty() && lines.iter().all(|(_, line)| settled(line))
+    let settled = |line: &Value| number(line, "spooled") == 0 && balances(line);
+    lines(host).iter().all(settled)
 }
 
-/// Numbered, stored, spooled and gaps of each chain.
-fn transport(books: &Value) -> Vec<(String, Vec<u64>)> {
-    let lines = books["ledger"]["transport"].as_array().unwrap().iter();
-    let mut lines: Vec<_> = lines
-        .map(|line| {
-            let name = format!("{} {}", line["stream"], line["class"]);
-            let columns = ["numbered", "stored", "spooled", "gaps"];
-            (name, columns.map(|column| number(line, column)).to_vec())
-        })
-        .collect();
-    lines.sort();
-    lines
+/// Per stream and class: numbered = stored + spooled + gaps.
+fn assert_transport_balances(books: &Value) {
+    assert!(!lines(books).is_empty(), "{books}");
+    for line in lines(books) {
+        assert!(balances(line), "{line}");
+    }
+}
+
+fn balances(line: &Value) -> bool {
+    let parts = ["stored", "spooled", "gaps"].map(|part| number(line, part));
+    number(line, "numbered") == parts.iter().sum::<u64>()
+}
+
+/// Exec events that the sensor handed on.
+fn execs(books: &Value) -> u64 {
+    let kinds = books["ledger"]["sensor"].as_array().unwrap();
+    let exec = kinds.iter().find(|line| line["kind"] == "exec");
+    exec.map_or(0, |line| number(line, "submitted"))
+}
+
+/// The numbers given so far in each chain that has any.
+fn numbered(books: &Value) -> BTreeMap<String, u64> {
+    let name = |line: &Value| format!("{} {}", line["stream"], line["class"]);
+    let lines = lines(books).iter();
+    let lines = lines.map(|line| (name(line), number(line, "numbered")));
+    lines.filter(|(_, numbered)| *numbered > 0).collect()
+}
+
+fn reaches(there: &BTreeMap<String, u64>, wanted: &BTreeMap<String, u64>) -> bool {
+    let reached = |(chain, wanted): (&String, &u64)| there.get(chain).is_some_and(|n| n >= wanted);
+    wanted.iter().all(reached)
+}
+
+fn lines(books: &Value) -> &Vec<Value> {
+    books["ledger"]["transport"].as_array().unwrap()
 }
 
 /// Per kind: generated = filtered + aggregated + submitted + lost.
-fn assert_sensor_balances(host: &Value) {
-    let kinds = host["ledger"]["sensor"].as_array().unwrap();
-    let exec = kinds.iter().find(|line| line["kind"] == "exec").unwrap();
-    assert!(number(exec, "submitted") >= 5, "{exec}");
+fn assert_sensor_balances(books: &Value) {
+    let kinds = books["ledger"]["sensor"].as_array().unwrap();
+    assert!(execs(books) >= 5, "{books}");
     for line in kinds {
         let parts = ["filtered", "aggregated", "submitted", "lost"];
         let sum: u64 = parts.iter().map(|part| number(line, part)).sum();

@@ -1,21 +1,18 @@
 //! An agent that the tests wrote: enrolled like any other, with keys of its own, honest or not as a test wants.
 
 mod draft;
+mod stranger;
 
 use std::future::Future;
 use std::time::Duration;
 
 use picket_event::HostId;
-use picket_event::token::EnrolmentToken;
 use picket_proto::v1;
 use picket_rpc::channel::{ConnectError, connect};
-use picket_rpc::tls::{Identity, client_config, unverified_client_config};
+use picket_rpc::tls::{Identity, client_config};
 use picket_rpc::v1::agent_client::AgentClient;
-use picket_rpc::v1::enrollment_client::EnrollmentClient;
-use picket_rpc::v1::trust_client::TrustClient;
-use picket_seal::{Domain, SigningKey};
+use picket_seal::SigningKey;
 use picket_tests::rig::Rig;
-use rcgen::SigningKey as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -24,6 +21,7 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 pub(crate) use draft::{Draft, Run};
+pub(crate) use stranger::Stranger;
 
 /// A host that does what the test says.
 pub(crate) struct Rogue {
@@ -58,32 +56,19 @@ impl Papers {
 impl Rogue {
     /// Enrols with a fresh token.
     pub(crate) fn enroll(rig: &Rig) -> Self {
+        let stranger = Stranger::at(rig);
         let token = rig.token().expect("the operator may make tokens");
-        let runtime = runtime();
-        let anchors = anchors(&runtime, &rig.addresses.agents);
-        let token = EnrolmentToken::parse(&token).expect("picketctl prints a token");
-        let (key, tls) = (
-            new_key(),
-            rcgen::KeyPair::generate().expect("ring makes keys"),
-        );
-        let ca = anchors.ca_certificate;
-        let config = client_config(&ca, None).expect("the CA can be used");
-        let enrolled = within(&runtime, async {
-            let channel = connect(&rig.addresses.agents, config).await;
-            let channel = channel.expect("the collector listens");
-            introduce(channel, &token, &key, &tls).await
-        });
-        let enrolled = enrolled.expect("a fresh token enrols");
+        let enrolled = stranger.enroll(&token).expect("a fresh token enrols");
         Self {
             host: HostId::from_slice(&enrolled.host_id).expect("a host id has 32 bytes"),
-            key,
             papers: Papers {
                 chain: enrolled.certificate_chain,
-                key: tls.serialize_der(),
+                key: stranger.tls.serialize_der(),
             },
+            key: stranger.key,
             address: rig.addresses.agents.clone(),
-            ca,
-            runtime,
+            ca: stranger.ca,
+            runtime: stranger.runtime,
         }
     }
 
@@ -146,48 +131,6 @@ impl Call<'_> {
 /// Ed25519, as every host has.
 pub(crate) fn new_key() -> SigningKey {
     SigningKey::generate().expect("the kernel gives random bytes")
-}
-
-/// What anybody may ask a collector.
-fn anchors(runtime: &Runtime, address: &str) -> v1::AnchorsResponse {
-    let config = unverified_client_config(None).expect("the settings are constant");
-    within(runtime, async {
-        let channel = connect(address, config)
-            .await
-            .expect("the collector listens");
-        let mut client = TrustClient::new(channel);
-        let answer = client.anchors(v1::AnchorsRequest {}).await;
-        answer.expect("anybody may ask").into_inner()
-    })
-}
-
-async fn introduce(
-    channel: Channel,
-    token: &EnrolmentToken,
-    key: &SigningKey,
-    tls: &rcgen::KeyPair,
-) -> Result<v1::Enrolled, Status> {
-    let mut client = EnrollmentClient::new(channel);
-    let csr = rcgen::CertificateParams::default().serialize_request(tls);
-    let begin = v1::BeginRequest {
-        token_id: token.id.clone(),
-        csr: csr.expect("the request has its form").der().to_vec(),
-        event_public_key: key.public_key().as_bytes().to_vec(),
-        facts: Some(v1::HostFacts {
-            hostname: "rogue".to_owned(),
-            ..v1::HostFacts::default()
-        }),
-    };
-    let challenge = client.begin(begin).await?.into_inner();
-    let tls_message = Domain::EnrollTls.message(&challenge.nonce);
-    let event_signature = key.sign(Domain::EnrollEvent, &challenge.nonce);
-    let finish = v1::FinishRequest {
-        challenge_id: challenge.challenge_id,
-        token_secret: token.secret.clone().into_bytes(),
-        tls_signature: tls.sign(&tls_message).expect("the key signs"),
-        event_signature: event_signature.as_bytes().to_vec(),
-    };
-    Ok(client.finish(finish).await?.into_inner())
 }
 
 fn runtime() -> Runtime {

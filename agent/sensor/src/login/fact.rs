@@ -68,6 +68,12 @@ impl Witness {
         matches!(self, Self::GaveUp | Self::PamAlso)
     }
 
+    /// Whether it sums up several attempts and says more than they did: too much to be passed over
+    /// once their events were given.
+    pub(super) const fn is_a_sum(self) -> bool {
+        matches!(self, Self::SwitchRefused)
+    }
+
     /// Whether a better line about the same attempt is to be expected, after PAM's delay of two
     /// seconds for a wrong password.
     pub(super) const fn is_preliminary(self) -> bool {

@@ -317,7 +317,9 @@ impl Entry {
             .0
             .abs_diff(word.time.0)
             .checked_div(NANOS_PER_SECOND)?;
+        let too_late = !self.held && word.fact.witness.is_a_sum();
         let fits = word.fact.kind == Some(self.kind)
+            && !too_late
             && (new_witness || word.fact.witness.repeats())
             && apart <= window
             && agree(&self.login, &word.fact.login, same_process);
@@ -463,5 +465,8 @@ const KINDS: [Kind; 5] = [
 ];
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "a test that overflows fails")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "a test that overflows fails"
+)]
 mod tests;

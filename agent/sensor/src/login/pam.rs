@@ -72,7 +72,10 @@ fn failed(module: &Module, rest: &[u8]) -> Option<Fact> {
     if is_switch(&module.service) {
         let who = if ruser.is_empty() { logname } else { ruser };
         login.user = Text::from(who);
-        login.target_user = Text::from(user);
+        // All but su ask for the password of whoever asks, and name him here.
+        if module.service == "su" {
+            login.target_user = Text::from(user);
+        }
         return Some(Fact::failure(witness, Kind::AccountSwitch, login));
     }
     login.user = Text::from(user);

@@ -327,8 +327,14 @@ impl Tail {
 
     /// After a restart: the last known file may be the path's still.
     fn catch_up(&mut self) {
-        let current = fs::metadata(&self.path).ok().map(|metadata| FileId::of(&metadata));
-        if self.older.back().is_some_and(|opened| Some(opened.id) == current) {
+        let current = fs::metadata(&self.path)
+            .ok()
+            .map(|metadata| FileId::of(&metadata));
+        if self
+            .older
+            .back()
+            .is_some_and(|opened| Some(opened.id) == current)
+        {
             self.current = self.older.pop_back();
         } else {
             self.open_between(current);
@@ -338,13 +344,18 @@ impl Tail {
     /// Files that the path named after the last known one and before `current`, while nobody looked:
     /// changed later than the last known file, and no copy of it.
     fn open_between(&mut self, current: Option<FileId>) {
-        let Some((last, beginning)) =
-            self.older.back().map(|opened| (opened.id, opened.beginning()))
+        let Some((last, beginning)) = self
+            .older
+            .back()
+            .map(|opened| (opened.id, opened.beginning()))
         else {
             return;
         };
         let siblings = siblings(&self.path);
-        let newer = siblings.iter().skip_while(|sibling| sibling.id != last).skip(1);
+        let newer = siblings
+            .iter()
+            .skip_while(|sibling| sibling.id != last)
+            .skip(1);
         for sibling in newer.filter(|sibling| Some(sibling.id) != current) {
             let is_known = self.older.iter().any(|opened| opened.id == sibling.id);
             match self.open(&sibling.path) {

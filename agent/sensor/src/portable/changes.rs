@@ -30,6 +30,7 @@ pub(super) enum Change {
     },
     Removed {
         path: PathBuf,
+        is_folder: bool,
     },
     MovedFrom {
         path: PathBuf,
@@ -64,6 +65,8 @@ impl Change {
 pub(super) enum Settled {
     Event(Kind, File),
     Aggregated(Kind),
+    /// A folder that is to be watched, and then listed by [`Changes::list`].
+    NewFolder(PathBuf),
     Overflow,
 }
 
@@ -74,15 +77,9 @@ pub(super) struct Changes {
     dirty: HashMap<PathBuf, Instant>,
     dirty_order: VecDeque<(Instant, PathBuf)>,
     moved: VecDeque<(Instant, usize, PathBuf)>,
-    new_folders: VecDeque<NewFolder>,
+    new_folders: VecDeque<(Instant, PathBuf)>,
     created: HashMap<PathBuf, Instant>,
-}
-
-#[derive(Debug)]
-struct NewFolder {
-    path: PathBuf,
-    since: Instant,
-    is_listed: bool,
+    removed: HashMap<PathBuf, Instant>,
 }
 
 impl Changes {
@@ -91,7 +88,7 @@ impl Changes {
             Change::Created { path, is_folder } => self.create(path, is_folder, now),
             Change::Written { path } => self.write(path, now),
             Change::Closed { path } => self.close(&path),
-            Change::Removed { path } => self.remove(path),
+            Change::Removed { path, is_folder } => self.remove(path, is_folder, now),
             Change::MovedFrom { path, cookie } => self.moved.push_back((now, cookie, path)),
             Change::MovedTo { path, cookie } => self.rename(path, cookie),
             Change::Opened { path } => self.give(Kind::FileOpen, &path),
@@ -103,10 +100,10 @@ impl Changes {
     pub(super) fn ripen(&mut self, now: Instant) {
         self.ripen_moved(|since| elapsed(since, now) >= HALF_RENAMED);
         self.ripen_dirty(|since| elapsed(since, now) >= STILL_OPEN);
-        self.list_new_folders(now);
         self.new_folders
-            .retain(|folder| elapsed(folder.since, now) < FRESH);
+            .retain(|(since, _)| elapsed(*since, now) < FRESH);
         self.created.retain(|_, since| elapsed(*since, now) < FRESH);
+        self.removed.retain(|_, since| elapsed(*since, now) < FRESH);
     }
 
     /// Settles everything.
@@ -130,27 +127,32 @@ impl Changes {
             .dirty_order
             .front()
             .map(|(since, _)| after(*since, STILL_OPEN));
-        let listed = self.new_folders.iter().find(|folder| !folder.is_listed);
-        let listed = listed.map(|folder| after(folder.since, BEFORE_LISTING));
-        [moved, dirty, listed].into_iter().flatten().min()
+        moved.into_iter().chain(dirty).min()
+    }
+
+    /// Gives what lies in a new folder that is watched now: what was made in it before gave no event.
+    pub(super) fn list(&mut self, folder: &Path, now: Instant) {
+        for (path, is_folder) in entries(folder).into_iter().take(MAX_LISTED) {
+            if !self.created.contains_key(&path) {
+                self.create(path, is_folder, now);
+            }
+        }
     }
 
     fn create(&mut self, path: PathBuf, is_folder: bool, now: Instant) {
+        self.removed.remove(&path);
         let in_new_folder = self
             .new_folders
             .iter()
-            .any(|folder| path.starts_with(&folder.path));
+            .any(|(_, folder)| path.starts_with(folder));
         if in_new_folder && self.created.insert(path.clone(), now).is_some() {
             self.settled.push(Settled::Aggregated(Kind::FileCreate));
             return;
         }
         self.give(Kind::FileCreate, &path);
         if is_folder {
-            self.new_folders.push_back(NewFolder {
-                path,
-                since: now,
-                is_listed: false,
-            });
+            self.new_folders.push_back((now, path.clone()));
+            self.settled.push(Settled::NewFolder(path));
         }
     }
 
@@ -174,10 +176,18 @@ impl Changes {
         }
     }
 
-    fn remove(&mut self, path: PathBuf) {
+    /// A watched folder tells its own removal, and the folder around it tells it again.
+    fn remove(&mut self, path: PathBuf, is_folder: bool, now: Instant) {
+        if is_folder && self.removed.remove(&path).is_some() {
+            self.settled.push(Settled::Aggregated(Kind::FileDelete));
+            return;
+        }
         self.close(&path);
         self.created.remove(&path);
         self.give(Kind::FileDelete, &path);
+        if is_folder {
+            self.removed.insert(path, now);
+        }
     }
 
     fn rename(&mut self, path: PathBuf, cookie: usize) {
@@ -218,33 +228,6 @@ impl Changes {
         if let Some((_, path)) = self.dirty_order.pop_front() {
             self.dirty.remove(&path);
             self.give(Kind::FileModify, &path);
-        }
-    }
-
-    /// What was made in a new folder before it was watched gave no event.
-    fn list_new_folders(&mut self, now: Instant) {
-        let mut unlisted = Vec::new();
-        for folder in &mut self.new_folders {
-            if !folder.is_listed && elapsed(folder.since, now) >= BEFORE_LISTING {
-                folder.is_listed = true;
-                unlisted.push(folder.path.clone());
-            }
-        }
-        let mut left = MAX_LISTED;
-        while let Some(folder) = unlisted.pop() {
-            for (path, is_folder) in entries(&folder) {
-                left = left.saturating_sub(1);
-                if left == 0 {
-                    return;
-                }
-                if !self.created.contains_key(&path) {
-                    self.created.insert(path.clone(), now);
-                    self.give(Kind::FileCreate, &path);
-                }
-                if is_folder {
-                    unlisted.push(path);
-                }
-            }
         }
     }
 }
@@ -288,8 +271,6 @@ fn after(instant: Instant, duration: Duration) -> Instant {
 const HALF_RENAMED: Duration = Duration::from_millis(100);
 /// How long a written file may stay open before its modification is told.
 const STILL_OPEN: Duration = Duration::from_secs(1);
-/// When to list a new folder: after notify watches it.
-const BEFORE_LISTING: Duration = Duration::from_millis(50);
 /// How long a folder counts as new.
 const FRESH: Duration = Duration::from_secs(2);
 const MAX_DIRTY: usize = 4_096;
@@ -369,7 +350,7 @@ mod tests {
         let (mut changes, now) = (Changes::default(), Instant::now());
         let new = folder.path().join("new");
         fs::create_dir_all(new.join("deeper")).unwrap();
-        fs::write(new.join("deeper/file"), b"").unwrap();
+        fs::write(new.join("file"), b"").unwrap();
         changes.take(
             Change::Created {
                 path: new.clone(),
@@ -377,30 +358,53 @@ mod tests {
             },
             now,
         );
+        assert!(changes.settled().contains(&Settled::NewFolder(new.clone())));
+        changes.list(&new, now);
+        let settled = changes.settled();
+        assert!(settled.contains(&Settled::NewFolder(new.join("deeper"))));
+        assert_eq!(settled.len(), 3, "{settled:?}");
         changes.take(
             Change::Created {
-                path: new.join("deeper"),
-                is_folder: true,
-            },
-            now,
-        );
-        changes.ripen(now + BEFORE_LISTING);
-        assert_eq!(kinds(&mut changes), [Kind::FileCreate; 3]);
-        changes.take(
-            Change::Created {
-                path: new.join("deeper/file"),
+                path: new.join("file"),
                 is_folder: false,
             },
             now,
         );
-        assert_eq!(kinds(&mut changes), []);
+        assert_eq!(changes.settled(), [Settled::Aggregated(Kind::FileCreate)]);
     }
 
     #[test]
     fn a_file_written_and_removed_was_modified_first() {
         let (mut changes, now) = (Changes::default(), Instant::now());
         changes.take(Change::Written { path: "/a".into() }, now);
-        changes.take(Change::Removed { path: "/a".into() }, now);
+        changes.take(
+            Change::Removed {
+                path: "/a".into(),
+                is_folder: false,
+            },
+            now,
+        );
         assert_eq!(kinds(&mut changes), [Kind::FileModify, Kind::FileDelete]);
+    }
+
+    #[test]
+    fn a_watched_folder_is_removed_once() {
+        let (mut changes, now) = (Changes::default(), Instant::now());
+        let removed = || Change::Removed {
+            path: "/a".into(),
+            is_folder: true,
+        };
+        changes.take(removed(), now);
+        changes.take(removed(), now);
+        assert_eq!(kinds(&mut changes), [Kind::FileDelete]);
+        changes.take(
+            Change::Created {
+                path: "/a".into(),
+                is_folder: true,
+            },
+            now,
+        );
+        changes.take(removed(), now);
+        assert_eq!(kinds(&mut changes), [Kind::FileCreate, Kind::FileDelete]);
     }
 }

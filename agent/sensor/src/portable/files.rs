@@ -8,6 +8,7 @@
 //!   counted as one lost modification and reported as an event of the sensor.
 //! - All writes to a file between two of its closings, but at most one second's, are one modification.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,12 +20,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
+use notify::event::{
+    AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RemoveKind, RenameMode,
+};
 use notify::{Config, RecommendedWatcher, RecursiveMode, Watcher};
-use picket_event::{Clock, Detail, Event, File, Hook, HookState, Kind, Source, SystemClock};
+use picket_event::{Clock, Detail, Event, File, Hook, HookState, Kind, Source, SystemClock, Text};
 
 use super::census::device;
 use super::changes::{Change, Changes, Settled};
+use super::folders;
 use crate::ebpf::watch::Watch;
 use crate::tally::Tally;
 use crate::{Secret, SensorError, Settings};
@@ -32,7 +36,7 @@ use crate::{Secret, SensorError, Settings};
 /// Watches files.
 #[derive(Debug)]
 pub(super) struct Files {
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
     received: Receiver<Change>,
     counts: Arc<Counts>,
     changes: Changes,
@@ -55,15 +59,12 @@ impl Files {
         let config = Config::default().with_follow_symlinks(false);
         let mut watcher = RecommendedWatcher::new(move |event| intake.take(event), config)
             .map_err(|source| SensorError::Files { source })?;
-        let mut hooks: Vec<Hook> = Vec::new();
-        for (path, mode) in roots(settings, &watch) {
-            hooks.extend(add(&mut watcher, &path, mode));
-        }
+        let mut hooks = watch_all(&mut watcher, &roots(settings, &watch));
         hooks.insert(0, prove(&mut watcher, &received));
         counts.forget();
         let changes = Changes::default();
         Ok(Self {
-            _watcher: watcher,
+            watcher,
             received,
             counts,
             changes,
@@ -83,14 +84,14 @@ impl Files {
             self.changes.take(change, now);
         }
         self.changes.ripen(now);
-        self.settle(tally, out);
+        self.settle(now, tally, out);
     }
 
     /// Appends what is not complete either: nothing more is to come.
     pub(super) fn finish(&mut self, now: Instant, tally: &mut Tally, out: &mut Vec<Event>) {
         self.drain(now, tally, out);
         self.changes.ripen_all();
-        self.settle(tally, out);
+        self.settle(now, tally, out);
     }
 
     /// When something that is held back will be complete.
@@ -98,16 +99,56 @@ impl Files {
         self.changes.due()
     }
 
-    fn settle(&mut self, tally: &mut Tally, out: &mut Vec<Event>) {
+    fn settle(&mut self, now: Instant, tally: &mut Tally, out: &mut Vec<Event>) {
         self.counts.move_to(tally);
-        for settled in self.changes.settled() {
-            match settled {
-                Settled::Aggregated(kind) => tally.aggregated(kind),
-                Settled::Overflow => {
-                    tally.lost(Kind::FileModify, 1);
-                    out.push(overflow(&self.hooks));
+        loop {
+            let settled = self.changes.settled();
+            if settled.is_empty() {
+                return;
+            }
+            for settled in settled {
+                self.settle_one(settled, now, tally, out);
+            }
+        }
+    }
+
+    fn settle_one(
+        &mut self,
+        settled: Settled,
+        now: Instant,
+        tally: &mut Tally,
+        out: &mut Vec<Event>,
+    ) {
+        match settled {
+            Settled::Aggregated(kind) => tally.aggregated(kind),
+            Settled::NewFolder(path) => {
+                if self
+                    .watcher
+                    .watch(&path, RecursiveMode::NonRecursive)
+                    .is_err()
+                {
+                    tracing::debug!(path = %path.display(), "new folder cannot be watched");
                 }
-                Settled::Event(kind, file) => self.submit(kind, file, tally, out),
+                self.changes.list(&path, now);
+            }
+            Settled::Overflow => {
+                tally.lost(Kind::FileModify, 1);
+                out.push(overflow(&self.hooks));
+            }
+            Settled::Event(kind, file) => {
+                if kind == Kind::FileRename {
+                    self.watch_moved(path_of(&file.new_path));
+                }
+                self.submit(kind, file, tally, out);
+            }
+        }
+    }
+
+    /// A folder that came from elsewhere brings folders of its own.
+    fn watch_moved(&mut self, path: &Path) {
+        if fs::symlink_metadata(path).is_ok_and(|stat| stat.is_dir()) {
+            for folder in folders::below(path, MAX_FOLDERS).folders {
+                let _gone_or_too_many = self.watcher.watch(&folder, RecursiveMode::NonRecursive);
             }
         }
     }
@@ -139,8 +180,7 @@ fn describe(kind: Kind, file: &mut File) {
     if kind == Kind::FileDelete {
         return;
     }
-    let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
-    if let Ok(stat) = fs::symlink_metadata(path) {
+    if let Ok(stat) = fs::symlink_metadata(path_of(path)) {
         file.inode = Some(stat.ino());
         file.dev = Some(device(stat.dev()));
         file.mode = Some(stat.mode());
@@ -157,30 +197,69 @@ fn overflow(hooks: &[Hook]) -> Event {
     Event::new(Kind::Sensor, SystemClock.now(), Source::Portable).with(Detail::Sensor(state))
 }
 
-/// The watched paths, and the secret ones that do not lie below them.
-fn roots(settings: &Settings, watch: &Watch) -> Vec<(PathBuf, RecursiveMode)> {
-    let watched = settings
-        .watch
-        .iter()
-        .map(|path| (path.clone(), RecursiveMode::Recursive));
-    let secret = settings.secrets.iter().filter_map(|secret| match secret {
-        Secret::File(path) => Some((path.clone(), RecursiveMode::NonRecursive)),
-        Secret::Tree(path) => Some((path.clone(), RecursiveMode::Recursive)),
-        Secret::Named { .. } | Secret::Below { .. } => None,
-    });
-    let apart = secret.filter(|(path, _)| !watch.is_watched(path.as_os_str().as_bytes()));
-    watched.chain(apart).collect()
+fn path_of(text: &Text) -> &Path {
+    Path::new(OsStr::from_bytes(text.as_bytes()))
 }
 
-/// Begins to watch; gives a hook if it fails.
-fn add(watcher: &mut RecommendedWatcher, path: &Path, mode: RecursiveMode) -> Option<Hook> {
-    let error = watcher.watch(path, mode).err()?;
-    Some(Hook {
+/// The watched paths, and the secret ones that do not lie below them, with links resolved.
+fn roots(settings: &Settings, watch: &Watch) -> Vec<PathBuf> {
+    let secret = settings.secrets.iter().filter_map(|secret| match secret {
+        Secret::File(path) | Secret::Tree(path) => Some(path),
+        Secret::Named { .. } | Secret::Below { .. } => None,
+    });
+    let apart = secret.filter(|path| !watch.is_watched(path.as_os_str().as_bytes()));
+    let resolved = |path: &PathBuf| fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    let mut roots: Vec<PathBuf> = settings.watch.iter().chain(apart).map(resolved).collect();
+    roots.sort();
+    roots.dedup_by(|path, above| path.starts_with(above));
+    roots
+}
+
+/// Watches every folder of every root; gives a hook for what cannot be watched.
+///
+/// All folders are listed before the first is watched, because reading a watched folder is itself an
+/// event.
+fn watch_all(watcher: &mut RecommendedWatcher, roots: &[PathBuf]) -> Vec<Hook> {
+    let mut hooks = Vec::new();
+    let mut folders = Vec::new();
+    for root in roots {
+        let left = MAX_FOLDERS.saturating_sub(folders.len());
+        let walk = folders::below(root, left);
+        if walk.is_cut {
+            hooks.push(unavailable(
+                root,
+                &format!("only {left} folders below it are watched"),
+            ));
+        }
+        folders.push(root.clone());
+        folders.extend(walk.folders.into_iter().skip(1));
+    }
+    let mut failed = 0_usize;
+    for folder in &folders {
+        match watcher.watch(folder, RecursiveMode::NonRecursive) {
+            Err(error) if roots.contains(folder) => {
+                hooks.push(unavailable(folder, &without_paths(&error)));
+            }
+            Err(error) if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) => {
+                failed = failed.saturating_add(1);
+            }
+            _ => {}
+        }
+    }
+    if failed > 0 {
+        let why = format!("limit of inotify watches is reached, {failed} folders are not watched");
+        hooks.push(unavailable(Path::new("fs.inotify.max_user_watches"), &why));
+    }
+    hooks
+}
+
+fn unavailable(path: &Path, why: &str) -> Hook {
+    Hook {
         name: format!("inotify {}", path.display()),
         state: HookState::Unavailable,
-        detail: without_paths(&error),
+        detail: why.to_owned(),
         instead: String::new(),
-    })
+    }
 }
 
 fn without_paths(error: &notify::Error) -> String {
@@ -193,7 +272,7 @@ fn without_paths(error: &notify::Error) -> String {
 }
 
 /// Makes a file in a folder of our own and waits for the events of it. What came before them is thrown
-/// away: reading the watched folders makes many events itself, and the sensor begins after them.
+/// away: the sensor begins after them.
 fn prove(watcher: &mut RecommendedWatcher, received: &Receiver<Change>) -> Hook {
     let tries = (0..CANARY_TRIES).map(|number| try_canary(watcher, received, number));
     let (state, detail) = match tries.reduce(Result::or) {
@@ -243,7 +322,7 @@ fn see_own_file(
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match received.recv_timeout(left) {
-            Ok(Change::Removed { path }) if path == file => return Ok(()),
+            Ok(Change::Removed { path, .. }) if path == file => return Ok(()),
             Ok(_) => {}
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         }
@@ -289,7 +368,10 @@ impl Intake {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
                 Some(Change::Closed { path })
             }
-            EventKind::Remove(_) => Some(Change::Removed { path }),
+            EventKind::Remove(kind) => Some(Change::Removed {
+                path,
+                is_folder: kind == RemoveKind::Folder,
+            }),
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Some(Change::MovedFrom {
                 path,
                 cookie: cookie?,
@@ -365,6 +447,8 @@ pub(super) const KINDS: [Kind; 6] = [
 ];
 /// Changes between notify's thread and ours: the kernel's own queue is as long.
 const QUEUE: usize = 16_384;
+/// Most folders that are watched; each takes about a kilobyte of the kernel and of ours.
+const MAX_FOLDERS: usize = 65_536;
 /// How long the canary may take, and how often it is tried: the queue may be full of older events.
 const CANARY: Duration = Duration::from_secs(2);
 const CANARY_TRIES: u32 = 3;

@@ -9,9 +9,10 @@
 //! - Kernel threads are known and give no events.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use picket_event::{
-    BootId, Detail, Event, Exit, Fidelity, Fork, Kind, Process, ProcessUid, Source, UnixNanos,
+    BootId, Detail, Event, Exit, Fidelity, Fork, Kind, Process, ProcessUid, Source, Text, UnixNanos,
 };
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -37,6 +38,7 @@ pub(super) struct Table {
 struct Known {
     stat: Stat,
     process: Process,
+    arguments: u64,
 }
 
 /// What a scan gives.
@@ -82,7 +84,7 @@ impl Table {
     pub(super) fn scan(&mut self) -> Found {
         let mut found = Found::default();
         self.census.clock().renew();
-        let kind = ProcessRefreshKind::nothing();
+        let kind = ProcessRefreshKind::nothing().without_tasks();
         self.system
             .refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
         let pids: HashSet<u32> = self
@@ -100,8 +102,12 @@ impl Table {
         for pid in gone {
             found.events.extend(self.ended(pid));
         }
-        for pid in pids {
-            self.look_at(pid, &mut found);
+        let stats = pids.into_iter().filter_map(|pid| Some((pid, stat(pid)?)));
+        let mut stats: Vec<(u32, Stat)> = stats.collect();
+        // Parents before their children, so that the program is known as theirs.
+        stats.sort_by_key(|(pid, stat)| (stat.start_ticks, *pid));
+        for (pid, stat) in stats {
+            self.look_at(pid, stat, &mut found);
         }
         let images = self
             .known
@@ -133,10 +139,7 @@ impl Table {
         Some(self.event_now(Kind::Exit, known.process).with(exit))
     }
 
-    fn look_at(&mut self, pid: u32, found: &mut Found) {
-        let Some(stat) = stat(pid) else {
-            return;
-        };
+    fn look_at(&mut self, pid: u32, stat: Stat, found: &mut Found) {
         let known = self.known.get_mut(&pid);
         let Some(known) = known.filter(|known| known.stat.start_ticks == stat.start_ticks) else {
             found.events.extend(self.ended(pid));
@@ -209,6 +212,15 @@ impl Table {
         let Some(process) = self.census.describe(pid, &stat) else {
             return;
         };
+        let is_renamed = stat.image.is_none()
+            && self
+                .known
+                .get(&pid)
+                .is_some_and(|known| known.arguments == digest(&process.argv));
+        if is_renamed {
+            self.keep(pid, stat, process);
+            return;
+        }
         found
             .executables
             .extend(executable(pid).map(|key| (process.uid, key)));
@@ -219,12 +231,20 @@ impl Table {
     }
 
     fn keep(&mut self, pid: u32, stat: Stat, process: Process) {
+        let arguments = digest(&process.argv);
         let process = Process {
             argv: Vec::new(),
             ..sampled(&process)
         };
         self.images.extend(stat.image);
-        self.known.insert(pid, Known { stat, process });
+        self.known.insert(
+            pid,
+            Known {
+                stat,
+                process,
+                arguments,
+            },
+        );
     }
 
     fn event_now(&self, kind: Kind, process: Process) -> Event {
@@ -237,8 +257,15 @@ impl Table {
 fn runs_another(before: &Stat, now: &Stat) -> bool {
     match (before.image, now.image) {
         (Some(before), Some(now)) => before != now,
-        _ => before.comm != now.comm && !now.is_zombie && now.threads <= 1,
+        _ => before.comm != now.comm && !now.is_zombie && !now.is_kernel_thread,
     }
+}
+
+/// To see whether arguments are others than before; kept in place of them.
+fn digest(arguments: &[Text]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    arguments.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn sampled(process: &Process) -> Process {

@@ -122,6 +122,21 @@ fn a_small_fork_bomb_does_not_escape() {
 }
 
 #[test]
+fn processes_that_only_fork_and_end_are_caught() {
+    let (mut tree, dir) = script("hop() { (hop &) ; }; hop & while :; do sleep 1; done");
+    wait_for("root", || alive(&dir) >= 2);
+    std::thread::park_timeout(Duration::from_millis(100));
+    let outcome = kill(&mut tree, &nobody);
+    std::thread::park_timeout(Duration::from_millis(50));
+    assert_eq!(
+        (alive(&dir), outcome.complete),
+        (0, true),
+        "{}",
+        outcome.affected.len()
+    );
+}
+
+#[test]
 fn a_protected_process_in_the_tree_is_left_alone_and_the_end_is_not_called_complete() {
     let (mut tree, dir) = script("sleep 60 & wait");
     wait_for("tree", || alive(&dir) >= 2);

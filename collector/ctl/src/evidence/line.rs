@@ -21,8 +21,8 @@ pub(crate) struct Line {
     pub(crate) events: u64,
     /// Numbers that are gaps, by reason.
     pub(crate) gaps: BTreeMap<GapReason, u64>,
-    /// Gaps of unknown size.
-    pub(crate) unknown_gaps: u64,
+    /// How many gaps of unknown size there are, by reason.
+    pub(crate) unknown_gaps: BTreeMap<GapReason, u64>,
     /// Numbers that the host has sealed, as other headers say, and that are not here (yet).
     pub(crate) outstanding: u64,
     /// Batches behind the first fault.
@@ -56,7 +56,7 @@ impl Line {
             batches: 0,
             events: 0,
             gaps: BTreeMap::new(),
-            unknown_gaps: 0,
+            unknown_gaps: BTreeMap::new(),
             outstanding: 0,
             unchecked: 0,
             fault: None,
@@ -84,6 +84,13 @@ impl Line {
     /// All numbers that are gaps.
     pub(crate) fn gap_numbers(&self) -> u64 {
         self.gaps
+            .values()
+            .fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// How many gaps are of unknown size.
+    pub(crate) fn unknown_gap_count(&self) -> u64 {
+        self.unknown_gaps
             .values()
             .fold(0, |sum, count| sum.saturating_add(*count))
     }
@@ -130,7 +137,8 @@ impl Line {
 
     fn count_gap(&mut self, gap: &Gap) {
         let Some(count) = gap.count else {
-            self.unknown_gaps = self.unknown_gaps.saturating_add(1);
+            let sum = self.unknown_gaps.entry(gap.reason).or_default();
+            *sum = sum.saturating_add(1);
             return;
         };
         let sum = self.gaps.entry(gap.reason).or_default();

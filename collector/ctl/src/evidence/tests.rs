@@ -259,7 +259,7 @@ fn gaps_are_counted_by_reason_and_explain_missing_numbers() {
     assert!(host.is_good(), "{host:?}");
     let line = &host.lines[0];
     assert_eq!(
-        (line.events, line.gap_numbers(), line.unknown_gaps),
+        (line.events, line.gap_numbers(), line.unknown_gap_count()),
         (4, 3, 1)
     );
     assert_eq!(line.gaps[&GapReason::KernelRing], 3);

@@ -326,3 +326,35 @@ fn a_flood_is_remembered_up_to_a_bound_and_nothing_is_lost() {
     assert!(log.fusion.entries.len() <= MAX_ENTRIES);
     assert_eq!(log.all().len(), attempts);
 }
+
+#[test]
+fn a_wrong_password_for_sudo_is_told_and_the_refusal_at_the_end_too() {
+    let failed = "pam_unix(sudo:auth): authentication failure; logname=al uid=1000 euid=0 \
+                  tty=/dev/pts/0 ruser=al rhost=  user=al";
+    let refused = "   al : 3 incorrect password attempts ; TTY=pts/0 ; PWD=/ ; USER=root ; \
+                   COMMAND=/bin/ls";
+    let mut log = Log::new();
+    log.line(0, "sudo[42]", failed);
+    let first = log.all();
+    log.line(12, "sudo[42]", refused);
+    let last = log.all();
+    assert_eq!(kinds(&first), [Kind::AccountSwitch]);
+    assert_eq!(kinds(&last), [Kind::AccountSwitch]);
+    assert_eq!(last[0].login().unwrap().target_user, "root".into());
+    log.line(20, "sudo[43]", failed);
+    log.line(21, "sudo[43]", refused);
+    assert_eq!(log.all().len(), 1, "at once they are one");
+}
+
+#[test]
+fn a_failed_su_is_one_event() {
+    let mut log = Log::new();
+    let failed = "pam_unix(su:auth): authentication failure; logname=al uid=1000 euid=0 \
+                  tty=/dev/pts/0 ruser=al rhost=  user=root";
+    log.line(0, "su[42]", failed);
+    log.now += Duration::from_secs(3);
+    log.line(3, "su[42]", "FAILED SU (to root) al on pts/0");
+    let events = log.all();
+    assert_eq!(kinds(&events), [Kind::AccountSwitch]);
+    assert_eq!(events[0].login().unwrap().outcome, "failure");
+}

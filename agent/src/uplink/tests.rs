@@ -1,0 +1,384 @@
+//! The uplink against a collector of the test's own, over a plain connection.
+
+use std::sync::Mutex;
+
+use picket_event::{Class, HostId, UnixNanos};
+use picket_rpc::v1::agent_client::AgentClient;
+use picket_rpc::v1::agent_server::{Agent, AgentServer};
+use picket_seal::SigningKey;
+use picket_spool::{Limits, RealDisk, Record, Spool};
+use prost::Message as _;
+use rcgen::CertificateParams;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Streaming};
+
+use super::*;
+use crate::health::{Health, Status as Snapshot};
+use crate::state::epoch::Epochs;
+use crate::state::host::tests::sample;
+use crate::state::host::{self, Certificate};
+use crate::store::spool_class;
+
+const STREAM: StreamId = StreamId::new([5; 16]);
+
+/// What the collector of a test does, and what it saw.
+#[derive(Debug, Default)]
+struct Script {
+    known_epoch: u64,
+    welcome_acks: Vec<v1::EventAck>,
+    refuse: Option<Class>,
+    silent: bool,
+    next_chain: Vec<Vec<u8>>,
+    seen: Mutex<Vec<(v1::BatchHeader, usize)>>,
+    hellos: Mutex<Vec<v1::Hello>>,
+}
+
+#[derive(Clone, Debug)]
+struct Collector(Arc<Script>);
+
+type Answers<T> = ReceiverStream<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl Agent for Collector {
+    type SessionStream = Answers<v1::CollectorFrame>;
+    type EventsStream = Answers<v1::EventAck>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::AgentFrame>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut frames = request.into_inner();
+        let first = frames.message().await?.and_then(|first| first.frame);
+        let Some(v1::agent_frame::Frame::Hello(hello)) = first else {
+            return Err(Status::invalid_argument("no hello"));
+        };
+        self.0.hellos.lock().unwrap().push(hello);
+        let welcome = v1::Welcome {
+            known_epoch: self.0.known_epoch,
+            acks: self.0.welcome_acks.clone(),
+            wall_unix_ns: 0,
+        };
+        let welcome = v1::collector_frame::Frame::Welcome(welcome);
+        let (to, answers) = mpsc::channel(4);
+        to.send(Ok(v1::CollectorFrame {
+            frame: Some(welcome),
+        }))
+        .await
+        .unwrap();
+        drop(std::thread::spawn(move || {
+            // Keeps the session open for as long as the test may take.
+            std::thread::park_timeout(Duration::from_secs(10));
+            drop((to, frames));
+        }));
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+
+    async fn events(
+        &self,
+        request: Request<Streaming<v1::SignedBatch>>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        let script = Arc::clone(&self.0);
+        let (to, answers) = mpsc::channel(64);
+        let mut batches = request.into_inner();
+        let work = async move {
+            while let Some(Ok(batch)) = batches.next().await {
+                let ack = script.take(&batch);
+                if !script.silent && to.send(Ok(ack)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let runtime = tokio::runtime::Handle::current();
+        drop(std::thread::spawn(move || runtime.block_on(work)));
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+
+    async fn renew_certificate(
+        &self,
+        _request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::CertificateChain>, Status> {
+        Ok(Response::new(v1::CertificateChain {
+            certificates: self.0.next_chain.clone(),
+        }))
+    }
+}
+
+impl Script {
+    fn take(&self, batch: &v1::SignedBatch) -> v1::EventAck {
+        let header = v1::BatchHeader::decode(batch.header.as_slice()).unwrap();
+        let refused = self
+            .refuse
+            .is_some_and(|class| class.to_wire() == header.class);
+        let end = header.seq_first + header.count;
+        let ack = v1::EventAck {
+            stream: header.stream.clone(),
+            class: header.class,
+            received_seq: header.seq_first,
+            durable_seq: if refused { 0 } else { end },
+            credit_bytes: 1 << 20,
+            retry_after_ms: 0,
+            refused: if refused {
+                "bad_header".to_owned()
+            } else {
+                String::new()
+            },
+        };
+        self.seen
+            .lock()
+            .unwrap()
+            .push((header, batch.successions.len()));
+        ack
+    }
+
+    fn numbers(&self, class: Class) -> Vec<u64> {
+        let seen = self.seen.lock().unwrap();
+        let of_class = seen
+            .iter()
+            .filter(|(header, _)| header.class == class.to_wire());
+        of_class.map(|(header, _)| header.seq_first).collect()
+    }
+}
+
+struct Bench {
+    uplink: Uplink,
+    _dir: tempfile::TempDir,
+    _asked: mpsc::Receiver<v1::SignedCommand>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let state = Arc::new(StateDir::open(dir.path()).unwrap());
+        let first = SigningKey::generate().unwrap();
+        Epochs::create(&state, &first).unwrap();
+        let host = sample(&first, &first);
+        host::write(&state, &host, &host.trust.encode(), &certificate()).unwrap();
+        let mut epochs = Epochs::open(&state, &host).unwrap();
+        for _ in 0..3 {
+            epochs.rotate(UnixNanos(1)).unwrap();
+        }
+        let disk = RealDisk::new(state.directory("spool").unwrap()).unwrap();
+        let limits = Limits {
+            quota_bytes: 8 << 20,
+            segment_bytes: 1 << 20,
+        };
+        let (spool, _) = Spool::open(Box::new(disk), limits).unwrap();
+        let (commands, asked) = mpsc::channel(COMMANDS);
+        let snapshot = Snapshot::new(HostId::new([1; 32]), STREAM, "test".to_owned());
+        let uplink = Uplink {
+            collector: "test".to_owned(),
+            ca: Vec::new(),
+            host_epoch: 1,
+            trust_version: 1,
+            stream: STREAM,
+            successions: epochs.log().to_owned(),
+            store: Shared::new(spool),
+            health: Health::new(snapshot),
+            clock: crate::clock::system(),
+            commands,
+            stop: Arc::default(),
+            state,
+        };
+        Self {
+            uplink,
+            _dir: dir,
+            _asked: asked,
+        }
+    }
+
+    /// One batch of two numbers for each of `firsts`.
+    fn spool(&self, class: Class, epoch: u64, firsts: &[u64]) {
+        let mut spool = self.uplink.store.spool();
+        for seq_first in firsts {
+            let header = v1::BatchHeader {
+                stream: STREAM.as_bytes().to_vec(),
+                class: class.to_wire(),
+                seq_first: *seq_first,
+                count: 2,
+                epoch,
+                ..v1::BatchHeader::default()
+            };
+            let record = Record {
+                stream: *STREAM.as_bytes(),
+                class: spool_class(class),
+                seq_first: *seq_first,
+                count: 2,
+                header: header.encode_to_vec(),
+                payload: vec![7; 10_000],
+                signature: [0; 64],
+                extra: Vec::new(),
+                payload_dropped: false,
+            };
+            spool.append(record).unwrap();
+        }
+        spool.sync().unwrap();
+    }
+
+    fn left(&self) -> u64 {
+        let status = self.uplink.store.spool().status();
+        status.classes.iter().map(|class| class.records).sum()
+    }
+
+    /// Talks with the collector until the connection ends or `time` is over.
+    async fn talk(&self, script: &Arc<Script>, time: Duration) -> Option<LinkError> {
+        let mut servers = JoinSet::new();
+        let channel = serve(Arc::clone(script), &mut servers).await;
+        let mut backoff = Backoff::default();
+        let talk = connection::talk(&self.uplink, channel, certificate(), &mut backoff);
+        let ended = tokio::time::timeout(time, talk).await;
+        ended.ok().and_then(Result::err)
+    }
+}
+
+async fn serve(script: Arc<Script>, servers: &mut JoinSet<()>) -> Channel {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = Server::builder().add_service(AgentServer::new(Collector(script)));
+    servers.spawn(async move {
+        service
+            .serve_with_incoming(TcpListenerStream::new(listener))
+            .await
+            .unwrap();
+    });
+    Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
+}
+
+/// Good for many years, and not yet at half of its life.
+fn certificate() -> Certificate {
+    let key = certificate::new_key().unwrap();
+    let mut parameters = CertificateParams::default();
+    parameters.not_after = rcgen::date_time_ymd(4000, 1, 1);
+    Certificate {
+        chain: vec![
+            parameters
+                .self_signed(&key)
+                .unwrap()
+                .der()
+                .as_ref()
+                .to_vec(),
+        ],
+        key: key.serialize_der(),
+    }
+}
+
+const A_WHILE: Duration = Duration::from_millis(700);
+
+#[tokio::test]
+async fn batches_go_in_order_and_leave_the_spool_when_they_are_durable() {
+    let bench = Bench::new();
+    bench.spool(Class::Bulk, 0, &[0, 2, 4]);
+    bench.spool(Class::Alert, 0, &[0]);
+    let script = Arc::new(Script::default());
+    assert!(bench.talk(&script, A_WHILE).await.is_none());
+    assert_eq!(script.numbers(Class::Bulk), [0, 2, 4]);
+    let first = script.seen.lock().unwrap()[0].0.class;
+    assert_eq!(
+        first,
+        Class::Alert.to_wire(),
+        "the most important class goes first"
+    );
+    assert_eq!(bench.left(), 0);
+    assert_eq!(script.hellos.lock().unwrap()[0].host_epoch, 1);
+}
+
+#[tokio::test]
+async fn what_the_collector_has_already_is_not_sent_again() {
+    let bench = Bench::new();
+    bench.spool(Class::Bulk, 0, &[0, 2, 4]);
+    let ack = v1::EventAck {
+        stream: STREAM.as_bytes().to_vec(),
+        class: Class::Bulk.to_wire(),
+        durable_seq: 4,
+        ..v1::EventAck::default()
+    };
+    let script = Arc::new(Script {
+        welcome_acks: vec![ack],
+        ..Script::default()
+    });
+    bench.talk(&script, A_WHILE).await;
+    assert_eq!(script.numbers(Class::Bulk), [4]);
+}
+
+#[tokio::test]
+async fn keys_come_with_the_first_batch_that_needs_them() {
+    let bench = Bench::new();
+    bench.spool(Class::Bulk, 2, &[0]);
+    bench.spool(Class::Bulk, 3, &[2, 4]);
+    let script = Arc::new(Script {
+        known_epoch: 1,
+        ..Script::default()
+    });
+    bench.talk(&script, A_WHILE).await;
+    let keys: Vec<usize> = script
+        .seen
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(_, keys)| *keys)
+        .collect();
+    assert_eq!(keys, [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_refused_class_waits_and_the_others_go_on() {
+    let bench = Bench::new();
+    bench.spool(Class::Security, 0, &[0, 2]);
+    bench.spool(Class::Bulk, 0, &[0, 2]);
+    let script = Arc::new(Script {
+        refuse: Some(Class::Security),
+        ..Script::default()
+    });
+    assert!(
+        bench.talk(&script, A_WHILE).await.is_none(),
+        "the connection lives"
+    );
+    assert_eq!(script.numbers(Class::Bulk), [0, 2]);
+    assert!(
+        script.numbers(Class::Security).len() <= 2,
+        "nothing is sent again and again"
+    );
+    assert_eq!(bench.left(), 2);
+    assert!(bench.uplink.health.status().refused_batches >= 1);
+}
+
+#[tokio::test]
+async fn a_collector_that_does_not_answer_gets_no_more_than_it_may_have() {
+    let bench = Bench::new();
+    let firsts: Vec<u64> = (0..100).map(|number| number * 2).collect();
+    bench.spool(Class::Bulk, 0, &firsts);
+    let script = Arc::new(Script {
+        silent: true,
+        ..Script::default()
+    });
+    bench.talk(&script, A_WHILE).await;
+    assert!(script.numbers(Class::Bulk).len() <= 48);
+    assert_eq!(bench.left(), 100);
+}
+
+#[tokio::test]
+async fn a_certificate_past_half_of_its_life_is_renewed_under_the_same_key() {
+    let bench = Bench::new();
+    let next = certificate();
+    let script = Arc::new(Script {
+        next_chain: next.chain.clone(),
+        ..Script::default()
+    });
+    let mut servers = JoinSet::new();
+    let channel = serve(Arc::clone(&script), &mut servers).await;
+    let mut client = AgentClient::new(channel);
+    let current = Certificate::read(&bench.uplink.state).unwrap();
+    let key = current.key.clone();
+    certificate::renew(&bench.uplink, &mut client, current)
+        .await
+        .unwrap();
+    let kept = Certificate::read(&bench.uplink.state).unwrap();
+    assert_eq!((kept.chain, kept.key), (next.chain, key));
+}

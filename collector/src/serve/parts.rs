@@ -1,0 +1,319 @@
+//! What all parts of the service share, and how each is put together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use picket_event::Clock;
+use picket_event::trust::TrustRoot;
+use picket_rpc::v1::agent_server::AgentServer;
+use picket_rpc::v1::enrollment_server::EnrollmentServer;
+use picket_rpc::v1::operator_server::OperatorServer;
+use picket_rpc::v1::trust_server::TrustServer;
+use picket_store::{Options, Reader, Recovery, Store};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
+use tonic::transport::Server;
+
+use super::{Addresses, ServeError};
+use crate::agent::AgentService;
+use crate::authority::Authority;
+use crate::command::Commands;
+use crate::config::Config;
+use crate::data::{self, DataDir};
+use crate::database::{Database, hosts};
+use crate::enroll::{EnrollmentService, TrustService};
+use crate::ingest::Ingest;
+use crate::listen::{Connection, Listener, TlsSettings};
+use crate::metrics::Metrics;
+use crate::operator::OperatorService;
+use crate::peer::Port;
+use crate::receipts::Receipts;
+use crate::registry::Registry;
+use crate::session::Sessions;
+use crate::writer::Writer;
+
+/// What all parts share.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    pub(super) data: DataDir,
+    pub(super) config: Config,
+    pub(super) database: Database,
+    pub(super) registry: Registry,
+    pub(super) authority: Arc<Authority>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Parts {
+    pub(super) async fn start(
+        &self,
+        tasks: &mut JoinSet<Result<(), ServeError>>,
+    ) -> Result<Addresses, ServeError> {
+        let agents = bind("agents", self.config.agents).await?;
+        let operators = bind("operators", self.config.operators).await?;
+        let metrics = bind("metrics", self.config.metrics).await?;
+        let addresses = Addresses {
+            agents: address("agents", &agents, self.config.agents)?,
+            operators: address("operators", &operators, self.config.operators)?,
+            metrics: address("metrics", &metrics, self.config.metrics)?,
+        };
+        let (store, recovery) =
+            Store::open(&self.data.wal(), Options::default()).map_err(ServeError::Store)?;
+        report(&recovery);
+        let reader = store.reader();
+        let (writer, work) = Writer::new(Arc::clone(&self.metrics));
+        tasks.spawn_blocking(move || work.run(store).map_err(ServeError::StoreFailed));
+
+        let (trust, commands) = self.trust()?;
+        let receipts = Receipts {
+            reader: reader.clone(),
+            database: self.database.clone(),
+            commands: commands.clone(),
+            synced: writer.synced(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        tasks.spawn(async move { Ok(receipts.run().await?) });
+
+        let tls = self.tls()?;
+        tasks.spawn(self.clone().renew(tls.clone()));
+        tasks.spawn(self.clone().keep_news());
+        let agent_routes = self.agents(&writer, &reader, &commands, trust.clone());
+        tasks.spawn(
+            self.clone()
+                .server(Port::Agents, agents, tls.agents, agent_routes),
+        );
+        let operator_routes = self.operators(&writer, reader, commands, trust);
+        tasks.spawn(self.clone().server(
+            Port::Operators,
+            operators,
+            tls.operators,
+            operator_routes,
+        ));
+        tasks.spawn(self.clone().health(metrics));
+        Ok(addresses)
+    }
+
+    fn trust(&self) -> Result<(TrustService, Commands), ServeError> {
+        let trust_root = data::read(&self.data.trust_root())?;
+        let decoded = TrustRoot::decode(&trust_root).map_err(ServeError::TrustRoot)?;
+        let commands = Commands::new(self.database.clone(), self.registry.clone(), decoded);
+        let ca_certificate = self.authority.certificate().to_vec();
+        Ok((
+            TrustService {
+                ca_certificate,
+                trust_root,
+            },
+            commands,
+        ))
+    }
+
+    fn agents(
+        &self,
+        writer: &Writer,
+        reader: &Reader,
+        commands: &Commands,
+        trust: TrustService,
+    ) -> Routes {
+        let ingest = Ingest {
+            database: self.database.clone(),
+            writer: writer.clone(),
+            reader: reader.clone(),
+            metrics: Arc::clone(&self.metrics),
+            clock: Arc::clone(&self.clock),
+            bytes_per_second: self.config.host_bytes_per_second,
+        };
+        let sessions = Sessions {
+            registry: self.registry.clone(),
+            commands: commands.clone(),
+            database: self.database.clone(),
+            reader: reader.clone(),
+            metrics: Arc::clone(&self.metrics),
+            clock: Arc::clone(&self.clock),
+        };
+        let agent = AgentService {
+            ingest,
+            sessions,
+            authority: Arc::clone(&self.authority),
+            certificate_lifetime: self.config.host_certificate(),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let enrollment = EnrollmentService::new(
+            self.database.clone(),
+            self.registry.clone(),
+            Arc::clone(&self.authority),
+            self.config.host_certificate(),
+            Arc::clone(&self.metrics),
+        );
+        let enrollment = enrollment.with_clock(Arc::clone(&self.clock));
+        Routes::new(TrustServer::new(trust).max_decoding_message_size(SMALL))
+            .add_service(EnrollmentServer::new(enrollment).max_decoding_message_size(SMALL))
+            .add_service(AgentServer::new(agent).max_decoding_message_size(LARGEST_BATCH))
+    }
+
+    fn operators(
+        &self,
+        writer: &Writer,
+        reader: Reader,
+        commands: Commands,
+        trust: TrustService,
+    ) -> Routes {
+        let operator = OperatorService {
+            database: self.database.clone(),
+            registry: self.registry.clone(),
+            commands,
+            reader,
+            synced: writer.synced(),
+            walks: Arc::new(Semaphore::new(WALKS)),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+        };
+        Routes::new(TrustServer::new(trust).max_decoding_message_size(SMALL))
+            .add_service(OperatorServer::new(operator).max_decoding_message_size(LARGEST_COMMAND))
+    }
+
+    async fn server(
+        self,
+        port: Port,
+        socket: TcpListener,
+        tls: TlsSettings,
+        routes: Routes,
+    ) -> Result<(), ServeError> {
+        let (what, max_connections) = match port {
+            Port::Agents => ("agents", self.config.max_agent_connections),
+            Port::Operators => ("operators", self.config.max_operator_connections),
+        };
+        let listener = Listener {
+            socket,
+            port,
+            tls,
+            registry: self.registry,
+            metrics: self.metrics,
+            clock: self.clock,
+            max_connections,
+            handshake_timeout: self.config.handshake_timeout(),
+        };
+        let (sender, connections) = mpsc::channel::<std::io::Result<Connection>>(ACCEPTED);
+        let mut accepting = JoinSet::new();
+        accepting.spawn(listener.run(sender));
+        let mut stop = self.stop;
+        let stopped = async move { stopped(&mut stop).await };
+        let served = server()
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(ReceiverStream::new(connections), stopped)
+            .await;
+        served.map_err(|source| ServeError::Server { what, source })
+    }
+
+    async fn health(self, socket: TcpListener) -> Result<(), ServeError> {
+        let mut stop = self.stop;
+        tokio::select! {
+            served = crate::health::run(socket, self.metrics) => served.map_err(ServeError::Metrics),
+            () = stopped(&mut stop) => Ok(()),
+        }
+    }
+
+    /// Keeps what hosts said last, once a minute.
+    async fn keep_news(self) -> Result<(), ServeError> {
+        let mut stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(NEWS_EVERY) => {}
+                () = stopped(&mut stop) => return Ok(()),
+            }
+            keep_news(&self.database, &self.registry).await?;
+        }
+    }
+}
+
+/// HTTP/2 with modest windows: an idle agent costs little, and one that sends much is read at the
+/// pace of the disk.
+fn server() -> Server {
+    Server::builder()
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_concurrent_streams(8)
+        .max_frame_size(16 * 1024)
+        .http2_max_header_list_size(16 * 1024)
+        .http2_max_pending_accept_reset_streams(Some(32))
+        .http2_keepalive_interval(Some(Duration::from_mins(1)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+}
+
+/// Returns once the service is to stop; a dropped sender means the same.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| ServeError::Listen {
+        what,
+        address,
+        source,
+    })
+}
+
+fn address(
+    what: &'static str,
+    socket: &TcpListener,
+    address: SocketAddr,
+) -> Result<SocketAddr, ServeError> {
+    socket.local_addr().map_err(|source| ServeError::Listen {
+        what,
+        address,
+        source,
+    })
+}
+
+pub(super) async fn keep_news(database: &Database, registry: &Registry) -> Result<(), ServeError> {
+    let news = registry.take_news();
+    if news.is_empty() {
+        return Ok(());
+    }
+    let kept = database.call(move |t| hosts::keep_news(t, &news)).await;
+    Ok(kept?)
+}
+
+fn report(recovery: &Recovery) {
+    let Recovery {
+        segments,
+        records,
+        torn_bytes,
+        damage,
+    } = recovery;
+    tracing::info!(segments, records, "opened the store");
+    if *torn_bytes > 0 {
+        tracing::warn!(
+            torn_bytes,
+            "cut off a batch that was being written; it was never acknowledged"
+        );
+    }
+    for damage in damage {
+        let path = damage.path.display();
+        let (offset, length) = (damage.offset, damage.length);
+        tracing::error!(%path, offset, length, "stored bytes are damaged; what they held is lost");
+    }
+}
+
+/// Largest message of hosts that have no identity yet, in bytes.
+const SMALL: usize = 32 << 10;
+
+/// Largest batch with header and successions, in bytes.
+const LARGEST_BATCH: usize = (4 << 20) + (512 << 10);
+
+/// Largest request of an operator, in bytes.
+const LARGEST_COMMAND: usize = 256 << 10;
+
+/// Connections that may wait for the HTTP/2 layer.
+const ACCEPTED: usize = 16;
+
+/// Walks over the store at once.
+const WALKS: usize = 4;
+
+const NEWS_EVERY: Duration = Duration::from_mins(1);

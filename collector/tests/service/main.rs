@@ -1,0 +1,20 @@
+//! The whole service in this process, with real TLS, signatures and files, and hosts that are honest or not.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+mod collector;
+mod host;
+
+mod commands;
+mod enrolment;
+mod forgery;
+mod identity;
+mod ingest;
+mod operators;
+mod restart;
+mod scratch;
+mod session;
