@@ -8,7 +8,6 @@
 //! - A batch waits at most [`MAX_WAIT_NS`]; in the class ALERT only until the next look, so that what
 //!   came together goes together.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use picket_event::batch::{ClassHead, Header, PreviousStream};
@@ -19,8 +18,11 @@ use picket_proto::v1;
 use picket_seal::{Chain, Digest, Signature, SigningKey, header_hash, seal_header};
 use prost::Message;
 
+mod line;
 #[cfg(test)]
 mod tests;
+
+use line::Line;
 
 /// A batch is sealed when its events take this much, uncompressed.
 pub(crate) const MAX_BYTES: usize = 64 << 10;
@@ -110,18 +112,6 @@ impl std::fmt::Debug for Sealer {
     }
 }
 
-/// One class.
-#[derive(Debug)]
-struct Line {
-    class: Class,
-    chain: Chain,
-    next: u64,
-    gaps: Vec<Gap>,
-    gap_numbers: u64,
-    payload: Vec<u8>,
-    waiting_since: Option<u64>,
-}
-
 impl Sealer {
     /// A new run. `previous` is the run before it; if that one did not close its books, the first
     /// header says so by a gap of unknown size.
@@ -160,25 +150,8 @@ impl Sealer {
         reason: GapReason,
         now: Now,
     ) {
-        if count == 0 {
-            return;
-        }
-        let line = self.line(class);
-        line.waiting_since.get_or_insert(now.mono_ns);
-        line.gap_numbers = line.gap_numbers.saturating_add(count);
-        let first = line.next;
-        line.next = line.next.saturating_add(count);
-        match line.gaps.last_mut() {
-            Some(last) if last.reason == reason && end(last) == first => {
-                last.count = last.count.map(|known| known.saturating_add(count));
-                add_kind(&mut last.kinds, kind, count);
-            }
-            _ => line.gaps.push(Gap {
-                seq_first: first,
-                count: Some(count),
-                reason,
-                kinds: vec![(kind, count)],
-            }),
+        if count > 0 {
+            self.line(class).lose(kind, count, reason, now);
         }
     }
 
@@ -339,59 +312,6 @@ impl Sealer {
     }
 }
 
-impl Line {
-    fn new(class: Class) -> Self {
-        Self {
-            class,
-            chain: Chain::START,
-            next: 0,
-            gaps: Vec::new(),
-            gap_numbers: 0,
-            payload: Vec::new(),
-            waiting_since: None,
-        }
-    }
-
-    fn number(&mut self, mut event: Event, now: Now) {
-        event.seq = self.next;
-        self.next = self.next.saturating_add(1);
-        self.waiting_since.get_or_insert(now.mono_ns);
-        append(&mut self.payload, &v1::Event::from(event));
-    }
-
-    /// How long its first event may wait.
-    const fn patience_ns(&self) -> u64 {
-        match self.class {
-            Class::Alert => 0,
-            Class::Security | Class::Bulk => MAX_WAIT_NS,
-        }
-    }
-
-    /// How many numbers no header covers yet.
-    const fn unsealed(&self) -> u64 {
-        self.next.saturating_sub(self.chain.next_seq)
-    }
-
-    fn head(&self) -> ClassHead {
-        ClassHead {
-            class: self.class,
-            next_seq: self.chain.next_seq,
-            head: self.chain.head,
-        }
-    }
-}
-
-/// Appends one more `BatchPayload.events`, so that no batch is held twice in memory.
-fn append(payload: &mut Vec<u8>, event: &v1::Event) {
-    payload.push(EVENTS_FIELD);
-    event
-        .encode_length_delimited(payload)
-        .expect("a vector grows as needed");
-}
-
-/// Field 1, length-delimited.
-const EVENTS_FIELD: u8 = 1 << 3 | 2;
-
 fn recycled(mut buffer: Vec<u8>) -> Vec<u8> {
     buffer.clear();
     buffer.shrink_to(MAX_BYTES * 2);
@@ -414,15 +334,4 @@ fn unknown_gap(seq_first: u64, reason: GapReason) -> Gap {
         reason,
         kinds: Vec::new(),
     }
-}
-
-fn end(gap: &Gap) -> u64 {
-    gap.seq_first.saturating_add(gap.count.unwrap_or(0))
-}
-
-fn add_kind(kinds: &mut Vec<(Kind, u64)>, kind: Kind, count: u64) {
-    let mut sums: BTreeMap<Kind, u64> = kinds.drain(..).collect();
-    let sum = sums.entry(kind).or_default();
-    *sum = sum.saturating_add(count);
-    kinds.extend(sums);
 }

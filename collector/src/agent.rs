@@ -67,12 +67,13 @@ impl Agent for AgentService {
         let (queued, pending) = mpsc::channel(IN_FLIGHT);
         let (answer, answers) = mpsc::channel(ANSWERS);
         let (ingest, batches) = (self.ingest.clone(), request.into_inner());
+        let id = host.id();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             ingest.read(host, batches, queued).await;
             drop(call);
         });
-        tasks.spawn(self.ingest.clone().answer(pending, answer));
+        tasks.spawn(self.ingest.clone().answer(id, pending, answer));
         Ok(Response::new(Answers::new(answers, tasks)))
     }
 

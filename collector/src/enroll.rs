@@ -8,7 +8,7 @@
 //!
 //! # Queues
 //!
-//! - Open challenges: [`MAX_CHALLENGES`], and only for tokens that can be used. Full: the newest is
+//! - Open challenges: `MAX_CHALLENGES`, and only for tokens that can be used. Full: the newest is
 //!   refused as `busy`.
 
 use std::collections::HashMap;

@@ -5,8 +5,8 @@
 //!
 //! # Queues
 //!
-//! - Batches queued and not yet answered: [`IN_FLIGHT`] per call. Full: the reader waits.
-//! - Answers not yet sent: [`ANSWERS`] per call. Full: the second task waits, then the first.
+//! - Batches queued and not yet answered: `IN_FLIGHT` per call. Full: the reader waits.
+//! - Answers not yet sent: `ANSWERS` per call. Full: the second task waits, then the first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,15 +102,20 @@ impl Ingest {
     /// Answers in the order of the batches.
     pub async fn answer(
         self,
+        host: HostId,
         mut pending: mpsc::Receiver<Pending>,
         answers: mpsc::Sender<Result<v1::EventAck, Status>>,
     ) {
+        let mut log = RefusalLog { host, refused: 0 };
         while let Some(next) = pending.recv().await {
             let answer = match next {
                 Pending::Queued(place, answer) => Ok(self.stored(place, answer).await),
                 Pending::Refused(place, refusal) => Ok(self.refused(place, refusal)),
                 Pending::End(status) => Err(status),
             };
+            if let Ok(ack) = &answer {
+                log.note(ack);
+            }
             if answers.send(answer).await.is_err() {
                 return;
             }
@@ -180,7 +185,8 @@ impl Ingest {
 
     async fn stored(&self, place: Place, answer: Answer) -> v1::EventAck {
         match answer.await {
-            Ok(Ok(stored)) => place.ack(stored.durable_seq),
+            // A later batch may have been synced meanwhile; what was promised never falls.
+            Ok(Ok(stored)) => place.ack(self.durable_seq(place).max(stored.durable_seq)),
             Ok(Err(refusal)) => self.refused(Some(place), refusal),
             Err(_dropped) => self.refused(Some(place), Refusal::ShuttingDown),
         }
@@ -189,14 +195,9 @@ impl Ingest {
     /// Says no. A batch whose header could not be read has no place that could be named.
     fn refused(&self, place: Option<Place>, refusal: Refusal) -> v1::EventAck {
         self.metrics.batch_refused(refusal);
-        let class = place.map_or("unknown", |place| place.class.name());
         let seq_first = place.map_or(0, |place| place.seq_first);
-        tracing::warn!(reason = refusal.name(), class, seq_first, "refused a batch");
         let ack = place.map_or_else(v1::EventAck::default, |place| {
-            place.ack(
-                self.reader
-                    .durable_seq(&place.host, place.stream, place.class),
-            )
+            place.ack(self.durable_seq(place))
         });
         v1::EventAck {
             received_seq: seq_first,
@@ -209,6 +210,11 @@ impl Ingest {
         }
     }
 
+    fn durable_seq(&self, place: Place) -> u64 {
+        self.reader
+            .durable_seq(&place.host, place.stream, place.class)
+    }
+
     /// How the call ends: a message that cannot be taken, or the host is gone.
     fn ended(&self, status: Status) -> Status {
         if status.code() == Code::OutOfRange {
@@ -219,6 +225,29 @@ impl Ingest {
             self.metrics.batch_refused(Refusal::BadHeader);
         }
         status
+    }
+}
+
+/// Writes refusals of one call to the log: the first few for people, the others for debugging, so
+/// that no host can fill the disk with them. All are counted in the metrics.
+struct RefusalLog {
+    host: HostId,
+    refused: u32,
+}
+
+impl RefusalLog {
+    fn note(&mut self, ack: &v1::EventAck) {
+        if ack.refused.is_empty() {
+            return;
+        }
+        self.refused = self.refused.saturating_add(1);
+        let class = Class::from_wire(ack.class).map_or("unknown", Class::name);
+        let (host, reason, seq) = (self.host, ack.refused.as_str(), ack.received_seq);
+        if self.refused <= LOGGED_REFUSALS {
+            tracing::warn!(%host, reason, class, seq, "refused a batch");
+        } else {
+            tracing::debug!(%host, reason, class, seq, "refused a batch");
+        }
     }
 }
 
@@ -285,6 +314,9 @@ pub(crate) const ANSWERS: usize = 64;
 
 /// What a host may have sent without an answer; the reader stops by itself when the disk is slow.
 const CREDIT_BYTES: u64 = 8 << 20;
+
+/// Refusals of one call that are written to the log.
+const LOGGED_REFUSALS: u32 = 8;
 
 /// Payloads up to this size, in bytes, are checked on the spot (about 0.4 ms).
 const INLINE: usize = 64 << 10;

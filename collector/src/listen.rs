@@ -2,10 +2,10 @@
 //!
 //! # Queues
 //!
-//! - Handshakes under way: [`HANDSHAKES`] per port, each as long as configured. Full: nobody
+//! - Handshakes under way: `HANDSHAKES` per port, each as long as configured. Full: nobody
 //!   is accepted until one ends; the kernel's backlog holds the rest.
-//! - Connections: as configured, per port; without a certificate at most [`ANONYMOUS`] of them, each
-//!   at most [`ANONYMOUS_LIFETIME`]. Full: the newest is closed and counted.
+//! - Connections: as configured, per port; without a certificate at most `ANONYMOUS` of them, each
+//!   at most `ANONYMOUS_LIFETIME`. Full: the newest is closed and counted.
 
 use std::io;
 use std::pin::Pin;

@@ -2,7 +2,7 @@
 //!
 //! # Queues
 //!
-//! - Frames to the host: [`FRAMES`]. Full: the session waits for the host to read; commands wait in
+//! - Frames to the host: `FRAMES`. Full: the session waits for the host to read; commands wait in
 //!   the database.
 
 use std::collections::HashSet;

@@ -2,7 +2,7 @@
 //!
 //! # Queues
 //!
-//! - `Writer::store`: at most [`QUEUE`] batches and [`QUEUE_BYTES`] bytes wait, over all hosts. Full:
+//! - `Writer::store`: at most `QUEUE` batches and `QUEUE_BYTES` bytes wait, over all hosts. Full:
 //!   the host's reader waits, so its connection is no longer read, so its spool keeps the rest.
 
 use std::sync::Arc;

@@ -182,10 +182,8 @@ impl<'a> Tree<'a> {
         while Instant::now() < until {
             let newest = procfs::newest().and_then(|pid| procfs::find(&self.boot, pid));
             let known = |found: &Found| {
-                let parent = self
-                    .members
-                    .values()
-                    .any(|held| held.found.pid == found.ppid);
+                let mut held = self.members.values();
+                let parent = held.any(|held| held.found.pid == found.ppid && !held.is_dead());
                 parent || self.sessions.contains_key(&found.session)
             };
             if let Some(found) = newest.filter(|found| found.is_alive() && known(found))

@@ -1,11 +1,12 @@
 //! What a receiver demands of sealed batches, asked of the sealer with a clock of the test's own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use picket_event::{RuleVerdict, Severity, Verdict};
 use picket_seal::{Payload, Position, verify_header};
 use proptest::prelude::*;
 
+use super::line::end;
 use super::*;
 
 fn speaker() -> Speaker {

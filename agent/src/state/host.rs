@@ -58,7 +58,7 @@ const TRUST: &str = "trust-root";
 const TLS_KEY: &str = "tls.p8";
 const CHAIN: &str = "chain.pem";
 
-/// Every file that [`write`] makes, the deciding one last.
+/// Every file that [`write()`] makes, the deciding one last.
 pub(crate) const FILES: [&str; 5] = [CA, TRUST, TLS_KEY, CHAIN, HOST];
 
 /// Whether somebody enrolled this host there.

@@ -5,7 +5,7 @@
 //!
 //! # Queues
 //!
-//! - Parts of an answer: [`PARTS`] per call. Full: the call waits for its reader, and goes on in the
+//! - Parts of an answer: `PARTS` per call. Full: the call waits for its reader, and goes on in the
 //!   store where it stopped; nothing is lost.
 //! - Walks: a few at once; the others wait.
 

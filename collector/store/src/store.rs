@@ -134,7 +134,12 @@ impl Store {
         if self.stopped {
             return Err(StoreError::Stopped);
         }
-        let Some(segment) = &mut self.segment else {
+        // Without a new batch there is nothing to sync: a host that repeats itself costs no disk time.
+        let Some(segment) = self
+            .segment
+            .as_mut()
+            .filter(|_| !self.unsynced.hosts.is_empty())
+        else {
             return Ok(());
         };
         if let Err(failed) = segment.sync() {

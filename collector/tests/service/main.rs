@@ -16,5 +16,4 @@ mod identity;
 mod ingest;
 mod operators;
 mod restart;
-mod scratch;
 mod session;

@@ -65,6 +65,23 @@ impl Rig {
         parse("picket-agent status", printed.trim())
     }
 
+    /// Waits until the agent's spool holds at least `count` events, and every number is in it, stored or a gap.
+    pub fn wait_until_spooled(&self, state: &Path, count: u64) -> Result<(), Failure> {
+        wait::until("a spool that holds everything", PATIENCE, || {
+            let status = self.status(state)?;
+            let lines = status
+                .pointer("/ledger/transport")
+                .and_then(Value::as_array);
+            let lines = lines.map(Vec::as_slice).unwrap_or_default();
+            let spooled: u64 = lines.iter().map(|line| number(line, "spooled")).sum();
+            let safe = |line: &Value| {
+                let parts = ["stored", "spooled", "gaps"].map(|part| number(line, part));
+                number(line, "numbered") == parts.iter().sum::<u64>()
+            };
+            Ok((spooled >= count && lines.iter().all(safe)).then_some(()))
+        })
+    }
+
     /// Checks all evidence, which must hold.
     pub fn verify(&self) -> Result<Vec<Value>, Failure> {
         self.ctl_json(&["verify"])
@@ -96,6 +113,10 @@ impl Rig {
         stream.read_to_string(&mut answer).map_err(run)?;
         Ok(answer)
     }
+}
+
+fn number(line: &Value, column: &str) -> u64 {
+    line.get(column).and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// An agent that looks at processes without the kernel's help, as every user can.

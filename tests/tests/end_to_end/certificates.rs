@@ -1,5 +1,6 @@
 //! Who may not speak: without a certificate, with a foreign one, on the wrong port, or without TLS at all.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -124,7 +125,13 @@ fn an_impostor_in_the_collectors_place_gets_nothing_and_the_backlog_waits_for_th
     });
     back.unwrap();
     agent.stop(PATIENCE).unwrap();
-    rig.verify().unwrap();
+    let proven = rig.verify().unwrap();
+    let streams: BTreeSet<_> = proven.iter().map(|line| line["stream"].as_str()).collect();
+    assert_eq!(
+        streams.len(),
+        2,
+        "the run in doubt is there, too: {proven:?}"
+    );
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Crashes in the middle of the work: nothing acknowledged is lost, nothing is doubled, and what is missing is said.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use picket_tests::failure::Failure;
@@ -50,7 +49,7 @@ fn an_agent_that_is_killed_goes_on_from_its_spool_and_says_that_it_was_killed() 
     rig.wait_for_execs(&before, 50).unwrap();
     rig.crash_collector();
     storm(&during, 300);
-    wait_until_spooled(&rig, &state, 300);
+    rig.wait_until_spooled(&state, 300).unwrap();
     agent.crash();
     rig.restart_collector().unwrap();
     let agent = rig.agent(&state, None).unwrap();
@@ -133,22 +132,6 @@ fn run_true(marker: &str, number: usize) {
     assert!(command.status().unwrap().success());
 }
 
-/// Until the spool holds at least `count` events, and everything that has a number is in it or stored.
-fn wait_until_spooled(rig: &Rig, state: &Path, count: u64) {
-    let spooled = wait::until("a spool that holds everything", PATIENCE, || {
-        let status = rig.status(state)?;
-        let lines = status["ledger"]["transport"].as_array().cloned();
-        let lines = lines.unwrap_or_default();
-        let spooled: u64 = lines.iter().map(|line| number(line, "spooled")).sum();
-        let safe = |line: &Value| {
-            let parts = ["stored", "spooled", "gaps"].map(|part| number(line, part));
-            number(line, "numbered") == parts.iter().sum::<u64>()
-        };
-        Ok((spooled >= count && lines.iter().all(safe)).then_some(()))
-    });
-    spooled.unwrap();
-}
-
 fn assert_each_once(rig: &Rig, marker: &str, count: usize) {
     let times = times(rig, marker).unwrap();
     assert_eq!(times.len(), count, "each is there");
@@ -170,8 +153,4 @@ fn assert_no_gap(proven: &[Value]) {
         assert_eq!(line["gaps"], serde_json::json!({}), "{line}");
         assert_eq!(line["unknown_gaps"], serde_json::json!({}), "{line}");
     }
-}
-
-fn number(line: &Value, column: &str) -> u64 {
-    line[column].as_u64().unwrap_or_default()
 }
