@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use picket_event::{Class, Containment, Detail, Event, Gap, GapReason, Kind, SensorState};
+use picket_event::{Class, Containment, Detail, Event, Gap, GapReason, Kind, SensorState, Source};
 use picket_sensor::login::Position;
 use picket_spool::{LossReason, Lost};
 
@@ -62,6 +62,14 @@ struct Due {
     heads: Instant,
     told: Instant,
     scorer: Instant,
+}
+
+impl Due {
+    /// A change of keys that failed is tried again in a minute.
+    fn rotate_again(&mut self, epoch_length: Duration) {
+        let pause = epoch_length.saturating_sub(Duration::from_mins(1));
+        self.rotated = self.rotated.checked_sub(pause).unwrap_or(self.rotated);
+    }
 }
 
 /// What the sink is made of.
@@ -153,7 +161,13 @@ impl Books {
         }
         self.due.rotated = Instant::now();
         self.flush_all()?;
-        self.epochs.rotate(self.clock.now())?;
+        if let Err(error) = self.epochs.rotate(self.clock.now()) {
+            tracing::error!(
+                reason = chain(&error),
+                "event key not changed, keeping the old one"
+            );
+            self.due.rotate_again(self.epoch_length);
+        }
         self.health.status().epoch = self.epochs.epoch();
         Ok(())
     }
@@ -288,15 +302,15 @@ impl Sink for Books {
         self.put(sealed)
     }
 
-    fn lose(&mut self, kind: Kind, count: u64) -> Result<(), Failure> {
+    fn lose(&mut self, from: Source, kind: Kind, count: u64) -> Result<(), Failure> {
         tracing::warn!(kind = kind.name(), count, "sensor lost events");
+        let reason = match from {
+            Source::Portable => GapReason::Sampling,
+            _ => GapReason::KernelRing,
+        };
         let now = self.now();
-        self.sealer.lose(
-            kind.default_class(),
-            (kind, count),
-            GapReason::KernelRing,
-            now,
-        );
+        self.sealer
+            .lose(kind.default_class(), (kind, count), reason, now);
         Ok(())
     }
 

@@ -75,7 +75,7 @@ pub(crate) trait Sink {
     /// Takes an event that was enriched and judged.
     fn take(&mut self, event: Event) -> Result<(), Failure>;
     /// Takes notice of events that the sensor lost.
-    fn lose(&mut self, kind: Kind, count: u64) -> Result<(), Failure>;
+    fn lose(&mut self, from: Source, kind: Kind, count: u64) -> Result<(), Failure>;
     /// Takes notice of how far logins were read; good once the events so far are safe.
     fn positions(&mut self, _positions: Vec<Position>) {}
     /// Is called after each input and at least every [`TICK`].
@@ -195,7 +195,7 @@ impl Stages {
             }
             Input::Ledger(source, counts) => {
                 for (kind, count) in self.ledgers.update(source, counts) {
-                    sink.lose(kind, count)?;
+                    sink.lose(source, kind, count)?;
                 }
             }
             Input::Hashed(done) => self.enrich.hashed(&done),

@@ -191,7 +191,7 @@ impl Responder {
         });
         let effect = format!("dry run: {} would be killed", processes(found.len()));
         Containment {
-            reason: "dry_run".to_owned(),
+            reason: Containment::DRY_RUN.to_owned(),
             affected: affected.take(MAX_LISTED).collect(),
             ..checked.receipt(ReceiptState::Accepted, &effect)
         }

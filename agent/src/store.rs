@@ -19,7 +19,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use picket_event::{Class, StreamId};
-use picket_spool::{Lost, Spool, SpoolError};
+use picket_spool::{Lost, Spool};
 use tokio::sync::Notify;
 
 use crate::failure::{Code, Failure, chain};
@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     synced: [AtomicU64; 3],
     waiting: [AtomicUsize; 3],
     refusing: [AtomicBool; 3],
+    unnoted: AtomicBool,
     gaps: Mutex<Gaps>,
     lost: Mutex<Vec<Lost>>,
 }
@@ -76,6 +77,7 @@ impl Shared {
             synced: Default::default(),
             waiting: Default::default(),
             refusing: Default::default(),
+            unnoted: AtomicBool::new(false),
             gaps: Mutex::default(),
             lost: Mutex::default(),
         })
@@ -91,15 +93,16 @@ impl Shared {
         self.synced[index(class)].load(Ordering::Acquire)
     }
 
-    /// Everything below `durable_seq` is safe at the collector.
-    pub(crate) fn ack(
-        &self,
-        stream: StreamId,
-        class: Class,
-        durable_seq: u64,
-    ) -> Result<(), SpoolError> {
-        self.spool()
-            .ack(*stream.as_bytes(), spool_class(class), durable_seq)
+    /// Everything below `durable_seq` is safe at the collector. A disk that does not take the note
+    /// costs at most a redelivery after a restart.
+    pub(crate) fn ack(&self, stream: StreamId, class: Class, durable_seq: u64) {
+        let done = self
+            .spool()
+            .ack(*stream.as_bytes(), spool_class(class), durable_seq);
+        let failed_before = self.unnoted.swap(done.is_err(), Ordering::AcqRel);
+        if let (Err(error), false) = (done, failed_before) {
+            tracing::warn!(reason = chain(&error), "acknowledgement not noted on disk");
+        }
     }
 
     /// What the quota or the disk took since the last call.

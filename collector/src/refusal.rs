@@ -85,8 +85,6 @@ refusals! {
     BadSignature = "bad_signature", InvalidArgument, "the signature does not fit";
     /// The payload is not the one that was signed.
     PayloadHash = "payload_hash", InvalidArgument, "the payload is not the one that the header was signed for";
-    /// No payload, and the gaps do not cover all numbers.
-    PayloadMissing = "payload_missing", InvalidArgument, "the payload is missing";
     /// The payload cannot be opened.
     BadPayload = "bad_payload", InvalidArgument, "the payload cannot be opened";
     /// The events' numbers are not those of the header.

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::programs::{Ended, Programs};
 use crate::service::{Readiness, Service};
 
-pub use questions::{PATIENCE, portable_agent};
+pub use questions::{PATIENCE, execs_taken, portable_agent};
 
 /// How long a program may take to be ready on a busy machine.
 const READY: Duration = Duration::from_secs(30);

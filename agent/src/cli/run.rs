@@ -79,8 +79,7 @@ impl Service {
         let previous = previous::read(&state, &mut spool)?;
         let stream = picket_seal::random().map_err(|error| Failure::new(Code::Failed, &error))?;
         let stream = StreamId::new(stream);
-        epochs.rotate(clock::system().now())?;
-        stream::write(&state, stream, &[], false)?;
+        begin(&state, &mut epochs, stream);
         let health = Health::new(Status::new(host.id, stream, host.collector.clone()));
         health.status().epoch = epochs.epoch();
         tracing::info!(host = %host.id, %stream, epoch = epochs.epoch(), "run begins");
@@ -108,7 +107,9 @@ impl Service {
         let mut stages = self.stages(config)?;
         let hasher = HashThread::start(inputs.clone())?;
         let store = Store::start(Arc::clone(&self.spool), Arc::clone(&self.health))?;
-        socket::serve(self.state.root(), &self.health)?;
+        if let Err(failure) = socket::serve(self.state.root(), &self.health) {
+            tracing::error!(reason = failure.line, "nobody can ask for the status");
+        }
         let (commands, asked) = mpsc::channel(COMMANDS);
         let responder = self.responder(config);
         let responding = respond(responder, asked, inputs.clone())?;
@@ -245,6 +246,19 @@ impl Service {
             epoch_length: config.epoch(),
             store,
         }))
+    }
+}
+
+/// A disk that is full must not keep the agent from starting: only what the uplink drains makes room.
+fn begin(state: &StateDir, epochs: &mut Epochs, run: StreamId) {
+    if let Err(error) = epochs.rotate(clock::system().now()) {
+        tracing::error!(
+            reason = chain(&error),
+            "event key not changed, keeping the old one"
+        );
+    }
+    if let Err(error) = stream::write(state, run, &[], false) {
+        tracing::error!(reason = chain(&error), "stream state not kept");
     }
 }
 

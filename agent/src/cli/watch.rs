@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use picket_event::{Detail, Event, Kind, Origin, ProcessUid, json};
+use picket_event::{Detail, Event, Kind, Origin, ProcessUid, Source, json};
 use picket_scorer::Scorer;
 
 use super::WatchArgs;
@@ -171,7 +171,7 @@ impl Sink for Printer {
     }
 
     /// The sensor's ledger says it, and the sensor's own `loss` events.
-    fn lose(&mut self, _kind: Kind, _count: u64) -> Result<(), Failure> {
+    fn lose(&mut self, _from: Source, _kind: Kind, _count: u64) -> Result<(), Failure> {
         Ok(())
     }
 

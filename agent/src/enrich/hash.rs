@@ -157,13 +157,9 @@ fn hash_file(place: &Path, expected: Option<FileKey>) -> Result<(FileKey, Hashed
 fn same_state(expected: &FileKey, found: &FileKey) -> bool {
     expected.size == found.size
         && expected.mtime_ns == found.mtime_ns
-        && [0, TIME_WAS_ASKED].contains(&expected.ctime_ns.wrapping_sub(found.ctime_ns))
+        && expected.ctime_ns == found.ctime_ns
         && (expected.inode == found.inode || expected.dev != found.dev)
 }
-
-/// Since Linux 6.13 the kernel's own copy of the change time carries a flag in its nanoseconds once
-/// somebody has asked for it; whoever reads it in the kernel reads the flag too.
-const TIME_WAS_ASKED: u64 = 1 << 31;
 
 fn read_through(file: &mut File) -> Result<Digest, Refused> {
     let mut context = Context::new(&SHA256);

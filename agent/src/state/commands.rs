@@ -99,7 +99,9 @@ impl CommandLog {
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |at| at + 1);
         let kept = forget_old(&path, bytes.get(..whole).unwrap_or_default(), now)?;
-        super::write(&path, &kept)?;
+        if kept != bytes || bytes.is_empty() {
+            super::write(&path, &kept)?;
+        }
         let file = OpenOptions::new()
             .read(true)
             .append(true)

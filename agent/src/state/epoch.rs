@@ -109,6 +109,8 @@ impl Epochs {
         if last == Step::NewKey {
             return Ok(());
         }
+        // What an earlier attempt wrote in part must not stand before what comes now.
+        cut(&self.log, read_log(&self.log)?.1)?;
         append_log(&self.log, &self.vouch(next, key.public_key(), now))?;
         if last == Step::Vouched {
             return Ok(());
@@ -346,6 +348,16 @@ mod tests {
         }
         let after = Epochs::open(&state, &host).unwrap();
         assert_eq!((after.epoch(), fs::read(after.log()).unwrap()), (1, whole));
+    }
+
+    #[test]
+    fn an_attempt_that_failed_half_way_does_not_spoil_the_next() {
+        let (_dir, state, host) = enrolled();
+        let mut epochs = Epochs::open(&state, &host).unwrap();
+        epochs.rotate_until(Step::NewKey, UnixNanos(1)).unwrap();
+        fs::write(epochs.log(), [9, 0, 0, 0, 1, 2]).unwrap();
+        epochs.rotate(UnixNanos(2)).unwrap();
+        assert_eq!(Epochs::open(&state, &host).unwrap().epoch(), 1);
     }
 
     #[test]

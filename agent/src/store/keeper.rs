@@ -136,11 +136,11 @@ impl Keeper {
     fn say(&self, failed: Option<SpoolError>) {
         let error = failed.map(|error| chain(&error)).unwrap_or_default();
         let mut status = self.health.status();
-        if status.spool_error != error {
-            match error.as_str() {
-                "" => tracing::info!("spool can be written again"),
-                error => tracing::error!(error, "spool refuses batches; keeping some in memory"),
-            }
+        match (status.spool_error.as_str(), error.as_str()) {
+            ("", "") => {}
+            ("", error) => tracing::error!(error, "spool refuses batches; keeping some in memory"),
+            (_, "") => tracing::info!("spool can be written again"),
+            (_, _) => {}
         }
         status.spool_error = error;
     }

@@ -51,7 +51,7 @@ pub(super) async fn talk(
     let mut client = AgentClient::new(channel);
     let (frames, mut session) = open_session(uplink, &mut client).await?;
     let welcome = welcome(&mut session).await?;
-    take_acks(uplink, &welcome)?;
+    take_acks(uplink, &welcome);
     backoff.reset();
     tracing::info!(
         collector = uplink.collector,
@@ -96,14 +96,13 @@ async fn welcome(session: &mut Streaming<v1::CollectorFrame>) -> Result<v1::Welc
 }
 
 /// What the collector has already need not be sent again.
-fn take_acks(uplink: &Uplink, welcome: &v1::Welcome) -> Result<(), LinkError> {
+fn take_acks(uplink: &Uplink, welcome: &v1::Welcome) {
     for ack in &welcome.acks {
         let class = Class::from_wire(ack.class);
         if let (Ok(stream), Some(class)) = (StreamId::from_slice(&ack.stream), class) {
-            uplink.store.ack(stream, class, ack.durable_seq)?;
+            uplink.store.ack(stream, class, ack.durable_seq);
         }
     }
-    Ok(())
 }
 
 fn hello(uplink: &Uplink) -> v1::Hello {

@@ -110,7 +110,7 @@ impl<'a> Sender<'a> {
             tokio::select! {
                 biased;
                 ack = acks.message() => match ack? {
-                    Some(ack) => self.take(&ack)?,
+                    Some(ack) => self.take(&ack),
                     None => return Err(LinkError::Protocol("the collector ended the batches")),
                 },
                 sent = self.send_next() => sent?,
@@ -197,7 +197,7 @@ impl<'a> Sender<'a> {
         })
     }
 
-    fn take(&mut self, ack: &v1::EventAck) -> Result<(), LinkError> {
+    fn take(&mut self, ack: &v1::EventAck) {
         if let Some(answered) = self.under_way.pop_front() {
             self.bytes_under_way = self.bytes_under_way.saturating_sub(answered.bytes);
         }
@@ -209,9 +209,8 @@ impl<'a> Sender<'a> {
             self.pause(class, ack);
         }
         if let (Ok(stream), Some(class)) = (StreamId::from_slice(&ack.stream), class) {
-            self.uplink.store.ack(stream, class, ack.durable_seq)?;
+            self.uplink.store.ack(stream, class, ack.durable_seq);
         }
-        Ok(())
     }
 
     /// After a refusal everything behind it in its class would be refused too.

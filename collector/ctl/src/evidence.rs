@@ -108,7 +108,7 @@ pub(crate) enum Fault {
     },
 }
 
-/// Verifies the evidence of one host after another.
+/// Verifies the evidence of hosts: the keys of each before its batches, the batches of several in any mixture.
 #[derive(Debug)]
 pub(crate) struct Verifier {
     from_start: bool,
@@ -157,9 +157,23 @@ impl Verifier {
         match (item.item, self.hosts.last_mut()) {
             (Some(Item::Host(host)), _) => self.hosts.push(Host::open(host, self.from_start)),
             (Some(Item::Succession(succession)), Some(host)) => host.take_succession(&succession),
-            (Some(Item::Batch(batch)), Some(host)) => host.take_batch(&batch),
+            (Some(Item::Batch(batch)), Some(_)) => self.take_batch(&batch),
             (Some(_), None) => self.stray = Some(Fault::NoHost),
             (None, _) => self.stray = Some(Fault::UnknownItem),
+        }
+    }
+
+    /// A batch belongs to the host that its header names; one that names no host here is a fault of the last.
+    fn take_batch(&mut self, wire: &v1::SignedBatch) {
+        let header = header_of(wire);
+        let named = header.as_ref().ok().map(|header| header.host);
+        let place = self
+            .hosts
+            .iter()
+            .position(|host| host.id.is_some() && host.id == named);
+        let last = self.hosts.len().saturating_sub(1);
+        if let Some(host) = self.hosts.get_mut(place.unwrap_or(last)) {
+            host.take_batch(wire, header);
         }
     }
 
@@ -221,11 +235,11 @@ impl Host {
         Ok(())
     }
 
-    fn take_batch(&mut self, wire: &v1::SignedBatch) {
+    fn take_batch(&mut self, wire: &v1::SignedBatch, header: Result<Header, Fault>) {
         for succession in &wire.successions {
             self.take_succession(succession);
         }
-        match header_of(wire) {
+        match header {
             Ok(header) => self.take_header(wire, &header),
             Err(fault) => {
                 self.fault.get_or_insert(fault);

@@ -90,7 +90,7 @@ impl Answer {
 
 /// Whether the host only says what it would do.
 fn is_dry(receipt: &Containment) -> bool {
-    receipt.reason == "dry_run"
+    receipt.reason == Containment::DRY_RUN
 }
 
 fn affected_line(affected: &Affected) -> String {

@@ -1,6 +1,6 @@
 //! Commands, and how far each host has come with them.
 
-use picket_event::{CommandId, HostId, ReceiptState, UnixNanos};
+use picket_event::{CommandId, Containment, HostId, ReceiptState, UnixNanos};
 use picket_proto::v1;
 use prost::Message;
 use rusqlite::{OptionalExtension, Row, Transaction};
@@ -187,10 +187,11 @@ fn bounded(receipt: &v1::Containment) -> v1::Containment {
 
 /// Whether the host will say no more about the command.
 pub fn is_final(receipt: &v1::Containment) -> bool {
-    !matches!(
-        ReceiptState::from_wire(receipt.state),
-        None | Some(ReceiptState::Accepted)
-    )
+    match ReceiptState::from_wire(receipt.state) {
+        None => false,
+        Some(ReceiptState::Accepted) => receipt.reason == Containment::DRY_RUN,
+        Some(_) => true,
+    }
 }
 
 fn read(row: &Row<'_>) -> Result<CommandRow, DatabaseError> {

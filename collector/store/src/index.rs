@@ -145,6 +145,26 @@ struct Placed {
     hash: [u8; 16],
 }
 
+/// What a batch brings beside its header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content {
+    /// Its events.
+    Events(Summary),
+    /// Nothing: the host had to drop the payload, so all its numbers are gaps.
+    Dropped,
+}
+
+impl Content {
+    /// Of a batch with this payload and these events.
+    pub(crate) fn of(payload: &[u8], summary: Summary) -> Self {
+        if payload.is_empty() {
+            Self::Dropped
+        } else {
+            Self::Events(summary)
+        }
+    }
+}
+
 impl Index {
     /// Says what becomes of a batch, changing nothing.
     pub(crate) fn place(&self, header: &Header, hash: Digest) -> Result<Place, AppendError> {
@@ -194,18 +214,20 @@ impl Index {
     }
 
     /// Moves the chain behind a batch that [`Index::place`] said comes next.
-    pub(crate) fn add(&mut self, header: &Header, hash: Digest, summary: Summary) {
+    pub(crate) fn add(&mut self, header: &Header, hash: Digest, content: Content) {
         self.appended = self.appended.saturating_add(1);
         let key = ChainKey {
             stream: header.stream,
             class: header.class,
         };
         let host = self.hosts.entry(header.host).or_default();
-        if !summary.kinds.is_empty() {
+        if let Content::Events(summary) = content
+            && !summary.kinds.is_empty()
+        {
             host.last_event = host.last_event.max(Some(summary.last));
         }
         let state = host.chains.entry(key).or_insert_with(ChainState::new);
-        state.add(header, hash);
+        state.add(header, hash, content);
         state.touched = self.appended;
     }
 
@@ -315,13 +337,17 @@ impl ChainState {
         }
     }
 
-    fn add(&mut self, header: &Header, hash: Digest) {
+    fn add(&mut self, header: &Header, hash: Digest, content: Content) {
         let next_seq = header.seq_first.saturating_add(header.count);
         self.chain = Chain {
             next_seq,
             head: hash,
         };
-        let (gaps, unknown) = header.gap_counts();
+        let (declared, unknown) = header.gap_counts();
+        let gaps = match content {
+            Content::Events(_) => declared,
+            Content::Dropped => header.count,
+        };
         self.stored = self
             .stored
             .saturating_add(header.count.saturating_sub(gaps));

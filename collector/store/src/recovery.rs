@@ -13,7 +13,7 @@ use prost::Message;
 
 use crate::StoreError;
 use crate::frame::{Found, Frames, HEAD};
-use crate::index::{Index, Segment, SegmentInfo};
+use crate::index::{Content, Index, Segment, SegmentInfo};
 use crate::record::Record;
 use crate::segment::number_of;
 
@@ -106,7 +106,8 @@ impl Reading {
         let header = record.header()?;
         let hash = picket_seal::header_hash(&record.batch.as_ref()?.header);
         let summary = record.summary();
-        self.index.add(&header, hash, summary);
+        let content = Content::of(&record.batch.as_ref()?.payload, summary);
+        self.index.add(&header, hash, content);
         info.grow(info.segment.length, [header.host], summary);
         self.recovery.records = self.recovery.records.saturating_add(1);
         Some(())

@@ -9,7 +9,7 @@ use picket_event::HostId;
 use prost::Message;
 
 use crate::disk::{Disk, RealDisk};
-use crate::index::{Index, Place, SegmentInfo};
+use crate::index::{Content, Index, Place, SegmentInfo};
 use crate::record::Record;
 use crate::recovery::recover;
 use crate::segment::Segment;
@@ -112,9 +112,10 @@ impl Store {
             });
         };
         let (header, hash, summary) = (entry.header.clone(), entry.header_hash, entry.summary);
+        let content = Content::of(&entry.batch.payload, summary);
         let body = Record::of(entry, lost_from).encode_to_vec();
         self.write(&body).map_err(AppendError::Disk)?;
-        self.index.write().add(&header, hash, summary);
+        self.index.write().add(&header, hash, content);
         let key = ChainKey {
             stream: header.stream,
             class: header.class,

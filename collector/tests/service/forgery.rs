@@ -87,7 +87,6 @@ impl Forger {
         let event = || v1::Event::from(exec("/a"));
         let close = |event| payload::close(vec![event]).unwrap();
         self.tampered("payload_hash", |batch| batch.payload.push(0));
-        self.tampered("payload_missing", |batch| batch.payload.clear());
         self.payload("bad_payload", b"not zstd".to_vec());
         self.payload("bad_payload", compress(&[0xff; 64]));
         self.payload("bad_payload", [compress(&[]), compress(&[0x0a])].concat());

@@ -200,6 +200,11 @@ pub struct Containment {
     pub stated_reason: String,
 }
 
+impl Containment {
+    /// The reason of a receipt that only says what would be done; the host's last word on a dry run.
+    pub const DRY_RUN: &str = "dry_run";
+}
+
 /// One process that a command was about.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Affected {
@@ -323,6 +328,8 @@ closed_set! {
         Crash = "crash",
         /// Left out by policy after numbering.
         Policy = "policy",
+        /// Began and ended between two looks of a sensor that polls: an estimate.
+        Sampling = "sampling",
     }
 }
 

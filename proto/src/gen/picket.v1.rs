@@ -803,6 +803,8 @@ pub enum GapReason {
     Corrupt = 4,
     Crash = 5,
     Policy = 6,
+    /// between two looks of a sensor that polls: an estimate
+    Sampling = 7,
 }
 impl GapReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -818,6 +820,7 @@ impl GapReason {
             Self::Corrupt => "GAP_REASON_CORRUPT",
             Self::Crash => "GAP_REASON_CRASH",
             Self::Policy => "GAP_REASON_POLICY",
+            Self::Sampling => "GAP_REASON_SAMPLING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -830,6 +833,7 @@ impl GapReason {
             "GAP_REASON_CORRUPT" => Some(Self::Corrupt),
             "GAP_REASON_CRASH" => Some(Self::Crash),
             "GAP_REASON_POLICY" => Some(Self::Policy),
+            "GAP_REASON_SAMPLING" => Some(Self::Sampling),
             _ => None,
         }
     }

@@ -65,20 +65,26 @@ impl Rig {
         parse("picket-agent status", printed.trim())
     }
 
-    /// Waits until the agent's spool holds at least `count` events, and every number is in it, stored or a gap.
-    pub fn wait_until_spooled(&self, state: &Path, count: u64) -> Result<(), Failure> {
-        wait::until("a spool that holds everything", PATIENCE, || {
+    /// Waits until the agent has taken in `execs` exec events in all, and longer than events may wait for their
+    /// batch: then what happened before the call is in its spool. Gives the books that say so.
+    pub fn wait_until_kept(&self, state: &Path, execs: u64) -> Result<Value, Failure> {
+        let stale = self.status(state)?;
+        let taken = self.wait_for_newer_books(state, &stale, execs)?;
+        // The agent renews its books once a second, and seals five times as often.
+        self.wait_for_newer_books(state, &taken, execs)?;
+        Ok(taken)
+    }
+
+    fn wait_for_newer_books(
+        &self,
+        state: &Path,
+        old: &Value,
+        execs: u64,
+    ) -> Result<Value, Failure> {
+        wait::until("newer books of the agent", PATIENCE, || {
             let status = self.status(state)?;
-            let lines = status
-                .pointer("/ledger/transport")
-                .and_then(Value::as_array);
-            let lines = lines.map(Vec::as_slice).unwrap_or_default();
-            let spooled: u64 = lines.iter().map(|line| number(line, "spooled")).sum();
-            let safe = |line: &Value| {
-                let parts = ["stored", "spooled", "gaps"].map(|part| number(line, part));
-                number(line, "numbered") == parts.iter().sum::<u64>()
-            };
-            Ok((spooled >= count && lines.iter().all(safe)).then_some(()))
+            let newer = status.get("ledger") != old.get("ledger");
+            Ok((newer && execs_taken(&status) >= execs).then_some(status))
         })
     }
 
@@ -115,8 +121,13 @@ impl Rig {
     }
 }
 
-fn number(line: &Value, column: &str) -> u64 {
-    line.get(column).and_then(Value::as_u64).unwrap_or_default()
+/// Exec events that the sensor of this agent or host handed on.
+pub fn execs_taken(books: &Value) -> u64 {
+    let kinds = books.pointer("/ledger/sensor").and_then(Value::as_array);
+    let mut kinds = kinds.map(Vec::as_slice).unwrap_or_default().iter();
+    let exec = kinds.find(|line| line.get("kind").is_some_and(|kind| kind == "exec"));
+    let submitted = exec.and_then(|line| line.get("submitted")?.as_u64());
+    submitted.unwrap_or_default()
 }
 
 /// An agent that looks at processes without the kernel's help, as every user can.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 
-use picket_tests::rig::{PATIENCE, Rig, portable_agent};
+use picket_tests::rig::{PATIENCE, Rig, execs_taken, portable_agent};
+use serde_json::Value;
 
 #[test]
 fn what_happens_while_the_collector_is_dead_arrives_once_although_the_agent_is_killed_too() {
@@ -13,9 +14,10 @@ fn what_happens_while_the_collector_is_dead_arrives_once_although_the_agent_is_k
     let marker = format!("outage-{}", std::process::id());
     let mut sleepers = sleepers(&format!("{marker}-before"), 5);
     rig.wait_for_execs(&marker, 5).unwrap();
+    let taken = execs_taken(&rig.status(&state).unwrap());
     rig.crash_collector();
     sleepers.extend(self::sleepers(&format!("{marker}-during"), 10));
-    rig.wait_until_spooled(&state, 10).unwrap();
+    let kept = rig.wait_until_kept(&state, taken + 10).unwrap();
     agent.crash();
     rig.restart_collector().unwrap();
     let agent = portable_agent(&rig, &state).unwrap();
@@ -28,6 +30,7 @@ fn what_happens_while_the_collector_is_dead_arrives_once_although_the_agent_is_k
         .collect();
     assert_eq!((found.len(), distinct.len()), (15, 15), "each once");
     let proven = rig.verify().unwrap();
+    assert_arrived(&kept, &proven);
     let crashes = proven
         .iter()
         .map(|line| line["unknown_gaps"]["crash"].as_u64());
@@ -38,6 +41,22 @@ fn what_happens_while_the_collector_is_dead_arrives_once_although_the_agent_is_k
     for sleeper in &mut sleepers {
         // Closes its input first.
         sleeper.wait().unwrap();
+    }
+}
+
+/// Every number that the first run had given when these books were made is stored, as an event or as a gap.
+fn assert_arrived(kept: &Value, proven: &[Value]) {
+    for line in kept["ledger"]["transport"].as_array().unwrap() {
+        let same =
+            |there: &&Value| there["stream"] == line["stream"] && there["class"] == line["class"];
+        let there = proven.iter().find(same);
+        let reached = there
+            .and_then(|there| there["seq_next"].as_u64())
+            .unwrap_or_default();
+        assert!(
+            reached >= line["numbered"].as_u64().unwrap(),
+            "{line} came as {there:?}"
+        );
     }
 }
 

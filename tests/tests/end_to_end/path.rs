@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
-use picket_tests::rig::{PATIENCE, Rig, portable_agent};
+use picket_tests::rig::{PATIENCE, Rig, execs_taken, portable_agent};
 use picket_tests::wait;
 use serde_json::Value;
 
@@ -51,7 +51,7 @@ fn both_ledgers_balance_on_both_sides_while_it_runs_and_when_it_has_ended() {
     let before = numbered(&rig.status(&state).unwrap());
     let books = wait::until("the agent's numbers at the collector", PATIENCE, || {
         let host = rig.host(&id)?;
-        let (there, told) = (numbered(&host), execs(&host) >= 5);
+        let (there, told) = (numbered(&host), execs_taken(&host) >= 5);
         Ok((told && reaches(&there, &before)).then_some((host, there)))
     });
     let (books, there) = books.unwrap();
@@ -115,13 +115,6 @@ fn balances(line: &Value) -> bool {
     number(line, "numbered") == parts.iter().sum::<u64>()
 }
 
-/// Exec events that the sensor handed on.
-fn execs(books: &Value) -> u64 {
-    let kinds = books["ledger"]["sensor"].as_array().unwrap();
-    let exec = kinds.iter().find(|line| line["kind"] == "exec");
-    exec.map_or(0, |line| number(line, "submitted"))
-}
-
 /// The numbers given so far in each chain that has any.
 fn numbered(books: &Value) -> BTreeMap<String, u64> {
     let name = |line: &Value| format!("{} {}", line["stream"], line["class"]);
@@ -142,7 +135,7 @@ fn lines(books: &Value) -> &Vec<Value> {
 /// Per kind: generated = filtered + aggregated + submitted + lost.
 fn assert_sensor_balances(books: &Value) {
     let kinds = books["ledger"]["sensor"].as_array().unwrap();
-    assert!(execs(books) >= 5, "{books}");
+    assert!(execs_taken(books) >= 5, "{books}");
     for line in kinds {
         let parts = ["filtered", "aggregated", "submitted", "lost"];
         let sum: u64 = parts.iter().map(|part| number(line, part)).sum();

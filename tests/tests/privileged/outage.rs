@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
 use picket_tests::failure::Failure;
-use picket_tests::rig::{PATIENCE, Rig};
+use picket_tests::rig::{PATIENCE, Rig, execs_taken};
 use picket_tests::service::Service;
 use picket_tests::wait;
 use serde_json::Value;
@@ -47,9 +47,10 @@ fn an_agent_that_is_killed_goes_on_from_its_spool_and_says_that_it_was_killed() 
     let (before, during, after) = (marker("before"), marker("during"), marker("after"));
     storm(&before, 50);
     rig.wait_for_execs(&before, 50).unwrap();
+    let taken = execs_taken(&rig.status(&state).unwrap());
     rig.crash_collector();
     storm(&during, 300);
-    rig.wait_until_spooled(&state, 300).unwrap();
+    rig.wait_until_kept(&state, taken + 300).unwrap();
     agent.crash();
     rig.restart_collector().unwrap();
     let agent = rig.agent(&state, None).unwrap();

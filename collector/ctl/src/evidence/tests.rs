@@ -167,6 +167,33 @@ fn whole_evidence_verifies_over_a_change_of_keys() {
     assert_eq!((line.outcome(), host.epoch), (Outcome::Verified, 1));
 }
 
+// A collector sends the keys of all hosts first and then everybody's batches as they arrived. Batches were once counted
+// to the host named last, and honest evidence of a fleet failed with "a succession is for another host".
+#[test]
+fn batches_of_several_hosts_may_come_in_any_mixture() {
+    let (mut one, mut other) = (Sealer::new(), Sealer::new());
+    for sealer in [&mut one, &mut other] {
+        sealer.rotate(None);
+        sealer.push(3);
+        sealer.push(2);
+    }
+    let keys = |sealer: &mut Sealer| sealer.items.drain(..2).collect::<Vec<_>>();
+    let mut items = [keys(&mut one), keys(&mut other)].concat();
+    for (first, second) in one.items.into_iter().zip(other.items) {
+        items.extend([second, first]);
+    }
+    let mut verifier = Verifier::new(true);
+    for item in items {
+        verifier.take(v1::EvidenceItem { item: Some(item) });
+    }
+    let (hosts, stray) = verifier.finish();
+    assert!(
+        stray.is_none() && hosts.len() == 2 && hosts.iter().all(Host::is_good),
+        "{hosts:?}"
+    );
+    assert!(hosts.iter().all(|host| host.lines[0].events == 5));
+}
+
 #[test]
 fn a_flipped_byte_of_header_payload_or_signature_is_found() {
     for part in 0..3 {
