@@ -12,7 +12,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use picket_event::{Class, Containment, Detail, Event, Gap, GapReason, Kind, SensorState, Source};
+use picket_event::{
+    Class, Containment, Detail, Event, Gap, GapReason, Kind, ReceiptState, SensorState, Source,
+};
 use picket_sensor::login::Position;
 use picket_spool::{LossReason, Lost};
 
@@ -272,6 +274,9 @@ impl Books {
 
     fn note_answer(&self, answer: &Containment) {
         let mut status = self.health.status();
+        if matches!(answer.state, ReceiptState::Refused | ReceiptState::Expired) {
+            status.refused(&answer.reason);
+        }
         let count = status.commands.0.saturating_add(1);
         status.commands = (
             count,

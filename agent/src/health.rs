@@ -4,6 +4,7 @@
 //! What stays true: in each line of the transport ledger `numbered = stored + spooled + gaps`, where
 //! `stored` are the events below `durable_seq` and `spooled` the events from there on.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -57,6 +58,8 @@ pub(crate) struct Status {
     pub(crate) scorer: Maturity,
     /// Commands answered in this run, and the newest answer as `action state`.
     pub(crate) commands: (u64, String),
+    /// Commands refused in this run, by reason; `untold` are those of a flood that got no answer.
+    pub(crate) refused_commands: BTreeMap<String, u64>,
     /// Why commands are refused whatever they are; empty: they are not.
     pub(crate) respond_error: String,
     /// Batches that the collector did not take.
@@ -126,10 +129,17 @@ impl Status {
             rules: 0,
             scorer: Maturity::default(),
             commands: (0, String::new()),
+            refused_commands: BTreeMap::new(),
             respond_error: String::new(),
             refused_batches: 0,
             certificate_ends: 0,
         }
+    }
+
+    /// Counts a refused command under its reason.
+    pub(crate) fn refused(&mut self, reason: &str) {
+        let count = self.refused_commands.entry(reason.to_owned()).or_default();
+        *count = count.saturating_add(1);
     }
 
     /// As `status --json` prints it.
@@ -165,7 +175,8 @@ impl Status {
                 "contexts": self.scorer.contexts, "contexts_mature": self.scorer.contexts_mature,
             },
             "containment": {
-                "commands": self.commands.0, "last": self.commands.1, "refusing": self.respond_error,
+                "commands": self.commands.0, "last": self.commands.1,
+                "refused": self.refused_commands, "refusing": self.respond_error,
             },
             "resident_bytes": resident_bytes(),
         })

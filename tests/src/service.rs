@@ -118,7 +118,7 @@ impl Service {
     pub fn stop(mut self, limit: Duration) -> Result<ExitStatus, Failure> {
         self.send(Signal::TERM);
         let what = format!("the end of {}", self.what);
-        let ended = wait::until(&what, limit, || {
+        let ended = wait::until_the_end(&what, limit, || {
             let run = |source| Failure::Run {
                 what: self.what.clone(),
                 source,

@@ -5,10 +5,28 @@ use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 
-/// Looks again every 20 ms until `look` finds something.
+/// Looks again every 20 ms until `look` finds something, the time is up or somebody asks the program to end.
 pub fn until<T>(
     what: &str,
     limit: Duration,
+    look: impl FnMut() -> Result<Option<T>, Failure>,
+) -> Result<T, Failure> {
+    poll(what, limit, interrupted, look)
+}
+
+/// As [`until`], on the way out too: for the end of what was started.
+pub fn until_the_end<T>(
+    what: &str,
+    limit: Duration,
+    look: impl FnMut() -> Result<Option<T>, Failure>,
+) -> Result<T, Failure> {
+    poll(what, limit, || false, look)
+}
+
+fn poll<T>(
+    what: &str,
+    limit: Duration,
+    give_up: impl Fn() -> bool,
     mut look: impl FnMut() -> Result<Option<T>, Failure>,
 ) -> Result<T, Failure> {
     let end = Instant::now() + limit;
@@ -16,7 +34,7 @@ pub fn until<T>(
         if let Some(found) = look()? {
             return Ok(found);
         }
-        if Instant::now() > end || interrupted() {
+        if Instant::now() > end || give_up() {
             return Err(Failure::TooLate(what.to_owned()));
         }
         pause(Duration::from_millis(20));

@@ -112,7 +112,8 @@ impl Service {
         }
         let (commands, asked) = mpsc::channel(COMMANDS);
         let responder = self.responder(config);
-        let responding = respond(responder, asked, inputs.clone())?;
+        let health = Arc::clone(&self.health);
+        let responding = respond(responder, asked, inputs.clone(), health)?;
         let mut readers = Readers::default();
         readers.read(opened.sensor, inputs.clone())?;
         readers.read_logins(self.logins()?, inputs.clone())?;
@@ -346,6 +347,7 @@ fn respond(
     mut responder: Responder,
     mut asked: mpsc::Receiver<v1::SignedCommand>,
     inputs: SyncSender<Input>,
+    health: SharedHealth,
 ) -> Result<JoinHandle<()>, Failure> {
     let alarmed = inputs.clone();
     let work = move || {
@@ -356,6 +358,7 @@ fn respond(
         }
         while let Some(signed) = asked.blocking_recv() {
             let Some(answer) = responder.answer(&signed) else {
+                health.status().refused("untold");
                 continue;
             };
             let (action, state, reason) = (

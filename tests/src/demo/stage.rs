@@ -196,7 +196,12 @@ impl Stage {
         ));
         while !wait::interrupted() {
             wait::pause(Duration::from_millis(200));
-            self.agent.as_mut().map_or(Ok(()), Service::still_runs)?;
+            let runs = self.agent.as_mut().map_or(Ok(()), Service::still_runs);
+            // Ctrl-C reaches the agent too, and it may be the first to end.
+            wait::pause(Duration::from_millis(200));
+            if !wait::interrupted() {
+                runs?;
+            }
         }
         self.end(story)
     }

@@ -115,6 +115,27 @@ fn a_key_that_vouches_for_two_successors_is_a_fork() {
 }
 
 #[test]
+fn a_payload_left_out_without_a_word_does_not_verify() {
+    let rig = Rig::start().unwrap();
+    let rogue = Rogue::enroll(&rig);
+    let mut run = Run::of(&rogue);
+    let silent = run.next(&["silent"]);
+    run.goes_on_behind(&silent);
+    let mut call = rogue.call();
+    // The header proves the chain without its payload; that nobody said why is for `verify` to tell.
+    let without = v1::SignedBatch {
+        payload: Vec::new(),
+        ..silent.seal(&rogue.key)
+    };
+    assert_eq!(call.send(without).unwrap().refused, "");
+    call.send(run.next(&["loud"]).seal(&rogue.key)).unwrap();
+    assert!(rig.execs("silent").unwrap().is_empty());
+    let ended = rig.ctl(&["verify"]).unwrap();
+    assert_eq!(ended.code, Some(5), "{ended:?}");
+    assert!(ended.stderr.contains("missing"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_message_beyond_its_bound_ends_its_call_and_nothing_else() {
     let rig = Rig::start().unwrap();
     let (rogue, neighbour) = (Rogue::enroll(&rig), Rogue::enroll(&rig));

@@ -127,6 +127,8 @@ fn assert_planted_is_refused(
     let id = command.id.to_string();
     let receipt = theft.receipt(|receipt| receipt["command_id"] == id.as_str());
     assert_harmless(&receipt, reason, &prey);
+    let status = theft.rig.status(&theft.rig.path().join("host")).unwrap();
+    assert_eq!(status["containment"]["refused"][reason], 1, "{status}");
     theft.rig.verify().unwrap();
 }
 
