@@ -212,7 +212,11 @@ impl From<StateError> for Failure {
             }
             StateError::Io { .. } | StateError::NotDirectory { .. } => String::new(),
         };
-        Self::new(Code::Failed, &error).hint(hint)
+        let code = match error {
+            StateError::Foreign { .. } | StateError::Open { .. } => Code::Refused,
+            _ => Code::Failed,
+        };
+        Self::new(code, &error).hint(hint)
     }
 }
 

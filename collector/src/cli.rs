@@ -239,8 +239,12 @@ fn data_failure(error: &DataError) -> Failure {
             path.display()
         )),
         DataError::Taken(_) => failure.hint("choose another directory, or use `serve` with this one"),
-        DataError::Foreign { owner, .. } => failure.hint(format!("run as user {owner}")),
-        DataError::Open { path, .. } => failure.hint(format!("chmod go-w {}", path.display())),
+        DataError::Foreign { owner, .. } => {
+            Failure::of(Exit::Refused, error).hint(format!("run as user {owner}"))
+        }
+        DataError::Open { path, .. } => {
+            Failure::of(Exit::Refused, error).hint(format!("chmod go-w {}", path.display()))
+        }
         DataError::Locked(_) => failure.hint("stop the other one first"),
         DataError::ForeignKey(path) => Failure::of(Exit::Refused, error).hint(format!(
             "an operator's private key never lies with the collector: move {} to the operator's own machine",

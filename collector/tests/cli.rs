@@ -250,7 +250,7 @@ fn serve_says_what_is_wrong_with_a_data_directory() {
     .concat();
     fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
     let (code, _, err) = run(&serve);
-    assert_eq!(code, 1);
+    assert_eq!(code, 3);
     assert!(
         err.contains("can be written by others (mode 0777)\nhint: chmod go-w "),
         "{err}"

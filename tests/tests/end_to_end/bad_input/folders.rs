@@ -61,9 +61,9 @@ fn a_directory_that_cannot_be_read_is_named() {
     };
     let (data, operator) = (rig.data(), rig.operator());
     for (program, code, verb, folder) in [
-        ("picket-agent", 1, "run --state", &state),
+        ("picket-agent", 3, "run --state", &state),
         ("picket-agent", 3, "status --state", &state),
-        ("picket-collector", 1, "serve --data", &data),
+        ("picket-collector", 3, "serve --data", &data),
         ("picketctl", 3, "hosts --operator", &operator),
     ] {
         let folder = folder.display().to_string();
@@ -98,8 +98,8 @@ fn without_root_the_kernel_sensor_is_refused_and_the_portable_one_works() {
 fn check_folders(rig: &Rig, state: &Path, says: &str) {
     let (data, operator) = (rig.data(), rig.operator());
     for (program, code, verb, folder) in [
-        ("picket-agent", 1, "run --state", state),
-        ("picket-collector", 1, "serve --data", &data),
+        ("picket-agent", 3, "run --state", state),
+        ("picket-collector", 3, "serve --data", &data),
         ("picketctl", 3, "hosts --operator", &operator),
     ] {
         let expected = fails(program, code).saying(says).with_hint();
