@@ -88,15 +88,27 @@ fn given(arguments: &EnrollArgs) -> Result<(EnrolmentToken, Digest), Failure> {
 
 /// The state directory, before anything is sent: a token is not used up for a disk that refuses.
 fn prepare(root: &Path) -> Result<(StateDir, bool), Failure> {
-    if host::is_enrolled(root) {
-        let line = format!(
-            "failed to enrol: `{}` holds an enrolment already",
-            root.display()
-        );
-        return Err(Failure::line(Code::Refused, line)
-            .hint("picket-agent status, or name another directory with --state"));
+    refuse_enrolled(root)?;
+    let opened = StateDir::open_or_create(root)?;
+    // Another enrolment may have ended while this one waited for the lock.
+    refuse_enrolled(root)?;
+    Ok(opened)
+}
+
+/// Keys without an enrolment are refused too: they may be all that is left of one.
+fn refuse_enrolled(root: &Path) -> Result<(), Failure> {
+    let remains = ["keys", "successions"]
+        .iter()
+        .any(|name| root.join(name).exists());
+    if !host::is_enrolled(root) && !remains {
+        return Ok(());
     }
-    Ok(StateDir::open_or_create(root)?)
+    let line = format!(
+        "failed to enrol: `{}` holds an enrolment already",
+        root.display()
+    );
+    let hint = "picket-agent status, or name another directory with --state";
+    Err(Failure::line(Code::Refused, line).hint(hint))
 }
 
 fn agree(

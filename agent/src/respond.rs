@@ -174,9 +174,7 @@ impl Responder {
         let dry = checked.command.mode == Mode::DryRun;
         match checked.command.action {
             Action::Kill(_) if dry => Self::would(checked, std::slice::from_ref(found)),
-            Action::KillTree(target) if dry => {
-                Self::would(checked, &self.tree(target.process).look())
-            }
+            Action::KillTree(target) if dry => Self::would(checked, &self.look(target.process)),
             Action::Kill(_) => self.kill(checked, found),
             Action::KillTree(target) => self.kill_tree(checked, target.process),
         }
@@ -222,11 +220,7 @@ impl Responder {
     }
 
     fn kill_tree(&self, checked: &Checked, root: ProcessUid) -> Containment {
-        let table = &self.table;
-        let lineage = || {
-            let table = table.lock().unwrap_or_else(PoisonError::into_inner);
-            table.descendants(root)
-        };
+        let lineage = || self.lineage(root);
         let outcome = Tree::new(self.boot, root, &lineage, &self.protection).kill();
         let dead = outcome
             .affected
@@ -252,9 +246,16 @@ impl Responder {
         }
     }
 
-    /// The tree by `/proc` alone, for looking.
-    fn tree(&self, root: ProcessUid) -> Tree<'_> {
-        Tree::new(self.boot, root, &Vec::new, &self.protection)
+    /// Everybody whom a kill of the tree would find now.
+    fn look(&self, root: ProcessUid) -> Vec<Found> {
+        let lineage = || self.lineage(root);
+        Tree::new(self.boot, root, &lineage, &self.protection).look()
+    }
+
+    /// Descendants that the sensor told of, those whose parents are gone included.
+    fn lineage(&self, root: ProcessUid) -> Vec<(ProcessUid, u32)> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.descendants(root)
     }
 
     /// Makes the answer durable. One that cannot be kept is given all the same, and says so.
@@ -274,6 +275,13 @@ impl Responder {
             command: command.clone(),
             signers: Vec::new(),
         };
+        if command.mode == Mode::DryRun {
+            let effect = "the agent was interrupted; nothing was looked up and nothing done";
+            return Containment {
+                reason: Containment::DRY_RUN.to_owned(),
+                ..checked.receipt(ReceiptState::Accepted, effect)
+            };
+        }
         let target = command.action.target();
         let alive = procfs::find_target(&self.boot, target).is_some();
         let (state, effect) = match command.action {
@@ -361,7 +369,7 @@ impl Scene for Responder {
         let tree = match command.action {
             Action::Kill(_) => vec![found.clone()],
             Action::KillTree(target) => {
-                let mut tree = self.tree(target.process).look();
+                let mut tree = self.look(target.process);
                 tree.push(found.clone());
                 tree
             }

@@ -186,6 +186,8 @@ impl Uplink {
             let reason = chain(&error);
             if matches!(error, LinkError::Renewed) {
                 tracing::info!("certificate renewed, connecting again");
+                // With a clock far ahead every certificate is past its half life at once.
+                tokio::time::sleep(backoff.next(false)).await;
                 continue;
             }
             tracing::warn!(collector = self.collector, reason, "no connection");

@@ -400,6 +400,10 @@ pub fn host_name(said: &str) -> String {
 }
 
 fn names(wanted: &str, id: &HostId, known: &Known) -> bool {
+    // A host may call itself what it likes, also by another's id: a whole id means that host only.
+    if let Ok(whole) = HostId::parse(wanted) {
+        return whole == *id;
+    }
     let prefix = wanted.len() >= SHORTEST_PREFIX && id.to_string().starts_with(wanted);
     wanted.is_empty() || prefix || known.name == wanted
 }

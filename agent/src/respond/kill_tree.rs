@@ -98,11 +98,14 @@ impl<'a> Tree<'a> {
             .and_then(Cgroup::pids)
             .unwrap_or_default();
         let born_inside: BTreeSet<u32> = born_inside.into_iter().collect();
+        // Once the tree's own group was emptied, the service manager may start anew in it.
+        let own_group = self.cage.as_ref().is_some_and(|cage| !cage.is_made());
+        let reused = own_group && !self.done.is_empty();
         let mut inside: HashMap<u32, ProcessUid> = HashMap::new();
         let known = |found: &Found| {
             self.ever.contains(&found.uid)
                 || lineage.contains(&found.uid)
-                || born_inside.contains(&found.pid)
+                || (born_inside.contains(&found.pid) && !(reused && found.ppid == 1))
                 || self.sessions.contains_key(&found.session)
         };
         for found in all.iter().filter(|found| known(found)) {
@@ -169,7 +172,9 @@ impl<'a> Tree<'a> {
             .into_iter()
             .filter(|found| !self.members.contains_key(&found.uid));
         let new: Vec<Found> = new.filter(|found| self.may_be_killed(found)).collect();
-        for found in &new {
+        // Each takes a descriptor. Who does not fit is held in the next round, after these are dead.
+        let room = MAX_HELD.saturating_sub(self.members.len());
+        for found in new.iter().take(room) {
             self.hold(found);
         }
         !new.is_empty()

@@ -257,8 +257,15 @@ impl CommandLog {
         let mut text = serde_json::to_vec(line).expect("strings and numbers are always JSON");
         text.push(b'\n');
         let offset = self.file.seek(SeekFrom::End(0)).map_err(failed)?;
-        self.file.write_all(&text).map_err(failed)?;
-        self.file.sync_all().map_err(failed)?;
+        let kept = self
+            .file
+            .write_all(&text)
+            .and_then(|()| self.file.sync_all());
+        if let Err(source) = kept {
+            // Half a line would spoil the next one, and a whole one would say what was never answered for.
+            self.file.set_len(offset).map_err(failed)?;
+            return Err(failed(source));
+        }
         Ok(Place {
             offset,
             length: text.len(),

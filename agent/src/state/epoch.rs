@@ -110,8 +110,13 @@ impl Epochs {
             return Ok(());
         }
         // What an earlier attempt wrote in part must not stand before what comes now.
-        cut(&self.log, read_log(&self.log)?.1)?;
-        append_log(&self.log, &self.vouch(next, key.public_key(), now))?;
+        let whole = read_log(&self.log)?.1;
+        cut(&self.log, whole)?;
+        if let Err(error) = append_log(&self.log, &self.vouch(next, key.public_key(), now)) {
+            // Two successors of one key would be taken for a clone: the next attempt makes another one.
+            cut(&self.log, whole)?;
+            return Err(error);
+        }
         if last == Step::Vouched {
             return Ok(());
         }

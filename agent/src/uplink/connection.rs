@@ -25,6 +25,8 @@ use crate::state::host::Certificate;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long the collector may take to welcome.
 const WELCOME_WAIT: Duration = Duration::from_secs(15);
+/// How long the collector may take to answer a renewal.
+const RENEW_WAIT: Duration = Duration::from_secs(30);
 /// How often a renewal that did not work is tried again.
 const RENEW_AGAIN: Duration = Duration::from_mins(5);
 
@@ -188,9 +190,11 @@ async fn renew(
             key: certificate.key.clone(),
             chain: certificate.chain.clone(),
         };
-        match certificate::renew(uplink, &mut client, current).await {
-            Ok(()) => return Err(LinkError::Renewed),
-            Err(error) => {
+        let renewed = certificate::renew(uplink, &mut client, current);
+        match tokio::time::timeout(RENEW_WAIT, renewed).await {
+            Ok(Ok(())) => return Err(LinkError::Renewed),
+            Err(_elapsed) => tracing::warn!("certificate not renewed: no answer"),
+            Ok(Err(error)) => {
                 tracing::warn!(
                     reason = crate::failure::chain(&error),
                     "certificate not renewed"

@@ -66,6 +66,9 @@ pub(super) async fn send(
 struct Sender<'a> {
     uplink: &'a Uplink,
     batches: mpsc::Sender<v1::SignedBatch>,
+    /// The newest epoch that the collector knew when the connection began.
+    greeted_epoch: u64,
+    /// The newest epoch that was sent to it since.
     known_epoch: u64,
     lanes: [Lane; 3],
     under_way: VecDeque<UnderWay>,
@@ -92,6 +95,7 @@ impl<'a> Sender<'a> {
         Self {
             uplink,
             batches,
+            greeted_epoch: known_epoch,
             known_epoch,
             lanes: Default::default(),
             under_way: VecDeque::new(),
@@ -187,7 +191,10 @@ impl<'a> Sender<'a> {
             successions = successions_after(&self.uplink.successions, self.known_epoch)?;
             successions.retain(|one| epoch_of(one).is_some_and(|of| of <= epoch));
             successions.truncate(MAX_SUCCESSIONS);
-            self.known_epoch = epoch;
+            self.known_epoch = successions
+                .last()
+                .and_then(epoch_of)
+                .unwrap_or(self.known_epoch);
         }
         Ok(v1::SignedBatch {
             header: record.header,
@@ -215,6 +222,8 @@ impl<'a> Sender<'a> {
 
     /// After a refusal everything behind it in its class would be refused too.
     fn pause(&mut self, class: Option<Class>, ack: &v1::EventAck) {
+        // The keys that came with a refused batch may not have been kept: they go again.
+        self.known_epoch = self.greeted_epoch;
         let mut status = self.uplink.health.status();
         status.refused_batches = status.refused_batches.saturating_add(1);
         drop(status);

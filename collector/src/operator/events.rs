@@ -135,12 +135,15 @@ impl OperatorService {
         &self,
         walk: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Status> {
-        let permit = self.walks.acquire().await;
+        let permit = Arc::clone(&self.walks).acquire_owned().await;
         let permit = permit.map_err(|_closed| Refusal::ShuttingDown.status())?;
         let reader = self.reader.clone();
-        let walked = tokio::task::spawn_blocking(move || walk(&reader)).await;
-        drop(permit);
-        let walked = walked.map_err(|_ended| Refusal::Internal.status())?;
+        // The permit goes with the walk: a caller who leaves does not make room for another walk.
+        let walked = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            walk(&reader)
+        });
+        let walked = walked.await.map_err(|_ended| Refusal::Internal.status())?;
         walked.map_err(|failed| {
             let error = crate::failure::chain(&failed);
             tracing::error!(error, "a walk over the store failed");

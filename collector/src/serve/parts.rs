@@ -226,7 +226,13 @@ impl Parts {
                 () = tokio::time::sleep(NEWS_EVERY) => {}
                 () = stopped(&mut stop) => return Ok(()),
             }
-            keep_news(&self.database, &self.registry).await?;
+            // Lost news come again with the next heartbeat; a full disk must not end the service.
+            if let Err(error) = keep_news(&self.database, &self.registry).await {
+                tracing::error!(
+                    error = crate::failure::chain(&error),
+                    "news of hosts not kept"
+                );
+            }
         }
     }
 }

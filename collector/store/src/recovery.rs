@@ -6,7 +6,7 @@
 //! A flipped length in the very last record cannot be told from a torn tail. So a chain may skip ahead
 //! once after either, rather than lock out a host that was acknowledged more than is left.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -51,6 +51,11 @@ pub(crate) fn recover(folder: &Path) -> Result<(Index, u32, Recovery), StoreErro
     let last = segments.last().map(|(number, _)| *number);
     for (number, path) in segments {
         reading.segment(number, &path, Some(number) == last)?;
+        if Some(number) == last && path.exists() {
+            // What was read may still be in memory only, and from now on it counts as durable.
+            let synced = File::open(&path).and_then(|file| file.sync_all());
+            synced.map_err(|source| StoreError::io("sync segment", &path, source))?;
+        }
     }
     let Reading {
         mut index,

@@ -124,7 +124,12 @@ impl Line {
 
     fn count(&mut self, header: &Header, held: payload::Held) {
         match held {
-            payload::Held::Events(events) => self.events = self.events.saturating_add(events),
+            payload::Held::Events(events, told) => {
+                self.events = self.events.saturating_add(events);
+                for gap in &told {
+                    self.explain(gap);
+                }
+            }
             payload::Held::Nothing => {
                 let end = header.seq_first.saturating_add(header.count);
                 self.unexplained.push((header.seq_first, end));
@@ -149,6 +154,27 @@ impl Line {
             .into_iter()
             .flat_map(|range| without(range, (gap.seq_first, end)));
         self.unexplained = left.collect();
+    }
+
+    /// An event of the host says why numbers whose header is here have no payload.
+    fn explain(&mut self, gap: &Gap) {
+        let Some(count) = gap.count else { return };
+        let end = gap.seq_first.saturating_add(count);
+        let size = |ranges: &[(u64, u64)]| {
+            ranges
+                .iter()
+                .fold(0_u64, |sum, (first, end)| sum.saturating_add(end - first))
+        };
+        let before = size(&self.unexplained);
+        let open = std::mem::take(&mut self.unexplained).into_iter();
+        self.unexplained = open
+            .flat_map(|range| without(range, (gap.seq_first, end)))
+            .collect();
+        let explained = before.saturating_sub(size(&self.unexplained));
+        if explained > 0 {
+            let sum = self.gaps.entry(gap.reason).or_default();
+            *sum = sum.saturating_add(explained);
+        }
     }
 
     /// Whether the chain has come to this number.

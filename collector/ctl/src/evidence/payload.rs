@@ -41,11 +41,11 @@ pub(crate) enum PayloadError {
 }
 
 /// What a batch holds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Held {
-    /// So many events.
-    Events(u64),
-    /// No payload: gaps of this or a later header must cover its numbers.
+    /// So many events, and what they say about numbers that were sealed before.
+    Events(u64, Vec<Gap>),
+    /// No payload: gaps of this or a later batch must cover its numbers.
     Nothing,
 }
 
@@ -65,9 +65,18 @@ pub(super) fn check(header: &Header, payload: &[u8]) -> Result<Held, PayloadErro
         due.take(event.seq)?;
     }
     match due.number() {
-        number if number == end => Ok(Held::Events(events.len() as u64)),
+        number if number == end => Ok(Held::Events(events.len() as u64, told(events))),
         expected => Err(PayloadError::TooFew { expected, end }),
     }
+}
+
+/// The gaps that events tell of: payloads that were dropped after their headers had been signed.
+fn told(events: Vec<v1::Event>) -> Vec<Gap> {
+    let gaps = events.into_iter().filter_map(|event| match event.detail {
+        Some(v1::event::Detail::Gap(gap)) => Gap::try_from(gap).ok(),
+        _ => None,
+    });
+    gaps.collect()
 }
 
 /// The numbers that are due, one after the other.

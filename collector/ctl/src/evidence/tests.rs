@@ -63,16 +63,15 @@ impl Sealer {
     }
 
     fn seal(&mut self, header: Header, seqs: impl IntoIterator<Item = u64>) {
-        let batch = self.sealed(header, seqs);
+        self.seal_payload(header, payload(seqs));
+    }
+
+    fn seal_payload(&mut self, header: Header, payload: Vec<u8>) {
+        let batch = self.sealed_payload(header, payload);
         self.items.push(Item::Batch(batch));
     }
 
-    fn sealed(
-        &mut self,
-        mut header: Header,
-        seqs: impl IntoIterator<Item = u64>,
-    ) -> v1::SignedBatch {
-        let payload = payload(seqs);
+    fn sealed_payload(&mut self, mut header: Header, payload: Vec<u8>) -> v1::SignedBatch {
         header.payload_hash = Digest::of(&payload);
         let link = header.link();
         let header = v1::BatchHeader::from(header).encode_to_vec();
@@ -134,9 +133,11 @@ fn payload(seqs: impl IntoIterator<Item = u64>) -> Vec<u8> {
         kind: v1::Kind::Exec as i32,
         ..v1::Event::default()
     });
-    let message = v1::BatchPayload {
-        events: events.collect(),
-    };
+    compressed(events.collect())
+}
+
+fn compressed(events: Vec<v1::Event>) -> Vec<u8> {
+    let message = v1::BatchPayload { events };
     zstd::bulk::compress(&message.encode_to_vec(), 1).unwrap()
 }
 
@@ -303,6 +304,29 @@ fn a_missing_event_without_a_gap_is_found() {
     let header = sealer.header(4, vec![gap(3, Some(2), GapReason::Policy)]);
     sealer.seal(header, [0, 1, 2]);
     assert!(!sealer.verify(true).is_good());
+}
+
+#[test]
+fn a_dropped_payload_is_explained_by_a_later_event_of_the_host() {
+    let told = |count| {
+        let mut sealer = Sealer::new();
+        sealer.push(3);
+        sealer.batch(1).payload.clear();
+        let detail = v1::event::Detail::Gap(gap(0, Some(count), GapReason::SpoolFull).into());
+        let event = v1::Event {
+            seq: 3,
+            kind: v1::Kind::Gap as i32,
+            detail: Some(detail),
+            ..v1::Event::default()
+        };
+        let header = sealer.header(1, Vec::new());
+        sealer.seal_payload(header, compressed(vec![event]));
+        sealer.verify(true)
+    };
+    let host = told(3);
+    assert!(host.is_good(), "{host:?}");
+    assert_eq!((host.lines[0].events, host.lines[0].gap_numbers()), (1, 3));
+    assert!(!told(2).is_good());
 }
 
 #[test]

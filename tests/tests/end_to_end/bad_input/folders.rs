@@ -63,7 +63,7 @@ fn a_directory_that_cannot_be_read_is_named() {
     for (program, code, verb, folder) in [
         ("picket-agent", 3, "run --state", &state),
         ("picket-agent", 3, "status --state", &state),
-        ("picket-collector", 3, "serve --data", &data),
+        ("picket-collector", 1, "serve --data", &data),
         ("picketctl", 3, "hosts --operator", &operator),
     ] {
         let folder = folder.display().to_string();
