@@ -1,3 +1,5 @@
+//! One session, told by several witnesses, is one event; what only one witness tells waits and goes.
+
 use super::super::line::{LineClock, parse_auth_line};
 use super::*;
 
