@@ -360,6 +360,9 @@ impl Sink for Books {
         self.report_lost();
         self.flush_all()?;
         self.store.close();
+        // What the quota took for the last batches gets a number that nothing seals any more: the run is
+        // not called clean, and the next one begins with a gap.
+        self.report_lost();
         let numbers = self.sealer.numbered();
         let safe = numbers
             .iter()
@@ -374,7 +377,7 @@ impl Sink for Books {
         }
         Err(Failure::line(
             Code::Failed,
-            "failed to close the books: the disk refuses the last batches",
+            "failed to close the books: the last batches are not all safe",
         ))
     }
 }
