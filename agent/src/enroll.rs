@@ -100,14 +100,18 @@ fn refuse_enrolled(root: &Path) -> Result<(), Failure> {
     let remains = ["keys", "successions"]
         .iter()
         .any(|name| root.join(name).exists());
-    if !host::is_enrolled(root) && !remains {
+    let (found, hint) = if host::is_enrolled(root) {
+        (
+            "an enrolment already",
+            "picket-agent status, or name another directory with --state",
+        )
+    } else if remains {
+        let hint = "restore the missing files, or name another directory with --state";
+        ("keys of an enrolment whose other files are missing", hint)
+    } else {
         return Ok(());
-    }
-    let line = format!(
-        "failed to enrol: `{}` holds an enrolment already",
-        root.display()
-    );
-    let hint = "picket-agent status, or name another directory with --state";
+    };
+    let line = format!("failed to enrol: `{}` holds {found}", root.display());
     Err(Failure::line(Code::Refused, line).hint(hint))
 }
 
@@ -298,6 +302,20 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+
+    #[test]
+    fn keys_that_are_left_of_an_enrolment_are_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(refuse_enrolled(dir.path()).is_ok());
+        fs::create_dir(dir.path().join("keys")).unwrap();
+        let failure = refuse_enrolled(dir.path()).unwrap_err();
+        assert_eq!(failure.code, Code::Refused);
+        assert!(
+            failure.line.contains("other files are missing"),
+            "{}",
+            failure.line
+        );
+    }
 
     fn arguments(fingerprint: Digest, state: PathBuf) -> EnrollArgs {
         EnrollArgs {

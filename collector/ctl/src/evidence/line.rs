@@ -148,33 +148,27 @@ impl Line {
         };
         let sum = self.gaps.entry(gap.reason).or_default();
         *sum = sum.saturating_add(count);
-        let end = gap.seq_first.saturating_add(count);
-        let open = std::mem::take(&mut self.unexplained);
-        let left = open
-            .into_iter()
-            .flat_map(|range| without(range, (gap.seq_first, end)));
-        self.unexplained = left.collect();
+        self.close_range(gap.seq_first, count);
     }
 
     /// An event of the host says why numbers whose header is here have no payload.
     fn explain(&mut self, gap: &Gap) {
-        let Some(count) = gap.count else { return };
-        let end = gap.seq_first.saturating_add(count);
-        let size = |ranges: &[(u64, u64)]| {
-            ranges
-                .iter()
-                .fold(0_u64, |sum, (first, end)| sum.saturating_add(end - first))
-        };
-        let before = size(&self.unexplained);
-        let open = std::mem::take(&mut self.unexplained).into_iter();
-        self.unexplained = open
-            .flat_map(|range| without(range, (gap.seq_first, end)))
-            .collect();
-        let explained = before.saturating_sub(size(&self.unexplained));
-        if explained > 0 {
+        let closed = gap
+            .count
+            .map_or(0, |count| self.close_range(gap.seq_first, count));
+        if closed > 0 {
             let sum = self.gaps.entry(gap.reason).or_default();
-            *sum = sum.saturating_add(explained);
+            *sum = sum.saturating_add(closed);
         }
+    }
+
+    /// These numbers are explained. How many of them were not before.
+    fn close_range(&mut self, first: u64, count: u64) -> u64 {
+        let before = size(&self.unexplained);
+        let gap = (first, first.saturating_add(count));
+        let open = std::mem::take(&mut self.unexplained).into_iter();
+        self.unexplained = open.flat_map(|range| without(range, gap)).collect();
+        before.saturating_sub(size(&self.unexplained))
     }
 
     /// Whether the chain has come to this number.
@@ -229,6 +223,12 @@ fn start(header: &Header, from_start: bool) -> Chain {
         next_seq: header.seq_first,
         head: header.prev_hash,
     }
+}
+
+fn size(ranges: &[(u64, u64)]) -> u64 {
+    ranges.iter().fold(0, |sum, (first, end)| {
+        sum.saturating_add(end.saturating_sub(*first))
+    })
 }
 
 /// What of `range` is outside `gap`; both from their first number to the one behind their last.
