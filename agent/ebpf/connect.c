@@ -149,20 +149,15 @@ INLINE int tell_without_packet(struct sock *sock, u64 address, s64 result)
 	return tell_connect(&body, FLAG_RESULT_KNOWN | FLAG_NAME_GIVEN);
 }
 
-/* match-proto: sys_exit(struct pt_regs *regs, long ret), of connect */
-SEC("tp_btf/sys_exit")
-int on_connect(u64 *ctx)
+/* At the return of connect */
+AT_RETURN(on_connect)
 {
-	struct pt_regs *regs = (void *)ctx[0];
 	u64 thread = bpf_get_current_pid_tgid();
 	struct connect_body *begun;
 	struct connect_body body;
 	struct sock *sock;
 	struct file *file;
-	s64 result = ctx[1];
 
-	if (is_compat())
-		return 0;
 	file = file_of(regs->di);
 	if (!file || (LOAD(LOAD(file, f_inode), i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;

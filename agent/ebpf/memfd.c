@@ -3,19 +3,17 @@
 #include "path.h"
 #include "syscall.h"
 
-/* match-proto: sys_exit(struct pt_regs *regs, long ret), of memfd_create */
-SEC("tp_btf/sys_exit")
-int on_memfd_create(u64 *ctx)
+/* At the return of memfd_create */
+AT_RETURN(on_memfd_create)
 {
-	struct pt_regs *regs = (void *)ctx[0];
-	s64 descriptor = ctx[1];
+	s64 descriptor = result;
 	struct scratch *scratch;
 	struct memfd_body *body;
 	struct dentry *dentry;
 	u32 length;
 	s32 slot;
 
-	if (descriptor < 0 || is_compat())
+	if (descriptor < 0)
 		return 0;
 	COUNT(KIND_MEMFD, generated);
 	slot = begin_record(KIND_MEMFD, sizeof(struct memfd_body));

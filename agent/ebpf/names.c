@@ -37,24 +37,18 @@ INLINE int tell_deleted(s32 descriptor, u64 name)
 	return 0;
 }
 
-/* match-proto: sys_exit(struct pt_regs *regs, long ret), of unlink */
-SEC("tp_btf/sys_exit")
-int on_unlink(u64 *ctx)
+/* At the return of unlink */
+AT_RETURN(on_unlink)
 {
-	struct pt_regs *regs = (void *)ctx[0];
-
-	if (ctx[1] || is_compat())
+	if (result)
 		return 0;
 	return tell_deleted(AT_FDCWD, regs->di);
 }
 
-/* match-proto: sys_exit(struct pt_regs *regs, long ret), of unlinkat */
-SEC("tp_btf/sys_exit")
-int on_unlinkat(u64 *ctx)
+/* At the return of unlinkat */
+AT_RETURN(on_unlinkat)
 {
-	struct pt_regs *regs = (void *)ctx[0];
-
-	if (ctx[1] || is_compat() || (regs->dx & AT_REMOVEDIR))
+	if (result || (regs->dx & AT_REMOVEDIR))
 		return 0;
 	return tell_deleted(regs->di, regs->si);
 }
@@ -94,24 +88,18 @@ INLINE int tell_renamed(s32 from_folder, u64 from, s32 to_folder, u64 to)
 	return 0;
 }
 
-/* match-proto: sys_exit(struct pt_regs *regs, long ret), of rename */
-SEC("tp_btf/sys_exit")
-int on_rename(u64 *ctx)
+/* At the return of rename */
+AT_RETURN(on_rename)
 {
-	struct pt_regs *regs = (void *)ctx[0];
-
-	if (ctx[1] || is_compat())
+	if (result)
 		return 0;
 	return tell_renamed(AT_FDCWD, regs->di, AT_FDCWD, regs->si);
 }
 
-/* match-proto: sys_exit(struct pt_regs *regs, long ret), of renameat, renameat2 */
-SEC("tp_btf/sys_exit")
-int on_renameat(u64 *ctx)
+/* At the return of renameat, renameat2 */
+AT_RETURN(on_renameat)
 {
-	struct pt_regs *regs = (void *)ctx[0];
-
-	if (ctx[1] || is_compat())
+	if (result)
 		return 0;
 	return tell_renamed(regs->di, regs->si, regs->dx, regs->r10);
 }

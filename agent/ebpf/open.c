@@ -88,11 +88,10 @@ INLINE int tell_opened(s32 slot, struct scratch *scratch, struct file *file, boo
 	return 0;
 }
 
-/* match-proto: sys_exit(struct pt_regs *regs, long ret), of open, openat, openat2, creat, open_by_handle_at */
-SEC("tp_btf/sys_exit")
-int on_open(u64 *ctx)
+/* At the return of open, openat, openat2, creat, open_by_handle_at */
+AT_RETURN(on_open)
 {
-	s64 descriptor = ctx[1];
+	s64 descriptor = result;
 	const struct settings *set = settings_now();
 	struct scratch *scratch;
 	struct inode *inode;
@@ -101,7 +100,7 @@ int on_open(u64 *ctx)
 	u32 kind, mode;
 	s32 slot;
 
-	if (descriptor < 0 || is_compat() || !set)
+	if (descriptor < 0 || !set)
 		return 0;
 	file = file_of(descriptor);
 	inode = LOAD(file, f_inode);
@@ -197,24 +196,17 @@ VERIFIED_ALONE int descriptor_closes(u32 descriptor)
 	return modified ? tell_modified(key) : 0;
 }
 
-/* match-proto: sys_enter(struct pt_regs *regs, long id), of close */
-SEC("tp_btf/sys_enter")
-int on_close(u64 *ctx)
+/* At the entry of close */
+AT_ENTRY(on_close)
 {
-	struct pt_regs *regs = (void *)ctx[0];
-
-	if (!is_compat())
-		descriptor_closes(regs->di);
+	descriptor_closes(regs->di);
 	return 0;
 }
 
-/* match-proto: sys_enter(struct pt_regs *regs, long id), of dup2, dup3: the target is closed first */
-SEC("tp_btf/sys_enter")
-int on_dup(u64 *ctx)
+/* At the entry of dup2, dup3: the target is closed first */
+AT_ENTRY(on_dup)
 {
-	struct pt_regs *regs = (void *)ctx[0];
-
-	if (!is_compat() && regs->di != regs->si && file_of(regs->di))
+	if (regs->di != regs->si && file_of(regs->di))
 		descriptor_closes(regs->si);
 	return 0;
 }
@@ -248,13 +240,10 @@ INLINE void range_closes(u32 first, u32 last)
 	}
 }
 
-/* match-proto: sys_enter(struct pt_regs *regs, long id), of close_range */
-SEC("tp_btf/sys_enter")
-int on_close_range(u64 *ctx)
+/* At the entry of close_range */
+AT_ENTRY(on_close_range)
 {
-	struct pt_regs *regs = (void *)ctx[0];
-
-	if (!is_compat() && !(regs->dx & CLOSE_RANGE_CLOEXEC))
+	if (!(regs->dx & CLOSE_RANGE_CLOEXEC))
 		range_closes(regs->di, regs->si);
 	return 0;
 }

@@ -38,6 +38,7 @@ use self::watch::Watch;
 use crate::ledger::LossWatch;
 use crate::{FileKey, Secret, Sensor, SensorError, Settings, identity};
 
+mod calls;
 mod canary;
 mod cgroups;
 mod counters;

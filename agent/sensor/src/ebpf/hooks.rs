@@ -28,10 +28,36 @@ pub(super) struct Program {
 pub(super) enum Place {
     /// To the tracepoint that its section names.
     Tracepoint,
-    /// Into the jump table at entry of these system calls.
-    Entry(&'static [u32]),
-    /// Into the jump table at return of these system calls.
-    Return(&'static [u32]),
+    /// To these system calls when they are entered.
+    Entry(&'static [Call]),
+    /// To these system calls when they return.
+    Return(&'static [Call]),
+}
+
+/// One system call of x86-64.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Call {
+    pub(super) number: u32,
+    /// Its name in tracefs.
+    pub(super) name: &'static str,
+}
+
+/// The two moments at which a system call can be looked at.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Edge {
+    Entry,
+    Return,
+}
+
+impl Place {
+    /// The system calls behind it, and when they are looked at.
+    pub(super) const fn calls(self) -> Option<(Edge, &'static [Call])> {
+        match self {
+            Self::Tracepoint => None,
+            Self::Entry(calls) => Some((Edge::Entry, calls)),
+            Self::Return(calls) => Some((Edge::Return, calls)),
+        }
+    }
 }
 
 /// How a hook is doing.
@@ -109,14 +135,14 @@ fn report(name: &str, standing: &Standing) -> Hook {
 }
 
 impl HookSpec {
-    /// Whether it hangs on the dispatchers.
-    pub(super) fn is_dispatched(&self) -> bool {
+    /// Whether it looks at system calls.
+    pub(super) fn has_calls(&self) -> bool {
         let mut places = self.programs.iter().map(|program| program.place);
-        places.any(|place| !matches!(place, Place::Tracepoint))
+        places.any(|place| place.calls().is_some())
     }
 }
 
-/// The programs that the system call hooks hang on.
+/// The programs that jump to those of system calls, where a call has no tracepoint of its own.
 pub(super) const DISPATCHERS: &[Program] = &[
     at("on_sys_enter", Place::Tracepoint),
     at("on_sys_exit", Place::Tracepoint),
@@ -129,42 +155,57 @@ pub(super) const HOOKS: &[HookSpec] = &[
     hook("exit", &[at("on_exit", Place::Tracepoint)]),
     hook(
         "memfd_create",
-        &[at("on_memfd_create", Place::Return(&[MEMFD_CREATE]))],
+        &[at("on_memfd_create", Place::Return(&[Call::MEMFD_CREATE]))],
     ),
     hook(
         "file_open",
         &[at(
             "on_open",
-            Place::Return(&[OPEN, CREAT, OPENAT, OPENAT2, OPEN_BY_HANDLE_AT]),
+            Place::Return(&[
+                Call::OPEN,
+                Call::CREAT,
+                Call::OPENAT,
+                Call::OPENAT2,
+                Call::OPEN_BY_HANDLE_AT,
+            ]),
         )],
     ),
     hook(
         "file_close",
         &[
-            at("on_close", Place::Entry(&[CLOSE])),
-            at("on_dup", Place::Entry(&[DUP2, DUP3])),
-            at("on_close_range", Place::Entry(&[CLOSE_RANGE])),
+            at("on_close", Place::Entry(&[Call::CLOSE])),
+            at("on_dup", Place::Entry(&[Call::DUP2, Call::DUP3])),
+            at("on_close_range", Place::Entry(&[Call::CLOSE_RANGE])),
         ],
     ),
     hook(
         "file_close_at_exit",
         &[at("on_exit_files", Place::Tracepoint)],
     ),
-    hook("file_rename", &[at("on_rename", Place::Return(&[RENAME]))]),
+    hook(
+        "file_rename",
+        &[at("on_rename", Place::Return(&[Call::RENAME]))],
+    ),
     hook(
         "file_renameat",
-        &[at("on_renameat", Place::Return(&[RENAMEAT, RENAMEAT2]))],
+        &[at(
+            "on_renameat",
+            Place::Return(&[Call::RENAMEAT, Call::RENAMEAT2]),
+        )],
     ),
-    hook("file_unlink", &[at("on_unlink", Place::Return(&[UNLINK]))]),
+    hook(
+        "file_unlink",
+        &[at("on_unlink", Place::Return(&[Call::UNLINK]))],
+    ),
     hook(
         "file_unlinkat",
-        &[at("on_unlinkat", Place::Return(&[UNLINKAT]))],
+        &[at("on_unlinkat", Place::Return(&[Call::UNLINKAT]))],
     ),
     hook(
         "net_connect",
         &[
             at("on_syn_sent", Place::Tracepoint),
-            at("on_connect", Place::Return(&[CONNECT])),
+            at("on_connect", Place::Return(&[Call::CONNECT])),
         ],
     ),
 ];
@@ -177,20 +218,26 @@ const fn at(name: &'static str, place: Place) -> Program {
     Program { name, place }
 }
 
-// System calls of x86-64. `agent/ebpf/connect.c` has one of them too.
-const OPEN: u32 = 2;
-const CLOSE: u32 = 3;
-const DUP2: u32 = 33;
-const CONNECT: u32 = 42;
-const RENAME: u32 = 82;
-const CREAT: u32 = 85;
-const UNLINK: u32 = 87;
-const OPENAT: u32 = 257;
-const UNLINKAT: u32 = 263;
-const RENAMEAT: u32 = 264;
-const DUP3: u32 = 292;
-const OPEN_BY_HANDLE_AT: u32 = 304;
-const RENAMEAT2: u32 = 316;
-const MEMFD_CREATE: u32 = 319;
-const CLOSE_RANGE: u32 = 436;
-const OPENAT2: u32 = 437;
+// `agent/ebpf/connect.c` knows the number of `connect` too.
+impl Call {
+    pub(super) const OPEN: Self = Self::new(2, "open");
+    pub(super) const CLOSE: Self = Self::new(3, "close");
+    pub(super) const DUP2: Self = Self::new(33, "dup2");
+    pub(super) const CONNECT: Self = Self::new(42, "connect");
+    pub(super) const RENAME: Self = Self::new(82, "rename");
+    pub(super) const CREAT: Self = Self::new(85, "creat");
+    pub(super) const UNLINK: Self = Self::new(87, "unlink");
+    pub(super) const OPENAT: Self = Self::new(257, "openat");
+    pub(super) const UNLINKAT: Self = Self::new(263, "unlinkat");
+    pub(super) const RENAMEAT: Self = Self::new(264, "renameat");
+    pub(super) const DUP3: Self = Self::new(292, "dup3");
+    pub(super) const OPEN_BY_HANDLE_AT: Self = Self::new(304, "open_by_handle_at");
+    pub(super) const RENAMEAT2: Self = Self::new(316, "renameat2");
+    pub(super) const MEMFD_CREATE: Self = Self::new(319, "memfd_create");
+    pub(super) const CLOSE_RANGE: Self = Self::new(436, "close_range");
+    pub(super) const OPENAT2: Self = Self::new(437, "openat2");
+
+    const fn new(number: u32, name: &'static str) -> Self {
+        Self { number, name }
+    }
+}

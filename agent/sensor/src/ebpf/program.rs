@@ -6,45 +6,90 @@
 //!   the object is loaded without those that were refused.
 //! - Nothing is attached here before the settings and the tries are in place.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 
 use libbpf_rs::{
-    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, RingBuffer,
-    RingBufferBuilder,
+    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, ProgramMut,
+    RingBuffer, RingBufferBuilder,
 };
 
-use super::hooks::{DISPATCHERS, HOOKS, HookSpec, Hooks, Place, Program, Standing};
+use super::calls::CallTracepoints;
+use super::hooks::{Call, DISPATCHERS, Edge, HOOKS, HookSpec, Hooks, Program, Standing};
 use crate::SensorError;
 
 /// The loaded object with everything that keeps it working.
 #[derive(Debug)]
 pub(super) struct Loaded {
     object: Object,
+    route: Route,
     links: Vec<Link>,
     pub(super) hooks: Hooks,
+}
+
+/// How system calls reach their programs; see `agent/ebpf/syscall.h`.
+#[derive(Debug)]
+enum Route {
+    /// Through the tracepoint of each call: the others run nothing.
+    PerCall(CallTracepoints),
+    /// Through one program that runs at every call.
+    Dispatched,
+}
+
+impl Route {
+    /// The cheapest that this kernel has.
+    fn new() -> Self {
+        match CallTracepoints::open() {
+            Ok(tracepoints) => Self::PerCall(tracepoints),
+            Err(error) => {
+                tracing::info!(%error, "system calls have no tracepoints of their own here");
+                Self::Dispatched
+            }
+        }
+    }
+
+    /// The form of this program that fits, by its name in the object.
+    fn form_of(&self, program: &Program) -> Cow<'static, str> {
+        match self {
+            Self::PerCall(_) if program.place.calls().is_some() => {
+                Cow::Owned(format!("{}_call", program.name))
+            }
+            _ => Cow::Borrowed(program.name),
+        }
+    }
+
+    /// What must be attached for these hooks beside their own programs.
+    fn dispatchers(&self, hooks: &[&HookSpec]) -> &'static [Program] {
+        match self {
+            Self::Dispatched if hooks.iter().any(|spec| spec.has_calls()) => DISPATCHERS,
+            _ => &[],
+        }
+    }
 }
 
 impl Loaded {
     /// Loads what this kernel takes, with rings of this size.
     pub(super) fn new(ring_bytes: u32) -> Result<Self, SensorError> {
         libbpf_rs::set_print(Some((PrintLevel::Debug, log)));
+        let route = Route::new();
         let all: Vec<&HookSpec> = HOOKS.iter().collect();
         let mut refused = Vec::new();
-        let object = match load(&all, ring_bytes) {
+        let object = match load(&all, &route, ring_bytes) {
             Ok(object) => object,
             Err(error) => {
                 tracing::info!(
                     reason = reason(&error),
                     "kernel refuses the whole, trying parts"
                 );
-                refused = refused_alone(ring_bytes);
-                load_without(&refused, ring_bytes)?
+                refused = refused_alone(&route, ring_bytes);
+                load_without(&refused, &route, ring_bytes)?
             }
         };
         Ok(Self {
             object,
+            route,
             links: Vec::new(),
             hooks: Hooks::new(&refused),
         })
@@ -79,10 +124,10 @@ impl Loaded {
                 refused.push((spec.name, reason(&error)));
             }
         }
-        for program in DISPATCHERS {
+        for program in self.route.dispatchers(&self.hooks.usable()) {
             if let Err(error) = self.attach_program(program) {
                 let why = format!("`{}` does not attach: {}", program.name, reason(&error));
-                let dispatched = HOOKS.iter().filter(|spec| spec.is_dispatched());
+                let dispatched = HOOKS.iter().filter(|spec| spec.has_calls());
                 refused.extend(dispatched.map(|spec| (spec.name, why.clone())));
             }
         }
@@ -103,38 +148,77 @@ impl Loaded {
     }
 
     fn attach_program(&mut self, program: &Program) -> Result<(), SensorError> {
-        let name = program.name;
-        let loaded = self.object.progs_mut().find(|loaded| loaded.name() == name);
-        let loaded = loaded.ok_or_else(|| missing("program", name))?;
-        let (table, calls) = match program.place {
-            Place::Tracepoint => {
-                let link = loaded.attach();
-                self.links
-                    .push(link.map_err(|source| kernel(format!("attach `{name}`"), source))?);
-                return Ok(());
+        match (program.place.calls(), &self.route) {
+            (None, _) => {
+                let name = program.name;
+                let link = self.program(name)?.attach();
+                let link = link.map_err(|source| kernel(format!("attach `{name}`"), source))?;
+                self.links.push(link);
             }
-            Place::Entry(calls) => ("at_entry", calls),
-            Place::Return(calls) => ("at_return", calls),
-        };
-        let descriptor = loaded.as_fd().as_raw_fd().to_ne_bytes();
-        let table = self.map(table)?;
-        for call in calls {
-            table
-                .update(&call.to_ne_bytes(), &descriptor, MapFlags::ANY)
-                .map_err(|source| {
-                    kernel(format!("route system call {call} to `{name}`"), source)
-                })?;
+            (Some((edge, calls)), Route::PerCall(_)) => {
+                for call in calls {
+                    let link = self.attach_call(program, edge, *call)?;
+                    self.links.push(link);
+                }
+            }
+            (Some((edge, calls)), Route::Dispatched) => self.route(program, edge, calls)?,
         }
         Ok(())
+    }
+
+    /// Attaches a program to the tracepoint of one call.
+    fn attach_call(
+        &mut self,
+        program: &Program,
+        edge: Edge,
+        call: Call,
+    ) -> Result<Link, SensorError> {
+        let name = self.route.form_of(program);
+        let Route::PerCall(tracepoints) = &self.route else {
+            return Err(missing("tracepoint", call.name));
+        };
+        let failed = |source| kernel(format!("attach `{name}` to `{}`", call.name), source);
+        let event = tracepoints
+            .event(edge, call)
+            .map_err(|error| failed(error.into()))?;
+        let program = self.program(&name)?;
+        let link = program
+            .attach_perf_event(event.as_raw_fd())
+            .map_err(failed)?;
+        // The link closes it.
+        let _owned_by_the_link = event.into_raw_fd();
+        Ok(link)
+    }
+
+    /// Enters a program into the jump table of the dispatcher.
+    fn route(&mut self, program: &Program, edge: Edge, calls: &[Call]) -> Result<(), SensorError> {
+        let name = program.name;
+        let descriptor = self.program(name)?.as_fd().as_raw_fd().to_ne_bytes();
+        let table = self.map(match edge {
+            Edge::Entry => "at_entry",
+            Edge::Return => "at_return",
+        })?;
+        for call in calls {
+            table
+                .update(&call.number.to_ne_bytes(), &descriptor, MapFlags::ANY)
+                .map_err(|source| kernel(format!("route `{}` to `{name}`", call.name), source))?;
+        }
+        Ok(())
+    }
+
+    fn program(&mut self, name: &str) -> Result<ProgramMut<'_>, SensorError> {
+        let mut programs = self.object.progs_mut();
+        let found = programs.find(|program| program.name() == name);
+        found.ok_or_else(|| missing("program", name))
     }
 }
 
 /// Opens the object and loads the programs of these hooks, with the dispatchers if they need them.
-fn load(hooks: &[&HookSpec], ring_bytes: u32) -> Result<Object, SensorError> {
+fn load(hooks: &[&HookSpec], route: &Route, ring_bytes: u32) -> Result<Object, SensorError> {
     let mut open = ObjectBuilder::default()
         .open_memory(&OBJECT.bytes)
         .map_err(|source| kernel("open the kernel programs".to_owned(), source))?;
-    configure(&mut open, hooks, ring_bytes)
+    configure(&mut open, hooks, route, ring_bytes)
         .map_err(|source| kernel("configure the kernel programs".to_owned(), source))?;
     open.load()
         .map_err(|source| kernel("load the kernel programs".to_owned(), source))
@@ -143,15 +227,14 @@ fn load(hooks: &[&HookSpec], ring_bytes: u32) -> Result<Object, SensorError> {
 fn configure(
     open: &mut OpenObject,
     hooks: &[&HookSpec],
+    route: &Route,
     ring_bytes: u32,
 ) -> Result<(), libbpf_rs::Error> {
-    let is_dispatched = hooks.iter().any(|spec| spec.is_dispatched());
-    let dispatchers = if is_dispatched { DISPATCHERS } else { &[] };
     let programs = hooks
         .iter()
         .flat_map(|spec| spec.programs)
-        .chain(dispatchers);
-    let wanted: BTreeSet<&str> = programs.map(|program| program.name).collect();
+        .chain(route.dispatchers(hooks));
+    let wanted: BTreeSet<Cow<'_, str>> = programs.map(|program| route.form_of(program)).collect();
     for mut program in open.progs_mut() {
         let is_wanted = program
             .name()
@@ -187,8 +270,8 @@ fn highest_of(list: &str) -> Option<u32> {
 }
 
 /// The hooks that the kernel refuses by themselves, each with the kernel's reason.
-fn refused_alone(ring_bytes: u32) -> Vec<(&'static str, String)> {
-    let refusal = |spec: &'static HookSpec| match load(&[spec], ring_bytes) {
+fn refused_alone(route: &Route, ring_bytes: u32) -> Vec<(&'static str, String)> {
+    let refusal = |spec: &'static HookSpec| match load(&[spec], route, ring_bytes) {
         Ok(_) => None,
         Err(error) => Some((spec.name, reason(&error))),
     };
@@ -197,6 +280,7 @@ fn refused_alone(ring_bytes: u32) -> Vec<(&'static str, String)> {
 
 fn load_without(
     refused: &[(&'static str, String)],
+    route: &Route,
     ring_bytes: u32,
 ) -> Result<Object, SensorError> {
     let is_refused = |spec: &&HookSpec| refused.iter().any(|(name, _)| *name == spec.name);
@@ -205,7 +289,7 @@ fn load_without(
         let (_, reason) = refused.first().cloned().unwrap_or_default();
         return Err(SensorError::NothingLoads { reason });
     }
-    load(&rest, ring_bytes)
+    load(&rest, route, ring_bytes)
 }
 
 fn log(level: PrintLevel, text: String) {

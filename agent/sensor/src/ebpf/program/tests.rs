@@ -13,7 +13,15 @@ fn the_object_has_every_program_and_map_that_is_named_here() {
         .iter()
         .flat_map(|spec| spec.programs)
         .chain(DISPATCHERS);
-    let named: BTreeSet<String> = programs.map(|program| program.name.to_owned()).collect();
+    let named: BTreeSet<String> = programs
+        .flat_map(|program| {
+            let of_its_own = program
+                .place
+                .calls()
+                .map(|_| format!("{}_call", program.name));
+            of_its_own.into_iter().chain([program.name.to_owned()])
+        })
+        .collect();
     assert_eq!(have, named);
     let maps: BTreeSet<String> = open
         .maps()
@@ -35,13 +43,11 @@ fn the_object_has_every_program_and_map_that_is_named_here() {
 fn two_hooks_never_claim_the_same_system_call() {
     let mut taken = BTreeSet::new();
     for program in HOOKS.iter().flat_map(|spec| spec.programs) {
-        let (table, calls): (_, &[u32]) = match program.place {
-            Place::Tracepoint => continue,
-            Place::Entry(calls) => ("entry", calls),
-            Place::Return(calls) => ("return", calls),
+        let Some((edge, calls)) = program.place.calls() else {
+            continue;
         };
         for call in calls {
-            assert!(taken.insert((table, *call)), "{table} of {call}");
+            assert!(taken.insert((edge, *call)), "{edge:?} of {}", call.name);
         }
     }
 }
