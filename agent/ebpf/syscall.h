@@ -28,5 +28,5 @@ struct {
 
 INLINE bool is_compat(void)
 {
-	return bpf_get_current_task_btf()->thread_info.status & TS_COMPAT;
+	return FIELD(current_task(), thread_info.status) & TS_COMPAT;
 }
