@@ -41,7 +41,13 @@ test: deps deps-test build ## all tests; as root the privileged ones too; short 
 	else \
 	    echo "SKIPPED: the privileged tests (kernel sensor, containment as root) need root"; \
 	fi
+	@$(MAKE) --no-print-directory test-vm SHORT=1
 	@$(MAKE) --no-print-directory bench SHORT=1
+
+.PHONY: test-vm
+test-vm: build ## privileged tests on other kernels, in QEMU; SHORT=1 boots one kernel
+	@packaging/prerequisites.sh vm
+	@tests/vm/matrix.sh $(if $(SHORT),--short)
 
 .PHONY: bench
 bench: build ## figures; SHORT=1 takes under a minute, JSON=1 prints one object per line

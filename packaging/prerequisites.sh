@@ -1,10 +1,11 @@
 #!/bin/sh
-# Installs, or names, what a verb of the Makefile needs. Usage: prerequisites.sh build|check|test
+# Installs, or names, what a verb of the Makefile needs. Usage: prerequisites.sh build|check|test|vm
 #
 # As root on Debian it installs what is missing; otherwise it says what is missing and how to get it. Does nothing when all is there.
+# What `vm` needs is an error in CI only: elsewhere the kernel matrix says that it is skipped.
 set -eu
 
-verb=${1:?build, check or test}
+verb=${1:?build, check, test or vm}
 tools=${PICKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/picket}/tools
 missing=
 
@@ -23,9 +24,13 @@ have_rust() {
     }
 }
 
+can_install() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1
+}
+
 install_missing() {
     [ -n "$missing" ] || return 0
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    if can_install; then
         echo "installing:$missing"
         log=$(mktemp)
         if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
@@ -64,6 +69,18 @@ check)
     need llvm-14 command -v llvm-strip-14
     install_missing
     cargo_tool cargo-deny cargo-deny
+    ;;
+vm)
+    need qemu-system-x86 command -v qemu-system-x86_64
+    need busybox-static command -v busybox
+    need cpio command -v cpio
+    need debootstrap test -x /usr/sbin/debootstrap
+    need debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg
+    [ -z "$missing" ] || can_install || {
+        echo "missing for the kernel matrix:$missing (as root: apt-get install$missing)"
+        exit 0
+    }
+    (install_missing) || [ -z "${CI:-}" ]
     ;;
 test)
     cargo_tool cargo-nextest cargo-nextest

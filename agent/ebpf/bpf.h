@@ -24,6 +24,7 @@ static u32 (*bpf_get_smp_processor_id)(void) = (void *)8;
 static long (*bpf_tail_call)(void *ctx, void *programs, u32 index) = (void *)12;
 static u64 (*bpf_get_current_pid_tgid)(void) = (void *)14;
 static long (*bpf_get_current_comm)(void *to, u32 size) = (void *)16;
+static u64 (*bpf_get_current_task)(void) = (void *)35;
 static u64 (*bpf_get_current_cgroup_id)(void) = (void *)80;
 static long (*bpf_probe_read_user)(void *to, u32 size, const void *from) = (void *)112;
 static long (*bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
@@ -52,6 +53,22 @@ static struct pt_regs *(*bpf_task_pt_regs)(struct task_struct *task) = (void *)1
 
 /* Whether the running kernel has this field. */
 #define HAS(type, field) __builtin_preserve_field_info(((typeof(type) *)0)->field, 2)
+
+/* Whether the running kernel has this helper: BPF_FUNC_x of its `enum bpf_func_id`. */
+#define HAS_HELPER(name) __builtin_preserve_enum_value(*(enum bpf_func_id *)name, 0)
+
+/* The current task. Since 5.11 the verifier knows its type; before, it is an address like any other. */
+INLINE struct task_struct *current_task(void)
+{
+	return HAS_HELPER(BPF_FUNC_get_current_task_btf) ? bpf_get_current_task_btf() : (void *)bpf_get_current_task();
+}
+
+/* Reads a field of the current task, or of what it leads to: directly where the verifier knows the type. */
+#define FIELD(pointer, field)                                                                                              \
+	({                                                                                                                 \
+		typeof(pointer) from_ = (pointer);                                                                         \
+		HAS_HELPER(BPF_FUNC_get_current_task_btf) ? from_->field : LOAD(from_, field);                             \
+	})
 
 /* Where a field lies in the running kernel's type. */
 #define OFFSET(type, field) __builtin_preserve_field_info(((typeof(type) *)0)->field, 0)

@@ -17,6 +17,9 @@
 #define TCP_SYN_SENT 2
 #define S_IFSOCK 0140000
 #define NR_CONNECT 42 /* x86-64 */
+#define NO_CALL -1ULL
+#define STACK_BYTES 16384 /* x86-64 */
+#define PT_REGS_BYTES 168 /* of every kernel that has no helper */
 #define PF_IO_WORKER 0x00000010
 #define PF_USER_WORKER 0x00004000
 #define PF_KTHREAD 0x00200000
@@ -82,16 +85,27 @@ INLINE int tell_connect(const struct connect_body *about, u32 flags)
 	return 0;
 }
 
+/* The number of the system call that the current task is in. Before 5.15 no helper finds the registers: they end where the stack does. */
+INLINE u64 call_under_way(struct task_struct *task)
+{
+	struct pt_regs *regs;
+
+	if (HAS_HELPER(BPF_FUNC_task_pt_regs)) {
+		regs = bpf_task_pt_regs(task);
+		return regs ? regs->orig_ax : NO_CALL;
+	}
+	regs = FIELD(task, stack) + STACK_BYTES - PT_REGS_BYTES;
+	return LOAD(regs, orig_ax);
+}
+
 /* Whether the current task is inside connect(2) and will come back through on_connect. */
 INLINE bool in_connect_call(void)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs;
+	struct task_struct *task = current_task();
 
-	if ((task->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER)) || is_compat())
+	if ((FIELD(task, flags) & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER)) || is_compat())
 		return false;
-	regs = bpf_task_pt_regs(task);
-	return regs && regs->orig_ax == NR_CONNECT;
+	return call_under_way(task) == NR_CONNECT;
 }
 
 /* match-proto: inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate) */

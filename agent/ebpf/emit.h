@@ -3,7 +3,7 @@
  * Scratch memory, the ledger and the rings: the way of a record from a hook to user space.
  *
  * - A program builds its record in a scratch slot of its CPU, because a record is longer than the stack. A slot is taken by
- *   exchange and given back on every way out, so a program that interrupts another finds the second slot.
+ *   counting up and given back on every way out, so a program that interrupts another finds the second slot.
  * - Every event that a hook recognises is counted once as generated, and once as filtered, aggregated, submitted or lost.
  *   Nothing is submitted without a sequence number, and a number is used up by a lost record too.
  * - Nobody is woken by a record unless the ring has just passed its mark: the reader looks every few milliseconds.
@@ -80,7 +80,7 @@ struct {
 
 struct {
 	MAP_NUMBER(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	MAP_NUMBER(max_entries, 2);
+	MAP_NUMBER(max_entries, 2 * SLOTS_PER_CPU); /* ring times slot */
 	MAP_TYPE(key, u32);
 	MAP_TYPE(value, u64);
 } sequences SEC(".maps");
@@ -124,15 +124,25 @@ INLINE struct scratch *scratch_at(s32 slot)
 	return bpf_map_lookup_elem(&scratches, &key);
 }
 
+/* Who finds one, its own, has the slot. An exchange would say it shorter, but before 5.12 nothing atomic gives a value back. */
+INLINE bool take(struct scratch *scratch)
+{
+	__sync_fetch_and_add(&scratch->busy, 1);
+	if (*(volatile u32 *)&scratch->busy == 1)
+		return true;
+	__sync_fetch_and_add(&scratch->busy, -1);
+	return false;
+}
+
 INLINE s32 take_slot(void)
 {
 	u32 slot = bpf_get_smp_processor_id() * SLOTS_PER_CPU;
 	struct scratch *scratch = scratch_at(slot);
 
-	if (scratch && !__sync_lock_test_and_set(&scratch->busy, 1))
+	if (scratch && take(scratch))
 		return slot;
 	scratch = scratch_at(slot + 1);
-	if (scratch && !__sync_lock_test_and_set(&scratch->busy, 1))
+	if (scratch && take(scratch))
 		return slot + 1;
 	return NO_SLOT;
 }
@@ -142,14 +152,17 @@ INLINE void give_slot(s32 slot)
 	struct scratch *scratch = scratch_at(slot);
 
 	if (scratch)
-		__sync_lock_test_and_set(&scratch->busy, 0);
+		__sync_fetch_and_add(&scratch->busy, -1);
 }
 
-INLINE u64 next_sequence(u32 ring)
+/* Whoever holds the slot is alone with its number. */
+INLINE u64 next_sequence(u32 ring, s32 slot)
 {
-	u64 *sequence = bpf_map_lookup_elem(&sequences, &ring);
+	u32 which = (u32)slot % SLOTS_PER_CPU;
+	u32 key = ring * SLOTS_PER_CPU + which;
+	u64 *sequence = bpf_map_lookup_elem(&sequences, &key);
 
-	return sequence ? __sync_fetch_and_add(sequence, 1) : 0;
+	return sequence ? (*sequence)++ * SLOTS_PER_CPU + which : 0;
 }
 
 /* Only the record that lifts the fill over the mark wakes the reader; if two of them race past it, the reader's tick is next. */
@@ -179,11 +192,11 @@ VERIFIED_ALONE int submit(s32 slot, u32 ring)
 	header->length = length;
 	header->ring = ring;
 	if (ring == RING_PROCESS) {
-		header->sequence = next_sequence(RING_PROCESS);
+		header->sequence = next_sequence(RING_PROCESS, slot);
 		error = bpf_ringbuf_output(&ring_process, scratch->record, length,
 					   wake_flags(bpf_ringbuf_query(&ring_process, BPF_RB_AVAIL_DATA), length, settings_now()));
 	} else {
-		header->sequence = next_sequence(RING_OTHER);
+		header->sequence = next_sequence(RING_OTHER, slot);
 		error = bpf_ringbuf_output(&ring_other, scratch->record, length,
 					   wake_flags(bpf_ringbuf_query(&ring_other, BPF_RB_AVAIL_DATA), length, settings_now()));
 	}

@@ -76,7 +76,7 @@ VERIFIED_ALONE int append_cgroup(s32 slot, u64 id)
 		return 0;
 	scratch->walk_at = TEXT_MAX;
 	scratch->walk_flags = 0;
-	scratch->walk_dentry = (u64)bpf_get_current_task_btf()->cgroups->dfl_cgrp->kn;
+	scratch->walk_dentry = (u64)FIELD(FIELD(FIELD(current_task(), cgroups), dfl_cgrp), kn);
 	for (int step = 0; step < CGROUP_DEPTH; step++)
 		if (cgroup_step(slot) == STEP_DONE)
 			break;

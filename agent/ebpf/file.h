@@ -34,15 +34,15 @@ INLINE void fill_name_only(struct file_body *body)
 /* Puts the folder that a caller's name is relative to into `walk`. */
 INLINE void walk_base(s32 slot, struct scratch *scratch, s32 descriptor, bool absolute)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct fs_struct *fs = FIELD(current_task(), fs);
 	struct file *file;
 
 	if (absolute) {
-		scratch->walk_dentry = (u64)task->fs->root.dentry;
-		scratch->walk_mount = (u64)task->fs->root.mnt;
+		scratch->walk_dentry = (u64)FIELD(fs, root.dentry);
+		scratch->walk_mount = (u64)FIELD(fs, root.mnt);
 	} else if (descriptor == AT_FDCWD) {
-		scratch->walk_dentry = (u64)task->fs->pwd.dentry;
-		scratch->walk_mount = (u64)task->fs->pwd.mnt;
+		scratch->walk_dentry = (u64)FIELD(fs, pwd.dentry);
+		scratch->walk_mount = (u64)FIELD(fs, pwd.mnt);
 	} else {
 		file = file_of(descriptor);
 		scratch->walk_dentry = (u64)LOAD(file, f_path.dentry);

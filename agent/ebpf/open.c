@@ -214,11 +214,11 @@ AT_ENTRY(on_dup)
 /* Closes what is open among the descriptors of one word of the table's bit map, from `first` to `last`. */
 VERIFIED_ALONE int word_closes(u32 word, u32 first, u32 last)
 {
-	struct fdtable *table = bpf_get_current_task_btf()->files->fdt;
+	struct fdtable *table = fdtable_of_current();
 	u32 descriptor = word * BITS_PER_WORD;
 	u64 open = 0;
 
-	bpf_probe_read_kernel(&open, sizeof(open), (void *)table->open_fds + word * sizeof(open));
+	bpf_probe_read_kernel(&open, sizeof(open), (void *)FIELD(table, open_fds) + word * sizeof(open));
 	for (int bit = 0; bit < BITS_PER_WORD && open; bit++) {
 		if ((open & 1) && descriptor >= first && descriptor <= last)
 			descriptor_closes(descriptor);
@@ -230,8 +230,8 @@ VERIFIED_ALONE int word_closes(u32 word, u32 first, u32 last)
 
 INLINE void range_closes(u32 first, u32 last)
 {
-	struct fdtable *table = bpf_get_current_task_btf()->files->fdt;
-	u32 limit = table->max_fds;
+	struct fdtable *table = fdtable_of_current();
+	u32 limit = FIELD(table, max_fds);
 
 	for (u32 word = 0; word < FD_WORDS; word++) {
 		if (word * BITS_PER_WORD >= limit)

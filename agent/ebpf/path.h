@@ -170,14 +170,19 @@ VERIFIED_ALONE int may_be_secret(s32 slot, u64 address)
 	return bpf_map_lookup_elem(&secret_names, &scratch->key) != NULL;
 }
 
+INLINE struct fdtable *fdtable_of_current(void)
+{
+	return FIELD(FIELD(current_task(), files), fdt);
+}
+
 /* The file behind a descriptor of the current task, or NULL. */
 INLINE struct file *file_of(u32 descriptor)
 {
-	struct fdtable *table = bpf_get_current_task_btf()->files->fdt;
+	struct fdtable *table = fdtable_of_current();
 	struct file *file = NULL;
 
-	if (descriptor >= table->max_fds)
+	if (descriptor >= FIELD(table, max_fds))
 		return NULL;
-	bpf_probe_read_kernel(&file, sizeof(file), (void *)table->fd + (u64)descriptor * sizeof(file));
+	bpf_probe_read_kernel(&file, sizeof(file), (void *)FIELD(table, fd) + (u64)descriptor * sizeof(file));
 	return file;
 }

@@ -11,12 +11,12 @@
 INLINE u32 pid_namespace_of(struct task_struct *task)
 {
 	/* Children are made in it; it is the task's own but for the moment between unshare(CLONE_NEWPID) and fork. */
-	return task->nsproxy->pid_ns_for_children->ns.inum;
+	return FIELD(FIELD(FIELD(task, nsproxy), pid_ns_for_children), ns.inum);
 }
 
 INLINE void fill_terminal(struct record_actor *actor, struct task_struct *task)
 {
-	struct tty_struct *tty = task->signal->tty;
+	struct tty_struct *tty = FIELD(FIELD(task, signal), tty);
 
 	actor->tty[0] = 0;
 	if (tty)
@@ -25,36 +25,37 @@ INLINE void fill_terminal(struct record_actor *actor, struct task_struct *task)
 
 INLINE void fill_credentials(struct record_actor *actor, struct task_struct *task)
 {
-	const struct cred *cred = task->cred;
+	struct cred *cred = (void *)FIELD(task, cred);
 
-	actor->uid = cred->uid.val;
-	actor->euid = cred->euid.val;
-	actor->gid = cred->gid.val;
-	actor->egid = cred->egid.val;
-	actor->ns_user = cred->user_ns->ns.inum;
+	actor->uid = FIELD(cred, uid.val);
+	actor->euid = FIELD(cred, euid.val);
+	actor->gid = FIELD(cred, gid.val);
+	actor->egid = FIELD(cred, egid.val);
+	actor->ns_user = FIELD(FIELD(cred, user_ns), ns.inum);
 	bpf_probe_read_kernel(&actor->caps, sizeof(actor->caps), &cred->cap_effective);
 	actor->login_uid = -1;
 	actor->session = -1;
 	if (HAS(struct task_struct, loginuid)) {
-		actor->login_uid = task->loginuid.val;
-		actor->session = task->sessionid;
+		actor->login_uid = FIELD(task, loginuid.val);
+		actor->session = FIELD(task, sessionid);
 	}
 }
 
 INLINE void fill_actor(struct record_actor *actor)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct task_struct *parent = task->real_parent;
+	struct task_struct *task = current_task();
+	struct task_struct *parent = FIELD(task, real_parent);
+	struct nsproxy *spaces = FIELD(task, nsproxy);
 
-	actor->start_ns = task->group_leader->start_boottime;
-	actor->parent_start_ns = parent->group_leader->start_boottime;
+	actor->start_ns = FIELD(FIELD(task, group_leader), start_boottime);
+	actor->parent_start_ns = FIELD(FIELD(parent, group_leader), start_boottime);
 	actor->cgroup = bpf_get_current_cgroup_id();
-	actor->tgid = task->tgid;
-	actor->tid = task->pid;
-	actor->ppid = parent->tgid;
+	actor->tgid = FIELD(task, tgid);
+	actor->tid = FIELD(task, pid);
+	actor->ppid = FIELD(parent, tgid);
 	actor->ns_pid = pid_namespace_of(task);
-	actor->ns_mnt = task->nsproxy->mnt_ns->ns.inum;
-	actor->ns_net = task->nsproxy->net_ns->ns.inum;
+	actor->ns_mnt = FIELD(FIELD(spaces, mnt_ns), ns.inum);
+	actor->ns_net = FIELD(FIELD(spaces, net_ns), ns.inum);
 	actor->reserved = 0;
 	fill_credentials(actor, task);
 	fill_terminal(actor, task);

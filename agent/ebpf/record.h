@@ -45,7 +45,7 @@ struct record_header {
 	u8 ring;
 	u32 cpu;
 	u32 flags;
-	u64 sequence; /* counts every record tried on this CPU and ring, lost ones too */
+	u64 sequence; /* by CPU, ring and scratch slot (the lowest bit): each counts every record it tried, lost ones too */
 	u64 boot_ns;
 };
 

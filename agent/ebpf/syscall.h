@@ -41,7 +41,7 @@ struct call_returned {
 
 INLINE bool is_compat(void)
 {
-	return bpf_get_current_task_btf()->thread_info.status & TS_COMPAT;
+	return FIELD(current_task(), thread_info.status) & TS_COMPAT;
 }
 
 /* Defines both forms of the program that looks at a call when it is entered. */

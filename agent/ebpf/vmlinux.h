@@ -213,6 +213,7 @@ struct css_set {
 
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
 	u32 flags;
 	struct mm_struct *mm;
 	s32 exit_code;
@@ -273,6 +274,12 @@ struct pt_regs {
 	unsigned long si;
 	unsigned long di;
 	unsigned long orig_ax;
+};
+
+/* The helpers that not every kernel has. */
+enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158,
+	BPF_FUNC_task_pt_regs = 175,
 };
 
 #pragma clang attribute pop

@@ -33,8 +33,7 @@ impl Counters {
 
     /// How many records the programs gave a number, over all CPUs and rings.
     pub(super) fn numbered(&self) -> u64 {
-        let ring = |ring: u32| per_cpu(&self.sequences, ring);
-        let counters = ring(0).into_iter().chain(ring(1));
+        let counters = (0..SEQUENCES).flat_map(|key| per_cpu(&self.sequences, key));
         counters
             .filter_map(|bytes| Some(u64::from_ne_bytes(*bytes.first_chunk()?)))
             .fold(0, u64::saturating_add)
@@ -100,6 +99,8 @@ pub(super) const KINDS: &[Kind] = &[
     Kind::NetConnect,
     Kind::Memfd,
 ];
+/// Two rings times the slots of a CPU, as the map `sequences` of `agent/ebpf/emit.h`.
+const SEQUENCES: u32 = 4;
 const ATTEMPTS: u32 = 16;
 
 #[cfg(test)]

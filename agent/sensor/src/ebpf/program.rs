@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! - The whole object is tried first. Only if the kernel refuses it is each hook tried alone, and then
-//!   the object is loaded without those that were refused.
+//! - The whole object is tried first, with system calls the cheap way and then the other. Only if the
+//!   kernel refuses both is each hook tried alone, and the object loaded without those that were refused.
 //! - Nothing is attached here before the settings and the tries are in place.
 
 use std::borrow::Cow;
@@ -39,15 +39,12 @@ enum Route {
 }
 
 impl Route {
-    /// The cheapest that this kernel has.
-    fn new() -> Self {
-        match CallTracepoints::open() {
-            Ok(tracepoints) => Self::PerCall(tracepoints),
-            Err(error) => {
-                tracing::info!(%error, "system calls have no tracepoints of their own here");
-                Self::Dispatched
-            }
-        }
+    /// The cheap one, if this kernel has it.
+    fn per_call() -> Option<Self> {
+        let tracepoints = CallTracepoints::open().inspect_err(
+            |error| tracing::info!(%error, "system calls have no tracepoints of their own here"),
+        );
+        tracepoints.ok().map(Self::PerCall)
     }
 
     /// The form of this program that fits, by its name in the object.
@@ -73,26 +70,28 @@ impl Loaded {
     /// Loads what this kernel takes, with rings of this size.
     pub(super) fn new(ring_bytes: u32) -> Result<Self, SensorError> {
         libbpf_rs::set_print(Some((PrintLevel::Debug, log)));
-        let route = Route::new();
         let all: Vec<&HookSpec> = HOOKS.iter().collect();
-        let mut refused = Vec::new();
-        let object = match load(&all, &route, ring_bytes) {
-            Ok(object) => object,
-            Err(error) => {
-                tracing::info!(
-                    reason = reason(&error),
-                    "kernel refuses the whole, trying parts"
-                );
-                refused = refused_alone(&route, ring_bytes);
-                load_without(&refused, &route, ring_bytes)?
+        for route in Route::per_call().into_iter().chain([Route::Dispatched]) {
+            match load(&all, &route, ring_bytes) {
+                Ok(object) => return Ok(Self::with(object, route, &[])),
+                Err(error) => {
+                    let reason = reason(&error);
+                    tracing::info!(reason, ?route, "kernel refuses the whole");
+                }
             }
-        };
-        Ok(Self {
+        }
+        let refused = refused_alone(&Route::Dispatched, ring_bytes);
+        let object = load_without(&refused, &Route::Dispatched, ring_bytes)?;
+        Ok(Self::with(object, Route::Dispatched, &refused))
+    }
+
+    fn with(object: Object, route: Route, refused: &[(&'static str, String)]) -> Self {
+        Self {
             object,
             route,
             links: Vec::new(),
-            hooks: Hooks::new(&refused),
-        })
+            hooks: Hooks::new(refused),
+        }
     }
 
     /// The map of this name, as a handle of its own.

@@ -10,7 +10,7 @@ use picket_event::{Event, Kind};
 use picket_sensor::ebpf::replay;
 use picket_sensor::{Sensor, Settings, identity};
 
-use super::rig::{assert_balanced, collect, has_exit, run};
+use super::rig::{assert_balanced, collect, has_exit, patience, run};
 
 #[test]
 fn two_workers_spawn_two_thousand_and_none_is_missing() {
@@ -35,7 +35,7 @@ fn two_workers_spawn_two_thousand_and_none_is_missing() {
     };
     let begun = Instant::now();
     let mut seen = Vec::new();
-    while seen.len() < 2_000 && begun.elapsed() < Duration::from_mins(1) {
+    while seen.len() < 2_000 && begun.elapsed() < patience(60) {
         events.clear();
         sensor
             .poll(Duration::from_millis(100), &mut events)

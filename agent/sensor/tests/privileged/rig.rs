@@ -33,11 +33,19 @@ macro_rules! sensor_or_skip {
     };
 }
 
+/// How long a test waits at most: so many seconds here, and `PICKET_TEST_SLOWNESS` times as many where a test is told that
+/// everything is slower (an emulated machine). A deadline only: what is asserted is the same everywhere.
+pub(super) fn patience(seconds: u64) -> Duration {
+    let slowness = std::env::var("PICKET_TEST_SLOWNESS").ok();
+    let times = slowness.and_then(|text| text.parse().ok()).unwrap_or(1);
+    Duration::from_secs(seconds.saturating_mul(times))
+}
+
 /// Polls until `enough`, at most for ten seconds.
 pub(super) fn collect(sensor: &mut KernelSensor, enough: impl Fn(&[Event]) -> bool) -> Vec<Event> {
     let mut events = Vec::new();
     let begun = Instant::now();
-    while !enough(&events) && begun.elapsed() < Duration::from_secs(10) {
+    while !enough(&events) && begun.elapsed() < patience(10) {
         sensor
             .poll(Duration::from_millis(100), &mut events)
             .unwrap();
