@@ -16,6 +16,7 @@
 pub mod batch;
 pub mod command;
 pub mod field;
+pub mod filter;
 pub mod identity;
 pub mod json;
 pub mod request;
