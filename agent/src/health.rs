@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use picket_event::{Class, HostId, Kind, KindCounts, SensorState, StreamId};
+use picket_event::{Class, HostId, KindCounts, SensorState, StreamId, json as event_json};
 use picket_scorer::Maturity;
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -202,11 +202,11 @@ fn transport_json(line: &TransportLine) -> Value {
 }
 
 fn kind_json(line: KindCounts) -> Value {
-    let kind: Kind = line.kind;
-    json!({
-        "kind": kind.name(), "generated": line.generated, "filtered": line.filtered,
-        "aggregated": line.aggregated, "submitted": line.submitted, "lost": line.lost,
-    })
+    let mut value = json!({"kind": line.kind.name()});
+    if let (Value::Object(all), Value::Object(counts)) = (&mut value, event_json::counts(&line)) {
+        all.extend(counts);
+    }
+    value
 }
 
 /// Memory of this process that is in use, in bytes.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use picket_event::{Kind, KindCounts};
+use picket_event::{Kind, KindCounts, LossCause};
 
 /// What user space did with records that the kernel had submitted.
 #[derive(Clone, Debug, Default)]
@@ -33,12 +33,8 @@ impl Afterwards {
     pub fn apply(&self, counts: &mut KindCounts) {
         let filtered = self.filtered.get(&counts.kind).copied().unwrap_or(0);
         let lost = self.lost.get(&counts.kind).copied().unwrap_or(0);
-        counts.submitted = counts
-            .submitted
-            .saturating_sub(filtered)
-            .saturating_sub(lost);
-        counts.filtered = counts.filtered.saturating_add(filtered);
-        counts.lost = counts.lost.saturating_add(lost);
+        counts.hold_back(filtered);
+        counts.lose_submitted(LossCause::Reader, lost);
     }
 }
 
@@ -81,6 +77,7 @@ mod tests {
         afterwards.apply(&mut counts);
         assert!(counts.balances());
         assert_eq!((counts.filtered, counts.submitted, counts.lost), (3, 5, 2));
+        assert_eq!(counts.lost_by.reader, 1);
     }
 
     #[test]

@@ -153,9 +153,7 @@ impl Printer {
         };
         for line in &mut loss.kinds {
             let held_back = self.held_back.get(&line.kind).copied().unwrap_or(0);
-            let moved = held_back.min(line.submitted);
-            line.submitted = line.submitted.saturating_sub(moved);
-            line.filtered = line.filtered.saturating_add(moved);
+            line.hold_back(held_back);
         }
     }
 }

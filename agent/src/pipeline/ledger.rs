@@ -34,30 +34,18 @@ impl Ledgers {
     pub(crate) fn combined(&self, filtered: &BTreeMap<Kind, u64>) -> Vec<KindCounts> {
         let mut sums: BTreeMap<Kind, KindCounts> = BTreeMap::new();
         for line in self.by_source.values().flat_map(BTreeMap::values) {
-            add(
-                sums.entry(line.kind)
-                    .or_insert_with(|| KindCounts::zero(line.kind)),
-                line,
-            );
+            sums.entry(line.kind)
+                .or_insert_with(|| KindCounts::zero(line.kind))
+                .add(line);
         }
         for (kind, count) in filtered {
             let sum = sums.entry(*kind).or_insert_with(|| KindCounts::zero(*kind));
-            let moved = sum.submitted.min(*count);
-            sum.submitted = sum.submitted.saturating_sub(moved);
-            sum.filtered = sum.filtered.saturating_add(moved);
+            sum.hold_back(*count);
         }
         sums.into_values()
             .filter(|line| line.generated > 0)
             .collect()
     }
-}
-
-fn add(sum: &mut KindCounts, line: &KindCounts) {
-    sum.generated = sum.generated.saturating_add(line.generated);
-    sum.filtered = sum.filtered.saturating_add(line.filtered);
-    sum.aggregated = sum.aggregated.saturating_add(line.aggregated);
-    sum.submitted = sum.submitted.saturating_add(line.submitted);
-    sum.lost = sum.lost.saturating_add(line.lost);
 }
 
 #[cfg(test)]

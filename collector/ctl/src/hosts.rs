@@ -185,7 +185,7 @@ fn sensor_table(host: &v1::Host) -> Table {
             line.filtered.to_string(),
             line.aggregated.to_string(),
             line.submitted.to_string(),
-            line.lost.to_string(),
+            line.lost_words(),
             said(line.balances()).to_owned(),
         ]);
     }

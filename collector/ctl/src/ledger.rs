@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use picket_event::{Class, Kind, KindCounts, StreamId};
+use picket_event::{Class, KindCounts, StreamId};
 use picket_proto::v1;
 
 /// One line of the transport ledger: `numbered = stored + spooled + gaps`.
@@ -169,14 +169,7 @@ fn key_of(stream: &[u8], class: i32) -> Option<(StreamId, Class)> {
 }
 
 fn counts(wire: &v1::KindCounts) -> Option<KindCounts> {
-    Some(KindCounts {
-        kind: Kind::from_wire(wire.kind)?,
-        generated: wire.generated,
-        filtered: wire.filtered,
-        aggregated: wire.aggregated,
-        submitted: wire.submitted,
-        lost: wire.lost,
-    })
+    KindCounts::try_from(*wire).ok()
 }
 
 #[cfg(test)]

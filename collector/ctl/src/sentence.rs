@@ -151,6 +151,7 @@ fn of_detail(detail: &Detail) -> String {
         Detail::Fork(fork) => format!("child {} ({})", fork.child_pid, fork.child_uid),
         Detail::Gap(gap) => of_gap(gap),
         Detail::Memfd(memfd) => format!("memfd `{}`", cut(&memfd.name, LONGEST)),
+        other => cut(&Text::from(other.kernel_words()), LONGEST),
     }
 }
 

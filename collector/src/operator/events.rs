@@ -13,9 +13,9 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use picket_event::filter::Filter;
 use picket_event::{HostId, Kind, ProcessUid, Severity, UnixNanos};
 use picket_proto::v1;
-use picket_store::filter::Filter;
 use picket_store::{Cursor, KindSet, Query, Reader, StoreError, StoredEvent, TreeNode};
 use prost::Message;
 use tokio::sync::watch;

@@ -14,7 +14,6 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod disk;
-pub mod filter;
 pub mod payload;
 
 mod cursor;

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use picket_event::{BootId, Class, Event, HostId, Severity, StreamId, UnixNanos};
 
-use crate::filter::Filter;
 use crate::index::SegmentInfo;
 use crate::record::Record;
 use crate::{KindSet, Summary};
+use picket_event::filter::Filter;
 
 /// Which events are wanted. Everything left at its default lets all pass.
 #[derive(Clone, Debug, Default)]

@@ -12,7 +12,7 @@ mod write;
 
 use serde_json::Value;
 
-use crate::{BootId, Event, HostId, Origin};
+use crate::{BootId, Event, HostId, KindCounts, Origin};
 
 /// Why a line is not an event.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,11 @@ pub struct Line {
 /// The event as a JSON value.
 pub fn to_value(event: &Event, origin: &Origin) -> Value {
     write::event(event, origin)
+}
+
+/// One line of the sensor's ledger as a JSON value.
+pub fn counts(line: &KindCounts) -> Value {
+    write::counts(line)
 }
 
 /// The event as one line, without its newline.

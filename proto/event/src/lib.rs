@@ -16,6 +16,7 @@
 pub mod batch;
 pub mod command;
 pub mod field;
+pub mod filter;
 pub mod identity;
 pub mod json;
 pub mod request;
@@ -33,8 +34,10 @@ mod verdict;
 mod wire;
 
 pub use detail::{
-    Affected, Containment, Detail, Exit, File, Fork, Gap, GapReason, Hook, HookState, KindCounts,
-    Login, Loss, Memfd, Network, ReceiptState, SensorState,
+    Affected, Bpf, Containment, CredChange, Credentials, Detail, Device, Dns, ExecFailed, Exit,
+    File, Fork, Gap, GapReason, Hook, HookState, IoUring, KindCounts, Login, Loss, LossCause,
+    LostBy, MemExec, Memfd, Module, Mount, Network, Ptrace, ReceiptState, ScheduledJob, Script,
+    SensorState, Signal,
 };
 pub use event::{Event, Origin};
 pub use ids::{BootId, CommandId, HostId, IdError, ProcessUid, StreamId};

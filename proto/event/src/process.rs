@@ -25,6 +25,8 @@ pub struct Process {
     pub argv_bytes: u64,
     /// Whether `argv` lacks some of them.
     pub argv_truncated: bool,
+    /// If it does: how many of `argv` stand before what was left out.
+    pub argv_omitted_at: u32,
     /// Working directory.
     pub cwd: Text,
     /// Its real user.
@@ -65,6 +67,8 @@ pub struct Process {
     pub effective_uid: Option<u32>,
     /// Real group.
     pub gid: Option<u32>,
+    /// Effective group.
+    pub effective_gid: Option<u32>,
 }
 
 impl Process {
@@ -80,6 +84,7 @@ impl Process {
             argc: 0,
             argv_bytes: 0,
             argv_truncated: false,
+            argv_omitted_at: 0,
             cwd: Text::NONE,
             user: None,
             login_uid: None,
@@ -100,6 +105,7 @@ impl Process {
             script: Text::NONE,
             effective_uid: None,
             gid: None,
+            effective_gid: None,
         }
     }
 

@@ -19,7 +19,10 @@ pub struct Event {
     pub process: ::core::option::Option<Process>,
     #[prost(message, repeated, tag = "7")]
     pub verdicts: ::prost::alloc::vec::Vec<Verdict>,
-    #[prost(oneof = "event::Detail", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25")]
+    #[prost(
+        oneof = "event::Detail",
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38"
+    )]
     pub detail: ::core::option::Option<event::Detail>,
 }
 /// Nested message and enum types in `Event`.
@@ -46,6 +49,32 @@ pub mod event {
         Gap(super::Gap),
         #[prost(message, tag = "25")]
         Memfd(super::Memfd),
+        #[prost(message, tag = "26")]
+        Cred(super::CredChange),
+        #[prost(message, tag = "27")]
+        Ptrace(super::Ptrace),
+        #[prost(message, tag = "28")]
+        Signal(super::Signal),
+        #[prost(message, tag = "29")]
+        MemExec(super::MemExec),
+        #[prost(message, tag = "30")]
+        Module(super::Module),
+        #[prost(message, tag = "31")]
+        Bpf(super::Bpf),
+        #[prost(message, tag = "32")]
+        Mount(super::Mount),
+        #[prost(message, tag = "33")]
+        IoUring(super::IoUring),
+        #[prost(message, tag = "34")]
+        Device(super::Device),
+        #[prost(message, tag = "35")]
+        Script(super::Script),
+        #[prost(message, tag = "36")]
+        ScheduledJob(super::ScheduledJob),
+        #[prost(message, tag = "37")]
+        Dns(super::Dns),
+        #[prost(message, tag = "38")]
+        ExecFailed(super::ExecFailed),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -115,6 +144,11 @@ pub struct Process {
     pub effective_uid: ::core::option::Option<u32>,
     #[prost(uint32, optional, tag = "29")]
     pub gid: ::core::option::Option<u32>,
+    /// argv_truncated: how many of `argv` stand before what was left out
+    #[prost(uint32, tag = "30")]
+    pub argv_omitted_at: u32,
+    #[prost(uint32, optional, tag = "31")]
+    pub effective_gid: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct User {
@@ -177,6 +211,252 @@ pub struct File {
     /// open(2) flags
     #[prost(uint32, optional, tag = "11")]
     pub flags: ::core::option::Option<u32>,
+    /// of file_link: hard, symbolic; of file_attr: mode, owner, xattr, times, flags, size
+    #[prost(string, tag = "12")]
+    pub change: ::prost::alloc::string::String,
+    #[prost(uint32, optional, tag = "13")]
+    pub mode_before: ::core::option::Option<u32>,
+    /// after a change of owner
+    #[prost(uint32, optional, tag = "14")]
+    pub owner_uid: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "15")]
+    pub owner_gid: ::core::option::Option<u32>,
+    /// name of an extended attribute
+    #[prost(bytes = "vec", tag = "16")]
+    pub attribute: ::prost::alloc::vec::Vec<u8>,
+    /// the path is what the caller wrote, links in it are not resolved
+    #[prost(bool, tag = "17")]
+    pub path_given: bool,
+}
+/// Credentials before and after, in full.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CredChange {
+    #[prost(message, optional, tag = "1")]
+    pub old: ::core::option::Option<Credentials>,
+    #[prost(message, optional, tag = "2")]
+    pub new: ::core::option::Option<Credentials>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Credentials {
+    #[prost(uint32, tag = "1")]
+    pub uid: u32,
+    #[prost(uint32, tag = "2")]
+    pub gid: u32,
+    #[prost(uint32, tag = "3")]
+    pub effective_uid: u32,
+    #[prost(uint32, tag = "4")]
+    pub effective_gid: u32,
+    #[prost(uint32, tag = "5")]
+    pub saved_uid: u32,
+    #[prost(uint32, tag = "6")]
+    pub saved_gid: u32,
+    #[prost(uint64, tag = "7")]
+    pub caps_effective: u64,
+    #[prost(uint64, tag = "8")]
+    pub caps_permitted: u64,
+    #[prost(uint64, tag = "9")]
+    pub caps_inheritable: u64,
+    #[prost(uint32, optional, tag = "10")]
+    pub login_uid: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "11")]
+    pub session: ::core::option::Option<u32>,
+}
+/// Another process was traced, or its memory was reached into.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ptrace {
+    /// attach, seize, traceme, vm_readv, vm_writev, mem_open
+    #[prost(string, tag = "1")]
+    pub request: ::prost::alloc::string::String,
+    /// 16 bytes; empty: not known
+    #[prost(bytes = "vec", tag = "2")]
+    pub target_uid: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "3")]
+    pub target_pid: u32,
+    /// 0 or -errno
+    #[prost(int32, optional, tag = "4")]
+    pub result: ::core::option::Option<i32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Signal {
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    /// 16 bytes; empty: a group or not known
+    #[prost(bytes = "vec", tag = "2")]
+    pub target_uid: ::prost::alloc::vec::Vec<u8>,
+    /// as given: negative means a group
+    #[prost(int32, tag = "3")]
+    pub target_pid: i32,
+    #[prost(int32, optional, tag = "4")]
+    pub result: ::core::option::Option<i32>,
+}
+/// Memory became executable that is not a mapping of an unchanged file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemExec {
+    #[prost(uint64, tag = "1")]
+    pub address: u64,
+    #[prost(uint64, tag = "2")]
+    pub length: u64,
+    /// PROT_ bits that were asked for
+    #[prost(uint32, tag = "3")]
+    pub protection: u32,
+    /// mprotect, mmap
+    #[prost(string, tag = "4")]
+    pub call: ::prost::alloc::string::String,
+    /// anonymous, memfd, file
+    #[prost(string, tag = "5")]
+    pub backing: ::prost::alloc::string::String,
+    /// of the file behind it
+    #[prost(bytes = "vec", tag = "6")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Module {
+    /// load, unload
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub name: ::prost::alloc::vec::Vec<u8>,
+    /// of the file, where it was loaded from one
+    #[prost(bytes = "vec", tag = "3")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub parameters: ::prost::alloc::vec::Vec<u8>,
+    #[prost(int32, optional, tag = "5")]
+    pub result: ::core::option::Option<i32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Bpf {
+    /// prog_load, link_create, raw_tracepoint_open, prog_attach
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    /// as include/uapi/linux/bpf.h names it without BPF_PROG_TYPE_, in lower case; a number if unknown
+    #[prost(string, tag = "2")]
+    pub prog_type: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, optional, tag = "4")]
+    pub instructions: ::core::option::Option<u32>,
+    #[prost(string, tag = "5")]
+    pub attach_type: ::prost::alloc::string::String,
+    /// a descriptor or -errno
+    #[prost(int32, optional, tag = "6")]
+    pub result: ::core::option::Option<i32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Mount {
+    /// mount, bind, remount, move, unmount, pivot_root, fsmount
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub source: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub target: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub fs_type: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, optional, tag = "5")]
+    pub flags: ::core::option::Option<u64>,
+    #[prost(int32, optional, tag = "6")]
+    pub result: ::core::option::Option<i32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IoUring {
+    /// setup, submit
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    /// of a submitted request: openat, connect, unlinkat, ...
+    #[prost(string, tag = "2")]
+    pub opcode: ::prost::alloc::string::String,
+    /// of a setup
+    #[prost(uint32, optional, tag = "3")]
+    pub flags: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "4")]
+    pub entries: ::core::option::Option<u32>,
+}
+/// A device came or went, as the kernel announces it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Device {
+    /// add, remove, change, move, online, offline, bind, unbind
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub subsystem: ::prost::alloc::string::String,
+    /// below /sys
+    #[prost(bytes = "vec", tag = "3")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    /// node below /dev
+    #[prost(bytes = "vec", tag = "4")]
+    pub name: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "5")]
+    pub device_type: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub driver: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub vendor_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub product_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Script {
+    #[prost(bytes = "vec", tag = "1")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub interpreter: ::prost::alloc::vec::Vec<u8>,
+    /// of the whole file
+    #[prost(bytes = "vec", tag = "3")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+    #[prost(enumeration = "HashStatus", tag = "4")]
+    pub hash_status: i32,
+    #[prost(uint64, optional, tag = "5")]
+    pub size: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduledJob {
+    /// created, changed, removed
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    /// cron, anacron, at, systemd
+    #[prost(string, tag = "2")]
+    pub scheduler: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub user: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub schedule: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "6")]
+    pub command: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Dns {
+    #[prost(bytes = "vec", tag = "1")]
+    pub query: ::prost::alloc::vec::Vec<u8>,
+    /// A, AAAA, TXT, ... ; TYPEn if unknown
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "3")]
+    pub answers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// of a response
+    #[prost(uint32, optional, tag = "4")]
+    pub rcode: ::core::option::Option<u32>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub server_ip: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "6")]
+    pub response: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecFailed {
+    /// as given to exec
+    #[prost(bytes = "vec", tag = "1")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub argv: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(uint32, tag = "3")]
+    pub argc: u32,
+    #[prost(bool, tag = "4")]
+    pub argv_truncated: bool,
+    /// -errno
+    #[prost(int32, tag = "5")]
+    pub result: i32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Exit {
@@ -275,6 +555,20 @@ pub struct KindCounts {
     pub submitted: u64,
     #[prost(uint64, tag = "6")]
     pub lost: u64,
+    /// `lost` by reason; what is not here is lost for a reason that was not counted apart. The sum is at most `lost`.
+    ///
+    /// no room in the ring
+    #[prost(uint64, tag = "7")]
+    pub lost_ring: u64,
+    /// no memory to build the record in, or its facts could not be read
+    #[prost(uint64, tag = "8")]
+    pub lost_scratch: u64,
+    /// shed by the rate limit or the governor
+    #[prost(uint64, tag = "9")]
+    pub lost_shed: u64,
+    /// the reader could not make an event of it
+    #[prost(uint64, tag = "10")]
+    pub lost_reader: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Loss {

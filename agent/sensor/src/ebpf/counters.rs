@@ -6,7 +6,7 @@
 //!   line that never does is given as it was read: an imbalance is a bug and must be seen.
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
-use picket_event::{Kind, KindCounts};
+use picket_event::{Kind, KindCounts, LossCause};
 
 use super::program::Loaded;
 use crate::SensorError;
@@ -83,7 +83,8 @@ fn add(line: &mut KindCounts, counts: &[u8]) {
     line.filtered = line.filtered.saturating_add(next());
     line.aggregated = line.aggregated.saturating_add(next());
     line.submitted = line.submitted.saturating_add(next());
-    line.lost = line.lost.saturating_add(next()).saturating_add(next());
+    line.lose(LossCause::Ring, next());
+    line.lose(LossCause::Scratch, next());
 }
 
 /// What the kernel programs make.
@@ -117,6 +118,7 @@ mod tests {
         add(&mut line, &cpu);
         add(&mut line, &cpu);
         assert_eq!((line.generated, line.lost), (20, 6));
+        assert_eq!((line.lost_by.ring, line.lost_by.scratch), (4, 2));
         assert!(line.balances());
     }
 }

@@ -63,7 +63,7 @@ impl Change {
 /// What became of a change.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Settled {
-    Event(Kind, File),
+    Event(Kind, Box<File>),
     Aggregated(Kind),
     /// A folder that is to be watched, and then listed by [`Changes::list`].
     NewFolder(PathBuf),
@@ -202,7 +202,7 @@ impl Changes {
             path: text(path),
             ..File::default()
         };
-        self.settled.push(Settled::Event(kind, file));
+        self.settled.push(Settled::Event(kind, Box::new(file)));
     }
 
     /// Moved out of what is watched: nobody knows where to.
@@ -235,11 +235,11 @@ impl Changes {
 fn renamed(path: Text, new_path: Text) -> Settled {
     Settled::Event(
         Kind::FileRename,
-        File {
+        Box::new(File {
             path,
             new_path,
             ..File::default()
-        },
+        }),
     )
 }
 

@@ -139,7 +139,7 @@ impl Files {
                 if kind == Kind::FileRename {
                     self.watch_moved(path_of(&file.new_path));
                 }
-                self.submit(kind, file, tally, out);
+                self.submit(kind, *file, tally, out);
             }
         }
     }

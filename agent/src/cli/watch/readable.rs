@@ -82,6 +82,7 @@ fn what(detail: &Detail) -> String {
         Detail::Sensor(sensor) => format!("{} {}", sensor.backend, sensor.change),
         Detail::Containment(done) => format!("{} {}: {}", done.action, done.state, done.effect),
         Detail::Gap(gap) => format!("{} numbers missing", gap.count.unwrap_or(0)),
+        other => other.kernel_words(),
     }
 }
 

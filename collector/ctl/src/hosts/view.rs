@@ -1,6 +1,6 @@
 //! A host as `--json` prints it.
 
-use picket_event::KindCounts;
+use picket_event::{KindCounts, json};
 use picket_proto::v1;
 use serde::Serialize;
 use serde_json::Value;
@@ -65,6 +65,8 @@ struct KindLine {
     aggregated: u64,
     submitted: u64,
     lost: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_by: Option<Value>,
     balanced: bool,
 }
 
@@ -142,6 +144,7 @@ fn kind(counts: &KindCounts) -> KindLine {
         aggregated: counts.aggregated,
         submitted: counts.submitted,
         lost: counts.lost,
+        lost_by: json::counts(counts).get("lost_by").cloned(),
         balanced: counts.balances(),
     }
 }

@@ -1,6 +1,6 @@
 //! Bytes and texts that somebody chose to do harm: every one is answered, none panics.
 
-use picket_store::filter::Filter;
+use picket_event::filter::Filter;
 use picket_store::{Options, Store, payload};
 use proptest::prelude::*;
 

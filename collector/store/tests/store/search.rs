@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use picket_event::filter::Filter;
 use picket_event::{Kind, RuleVerdict, Severity, UnixNanos, Verdict};
-use picket_store::filter::Filter;
 use picket_store::{Cursor, KindSet, Order, Query, Reader, Store};
 
 use crate::host::{Host, SMALL, exec};

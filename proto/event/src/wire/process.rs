@@ -22,6 +22,7 @@ impl From<Process> for v1::Process {
             argc: process.argc,
             argv_bytes: process.argv_bytes,
             argv_truncated: process.argv_truncated,
+            argv_omitted_at: process.argv_omitted_at,
             cwd: process.cwd.into_bytes(),
             user: process.user.map(|user| v1::User {
                 uid: user.uid,
@@ -45,6 +46,7 @@ impl From<Process> for v1::Process {
             script: process.script.into_bytes(),
             effective_uid: process.effective_uid,
             gid: process.gid,
+            effective_gid: process.effective_gid,
         }
     }
 }
@@ -96,6 +98,7 @@ impl TryFrom<v1::Process> for Process {
             argc: wire.argc,
             argv_bytes: wire.argv_bytes,
             argv_truncated: wire.argv_truncated,
+            argv_omitted_at: wire.argv_omitted_at,
             cwd: wire.cwd.into(),
             user: wire.user.map(|user| User {
                 uid: user.uid,
@@ -123,6 +126,7 @@ impl TryFrom<v1::Process> for Process {
             script: wire.script.into(),
             effective_uid: wire.effective_uid,
             gid: wire.gid,
+            effective_gid: wire.effective_gid,
         })
     }
 }

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use picket_event::Severity;
-use picket_event::UnixNanos;
-use picket_event::field::{Field, Value};
+use crate::Severity;
+use crate::UnixNanos;
+use crate::field::{Field, Value};
 
 /// How to compare.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

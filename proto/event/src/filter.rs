@@ -12,8 +12,8 @@ mod compare;
 mod parse;
 mod token;
 
-use picket_event::Event;
-use picket_event::field::Field;
+use crate::Event;
+use crate::field::Field;
 
 use compare::{Literal, Operator};
 

@@ -1,4 +1,7 @@
-//! An event goes to the wire and back, and to JSON and back, unchanged.
+//! What an event looks like on the wire, in JSON and by its fields.
+
+mod arbitrary;
+mod round_trip;
 
 use picket_event::{
     Affected, Ancestor, BackoffLevel, BootId, CommandId, Containment, Detail, EnvVar, Event, Exit,

@@ -1,6 +1,6 @@
 //! From tokens to an expression: `or` binds weakest, then `and`, then `not`.
 
-use picket_event::field::Field;
+use crate::field::Field;
 
 use super::compare::{Literal, Operator};
 use super::token::{Placed, Token, error, tokens};

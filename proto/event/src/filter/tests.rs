@@ -1,6 +1,6 @@
 //! What expressions mean, and how wrong ones are refused.
 
-use picket_event::{
+use crate::{
     Detail, Event, Kind, Login, Process, ProcessUid, RuleVerdict, Severity, Source, Text,
     UnixNanos, Verdict,
 };

@@ -1,0 +1,34 @@
+//! Logins.
+
+use crate::Text;
+
+/// Somebody came, went, failed, or became another.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Login {
+    /// Who.
+    pub user: Text,
+    /// `success` or `failure`.
+    pub outcome: String,
+    /// `sshd`, `sudo`, `su`, `login`...
+    pub service: String,
+    /// `publickey`, `password`...
+    pub method: String,
+    /// From which address; empty: local or not known.
+    pub source_ip: String,
+    /// From which port.
+    pub source_port: Option<u32>,
+    /// On which terminal.
+    pub tty: Text,
+    /// By which key, as `SHA256:...`.
+    pub key_fingerprint: String,
+    /// Audit session.
+    pub session: Option<u32>,
+    /// The sources that agree.
+    pub seen_by: Vec<String>,
+    /// Who was become.
+    pub target_user: Text,
+    /// The command that was run.
+    pub command: Text,
+    /// The source's name as the record has it.
+    pub source_host: Text,
+}

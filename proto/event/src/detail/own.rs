@@ -1,0 +1,157 @@
+//! What the agent says of itself: containment, the sensor's state, missing numbers.
+
+use picket_proto::v1;
+
+use crate::kind::closed_set;
+use crate::{CommandId, Kind, ProcessUid, Text};
+
+/// What the agent did about a command, or why it did not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Containment {
+    /// Which command.
+    pub command_id: CommandId,
+    /// `kill`, `kill-tree`...
+    pub action: String,
+    /// What became of it.
+    pub state: ReceiptState,
+    /// For a refusal, its fixed code.
+    pub reason: String,
+    /// What was done, for people.
+    pub effect: String,
+    /// On whom.
+    pub affected: Vec<Affected>,
+    /// Whether the effect was read back from the kernel.
+    pub verified: bool,
+    /// Whether this is the stored answer to a command that came again.
+    pub redelivered: bool,
+    /// How to undo it; empty: it cannot be.
+    pub undo_token: String,
+    /// Who signed the command.
+    pub signers: Vec<String>,
+    /// Why, in the operator's words.
+    pub stated_reason: String,
+}
+
+impl Containment {
+    /// The reason of a receipt that only says what would be done; the host's last word on a dry run.
+    pub const DRY_RUN: &str = "dry_run";
+}
+
+/// One process that a command was about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Affected {
+    /// Which process.
+    pub process_uid: ProcessUid,
+    /// Its number.
+    pub pid: u32,
+    /// Its executable.
+    pub exe: Text,
+    /// `dead`, `alive` or `not_found`, as read back.
+    pub outcome: String,
+}
+
+closed_set! {
+    /// What became of a command on a host.
+    ReceiptState, ReceiptState {
+        /// Checked and about to be done.
+        Accepted = "accepted",
+        /// Not done; the reason says why.
+        Refused = "refused",
+        /// Done, and the effect was read back.
+        Executed = "executed",
+        /// Done in part, or the effect could not be read back.
+        Partial = "partial",
+        /// Undone.
+        Reverted = "reverted",
+        /// Came too late.
+        Expired = "expired",
+    }
+}
+
+/// The sensor's state: which hooks work and are proved to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SensorState {
+    /// `ebpf` or `portable`.
+    pub backend: String,
+    /// `started`, `stopped`, `hook_lost`...
+    pub change: String,
+    /// Each hook.
+    pub hooks: Vec<Hook>,
+}
+
+/// One hook of the sensor.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Hook {
+    /// Its name.
+    pub name: String,
+    /// Whether it works.
+    pub state: HookState,
+    /// Why not, or how it was proved.
+    pub detail: String,
+    /// What is used in its place.
+    pub instead: String,
+}
+
+/// Whether a hook works.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HookState {
+    /// Its canary came back.
+    Proved,
+    /// Attached, but its canary has not come back.
+    Attached,
+    /// Not to be had here.
+    Unavailable,
+}
+
+impl HookState {
+    /// Its name in JSON and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proved => "proved",
+            Self::Attached => "attached",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The state of this name; anything else is not proved, so it counts as unavailable.
+    pub fn from_name(name: &str) -> Self {
+        match name {
+            "proved" => Self::Proved,
+            "attached" => Self::Attached,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
+/// Numbers that stand for events which are not here.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Gap {
+    /// The first of them.
+    pub seq_first: u64,
+    /// How many; `None`: nobody knows.
+    pub count: Option<u64>,
+    /// Why.
+    pub reason: GapReason,
+    /// How many of which kind, where known.
+    pub kinds: Vec<(Kind, u64)>,
+}
+
+closed_set! {
+    /// Why events are missing.
+    GapReason, GapReason {
+        /// The kernel's ring was full.
+        KernelRing = "kernel_ring",
+        /// Shed by a rate limit.
+        RateLimit = "rate_limit",
+        /// The spool's quota was reached.
+        SpoolFull = "spool_full",
+        /// Stored bytes were damaged.
+        Corrupt = "corrupt",
+        /// The agent ended without closing its books.
+        Crash = "crash",
+        /// Left out by policy after numbering.
+        Policy = "policy",
+        /// Began and ended between two looks of a sensor that polls: an estimate.
+        Sampling = "sampling",
+    }
+}

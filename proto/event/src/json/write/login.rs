@@ -1,0 +1,24 @@
+//! Logins to JSON.
+
+use serde_json::Value;
+
+use super::object::Object;
+use crate::Login;
+
+pub(super) fn login(login: &Login) -> Value {
+    Object::new()
+        .text("user", &login.user)
+        .word("outcome", &login.outcome)
+        .word("service", &login.service)
+        .word("method", &login.method)
+        .word("source_ip", &login.source_ip)
+        .maybe("source_port", login.source_port)
+        .text("source_host", &login.source_host)
+        .text("tty", &login.tty)
+        .word("key_fingerprint", &login.key_fingerprint)
+        .maybe("session", login.session)
+        .text("target_user", &login.target_user)
+        .text("command", &login.command)
+        .put("seen_by", login.seen_by.clone())
+        .done()
+}

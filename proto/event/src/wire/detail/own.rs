@@ -1,0 +1,143 @@
+//! What the agent says of itself, on the wire.
+
+use picket_proto::v1;
+
+use crate::wire::{EventError, id, known};
+use crate::{
+    Affected, CommandId, Containment, Gap, GapReason, Hook, HookState, Kind, ProcessUid,
+    ReceiptState, SensorState,
+};
+
+impl From<Containment> for v1::Containment {
+    fn from(done: Containment) -> Self {
+        Self {
+            command_id: done.command_id.as_bytes().to_vec(),
+            action: done.action,
+            state: done.state.to_wire(),
+            reason: done.reason,
+            effect: done.effect,
+            affected: done.affected.into_iter().map(affected_to_wire).collect(),
+            verified: done.verified,
+            redelivered: done.redelivered,
+            undo_token: done.undo_token,
+            signers: done.signers,
+            stated_reason: done.stated_reason,
+        }
+    }
+}
+
+fn affected_to_wire(affected: Affected) -> v1::Affected {
+    v1::Affected {
+        process_uid: affected.process_uid.as_bytes().to_vec(),
+        pid: affected.pid,
+        exe: affected.exe.into_bytes(),
+        outcome: affected.outcome,
+    }
+}
+
+impl TryFrom<v1::Containment> for Containment {
+    type Error = EventError;
+
+    fn try_from(wire: v1::Containment) -> Result<Self, EventError> {
+        Ok(Self {
+            command_id: id(
+                "containment.command_id",
+                &wire.command_id,
+                CommandId::from_slice,
+            )?,
+            action: wire.action,
+            state: known("containment.state", wire.state, ReceiptState::from_wire)?,
+            reason: wire.reason,
+            effect: wire.effect,
+            affected: wire
+                .affected
+                .into_iter()
+                .map(affected)
+                .collect::<Result<_, _>>()?,
+            verified: wire.verified,
+            redelivered: wire.redelivered,
+            undo_token: wire.undo_token,
+            signers: wire.signers,
+            stated_reason: wire.stated_reason,
+        })
+    }
+}
+
+fn affected(wire: v1::Affected) -> Result<Affected, EventError> {
+    Ok(Affected {
+        process_uid: id(
+            "affected.process_uid",
+            &wire.process_uid,
+            ProcessUid::from_slice,
+        )?,
+        pid: wire.pid,
+        exe: wire.exe.into(),
+        outcome: wire.outcome,
+    })
+}
+
+impl From<SensorState> for v1::SensorState {
+    fn from(state: SensorState) -> Self {
+        let hooks = state.hooks.into_iter().map(|hook| v1::Hook {
+            name: hook.name,
+            state: hook.state.name().to_owned(),
+            detail: hook.detail,
+            instead: hook.instead,
+        });
+        Self {
+            backend: state.backend,
+            change: state.change,
+            hooks: hooks.collect(),
+        }
+    }
+}
+
+impl From<v1::SensorState> for SensorState {
+    fn from(wire: v1::SensorState) -> Self {
+        let hooks = wire.hooks.into_iter().map(|hook| Hook {
+            state: HookState::from_name(&hook.state),
+            name: hook.name,
+            detail: hook.detail,
+            instead: hook.instead,
+        });
+        Self {
+            backend: wire.backend,
+            change: wire.change,
+            hooks: hooks.collect(),
+        }
+    }
+}
+
+impl From<Gap> for v1::Gap {
+    fn from(gap: Gap) -> Self {
+        let kinds = gap.kinds.into_iter();
+        Self {
+            seq_first: gap.seq_first,
+            count: gap.count,
+            reason: gap.reason.to_wire(),
+            kinds: kinds
+                .map(|(kind, lost)| v1::KindLost {
+                    kind: kind.to_wire(),
+                    lost,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Gap> for Gap {
+    type Error = EventError;
+
+    fn try_from(wire: v1::Gap) -> Result<Self, EventError> {
+        let mut kinds = Vec::with_capacity(wire.kinds.len());
+        for line in wire.kinds {
+            kinds.push((known("gap.kind", line.kind, Kind::from_wire)?, line.lost));
+        }
+        Ok(Self {
+            seq_first: wire.seq_first,
+            count: wire.count,
+            reason: known("gap.reason", wire.reason, GapReason::from_wire)?,
+            kinds,
+        })
+    }
+}
