@@ -7,11 +7,18 @@
  * `make` writes picket.bpf.o, which is committed with its hash, so that building the agent needs no compiler for BPF.
  */
 #include "connect.c"
+#include "credentials.c"
 #include "exec.c"
+#include "extend.c"
+#include "failed.c"
 #include "life.c"
 #include "memfd.c"
+#include "memory.c"
+#include "mount.c"
 #include "names.c"
 #include "open.c"
+#include "reach.c"
 #include "syscall.c"
+#include "uring.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -14,15 +14,24 @@
 /* The numbers of picket.v1.Kind. */
 enum kind {
 	KIND_EXEC = 1,
+	KIND_EXEC_FAILED = 2,
 	KIND_FORK = 3,
 	KIND_EXIT = 4,
+	KIND_CRED_CHANGE = 5,
+	KIND_PTRACE = 6,
+	KIND_SIGNAL = 7,
+	KIND_MEM_EXEC = 8,
 	KIND_FILE_CREATE = 9,
 	KIND_FILE_MODIFY = 10,
 	KIND_FILE_DELETE = 11,
 	KIND_FILE_RENAME = 12,
 	KIND_FILE_OPEN = 15,
 	KIND_NET_CONNECT = 16,
+	KIND_MODULE_LOAD = 21,
+	KIND_BPF_LOAD = 22,
+	KIND_MOUNT = 23,
 	KIND_MEMFD = 24,
+	KIND_IO_URING = 25,
 	KINDS = 64,
 };
 
@@ -129,4 +138,13 @@ struct connect_body {
 	u16 protocol;
 	s32 result;
 	u32 reserved;
+};
+
+#define FACT_NUMBERS 12
+#define FACT_TEXTS 4
+
+/* What is told in a few numbers and texts. Which number means what stands where each kind is made, and in translate/fact.rs. */
+struct fact_body {
+	u64 number[FACT_NUMBERS];
+	u32 text_len[FACT_TEXTS];
 };

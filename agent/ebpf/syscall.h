@@ -57,7 +57,7 @@ INLINE bool is_compat(void)
 		name##_body(bpf_task_pt_regs(bpf_get_current_task_btf()));                                                 \
 		return 0;                                                                                                  \
 	}                                                                                                                  \
-	INLINE int name##_body(const struct pt_regs *regs)
+	INLINE int name##_body(MAYBE const struct pt_regs *regs)
 
 /* The same for a call that returns, with what it gives back. */
 #define AT_RETURN(name)                                                                                                    \

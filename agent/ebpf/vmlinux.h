@@ -167,12 +167,24 @@ struct cred {
 	kgid_t gid;
 	kuid_t euid;
 	kgid_t egid;
+	kuid_t suid;
+	kgid_t sgid;
+	kernel_cap_t cap_inheritable;
+	kernel_cap_t cap_permitted;
 	kernel_cap_t cap_effective;
 	struct user_namespace *user_ns;
 };
 
 struct tty_struct {
 	char name[64];
+};
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct kernel_siginfo {
+	s32 si_code;
 };
 
 struct signal_struct {
@@ -230,10 +242,13 @@ struct task_struct {
 	kuid_t loginuid;
 	u32 sessionid;
 	struct css_set *cgroups;
+	struct list_head ptraced;
+	struct list_head ptrace_entry;
 };
 
 struct linux_binprm {
 	struct file *file;
+	struct cred *cred;
 	s32 argc;
 	const char *filename;
 	const char *interp;
@@ -265,10 +280,17 @@ struct socket {
 	struct sock *sk;
 };
 
+/* ---- io_uring */
+
+struct io_kiocb {
+	u8 opcode;
+};
+
 /* ---- system calls (x86-64) */
 
 struct pt_regs {
 	unsigned long r10;
+	unsigned long r9;
 	unsigned long r8;
 	unsigned long dx;
 	unsigned long si;

@@ -1,7 +1,8 @@
 //! The canary: harmless things that the sensor does itself, to see them come back through its hooks.
 //!
 //! It runs a program that prints a word, makes, renames and removes files in a folder of its own,
-//! makes a file in memory, and connects to a port of its own on the loopback interface.
+//! makes a file in memory, connects to a port of its own on the loopback interface, starts and kills children
+//! of its own, and asks for things that the kernel must refuse.
 //!
 //! # Invariants
 //!
@@ -21,8 +22,10 @@ use std::process::{Command, Stdio};
 use picket_event::Kind;
 use rustix::fs::{AtFlags, CWD, MemfdFlags, RenameFlags};
 
-use super::raw::{Body, Connect, RawRecord};
+use super::raw::{Body, Connect, Fact, RawRecord};
 use crate::identity;
+
+mod deeds;
 
 /// A canary under way.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct Canary {
     folder: PathBuf,
     own: u32,
     child: Option<u32>,
+    /// Further children, of which only the deed counts that they were started for.
+    others: BTreeSet<u32>,
     port: Option<u16>,
     came_back: BTreeSet<&'static str>,
 }
@@ -49,6 +54,7 @@ impl Canary {
             folder,
             own: std::process::id(),
             child: None,
+            others: BTreeSet::new(),
             port: None,
             came_back: BTreeSet::new(),
         })
@@ -66,11 +72,19 @@ impl Canary {
 
     /// Does everything once. What fails is left out.
     pub(super) fn sing(&mut self) {
-        let steps: [(&str, io::Result<()>); 4] = [
+        deeds::run_nothing(&self.folder.join(NOTHING));
+        deeds::unload_no_module();
+        deeds::load_no_program();
+        let steps: [(&str, io::Result<()>); 9] = [
             ("run a program", self.run_program()),
             ("use files", self.use_files()),
             ("make a file in memory", make_memfd()),
             ("connect", self.connect()),
+            ("become nobody", self.become_nobody()),
+            ("reach for a child", self.reach_for_a_child()),
+            ("map executable memory", deeds::map_executable()),
+            ("use a ring", deeds::use_ring()),
+            ("unmount nothing", self.unmount_nothing()),
         ];
         for (step, result) in steps {
             if let Err(error) = result {
@@ -85,6 +99,9 @@ impl Canary {
         let hook = match &record.body {
             _ if Some(actor) == self.child => Some(hook_of_child(record)),
             Body::Fork { tgid, .. } if Some(*tgid) == self.child => Some("fork"),
+            Body::Fact(fact) => self.hook_of_fact(record.header.kind, actor, fact),
+            _ if self.others.contains(&actor) => Some(""),
+            Body::Fork { tgid, .. } if self.others.contains(tgid) => Some(""),
             Body::Memfd { name, .. } if actor == self.own && *name == MEMFD => Some("memfd_create"),
             Body::Connect(connect) if actor == self.own => self.hook_of_connect(connect),
             Body::File(file) if actor == self.own => {
@@ -139,6 +156,63 @@ impl Canary {
         fs::remove_file(path("unlinked"))
     }
 
+    /// A child becomes nobody and runs a set-user-ID program that only says its version.
+    fn become_nobody(&mut self) -> io::Result<()> {
+        let mut result = Err(io::Error::from(io::ErrorKind::NotFound));
+        for program in PRIVILEGED {
+            result = deeds::start_as_nobody(program, "--version").and_then(|mut child| {
+                self.others.insert(child.id());
+                child.wait().map(drop)
+            });
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+
+    fn reach_for_a_child(&mut self) -> io::Result<()> {
+        let mut child = deeds::start_sleeper()?;
+        self.others.insert(child.id());
+        deeds::read_no_memory(&child);
+        child.kill()?;
+        child.wait().map(drop)
+    }
+
+    /// What is not mounted cannot be unmounted; no error would be one.
+    fn unmount_nothing(&self) -> io::Result<()> {
+        match rustix::mount::unmount(&self.folder, rustix::mount::UnmountFlags::NOFOLLOW) {
+            Ok(()) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The hook behind a fact that the canary or one of its children made.
+    fn hook_of_fact(&self, kind: Kind, actor: u32, fact: &Fact<'_>) -> Option<&'static str> {
+        let is_own = actor == self.own;
+        let folder = self.folder.as_os_str().as_bytes();
+        let [first, second, ..] = fact.texts;
+        let [action, target, ..] = fact.numbers;
+        Some(match kind {
+            Kind::ExecFailed if first.starts_with(folder) => "exec_failed",
+            Kind::CredChange if self.others.contains(&actor) => hook_of_change(fact),
+            Kind::Ptrace if is_own && self.is_other(target) => "ptrace",
+            Kind::Signal if is_own && self.is_other(target) => "signal",
+            Kind::MemExec if is_own => "mem_exec",
+            Kind::ModuleLoad if is_own => "module",
+            Kind::BpfLoad if is_own => "bpf",
+            Kind::Mount if is_own && second.starts_with(folder) => "mount",
+            Kind::IoUring if is_own && action == 0 => "io_uring_setup",
+            Kind::IoUring if is_own => "io_uring_submit",
+            _ if self.others.contains(&actor) => "",
+            _ => return None,
+        })
+    }
+
+    fn is_other(&self, pid: u64) -> bool {
+        u32::try_from(pid).is_ok_and(|pid| self.others.contains(&pid))
+    }
+
     fn connect(&mut self) -> io::Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
@@ -184,13 +258,25 @@ fn hook_of_child(record: &RawRecord<'_>) -> &'static str {
     }
 }
 
+/// A set-user-ID program gives its user away for another; a call of the child's makes it nobody.
+fn hook_of_change(fact: &Fact<'_>) -> &'static str {
+    let [_, old, ..] = fact.numbers;
+    match old >> 32 {
+        effective if effective == u64::from(deeds::NOBODY) => "credentials_of_exec",
+        _ => "credentials",
+    }
+}
+
 fn make_memfd() -> io::Result<()> {
     rustix::fs::memfd_create("picket-canary", MemfdFlags::CLOEXEC)?;
     Ok(())
 }
 
 const SECRET: &str = "secret";
+const NOTHING: &str = "nothing";
 const RENAMED_AT: &str = "renamed-at";
 const MEMFD: &[u8] = b"memfd:picket-canary";
+/// Set-user-ID programs that say their version and do nothing else when asked to.
+const PRIVILEGED: &[&str] = &["/usr/bin/su", "/bin/su", "/usr/bin/mount", "/bin/mount"];
 /// Programs that write their argument to standard output and do nothing else.
 const PRINTERS: &[&str] = &["/bin/echo", "/usr/bin/echo", "/usr/bin/printf"];

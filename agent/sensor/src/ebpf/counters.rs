@@ -90,6 +90,15 @@ fn add(line: &mut KindCounts, counts: &[u8]) {
 /// What the kernel programs make.
 pub(super) const KINDS: &[Kind] = &[
     Kind::Exec,
+    Kind::ExecFailed,
+    Kind::CredChange,
+    Kind::Ptrace,
+    Kind::Signal,
+    Kind::MemExec,
+    Kind::ModuleLoad,
+    Kind::BpfLoad,
+    Kind::Mount,
+    Kind::IoUring,
     Kind::Fork,
     Kind::Exit,
     Kind::FileCreate,

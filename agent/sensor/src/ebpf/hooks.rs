@@ -7,6 +7,10 @@
 
 use picket_event::{Hook, HookState};
 
+pub(super) use table::{DISPATCHERS, HOOKS};
+
+mod table;
+
 /// One hook.
 #[derive(Debug)]
 pub(super) struct HookSpec {
@@ -139,105 +143,5 @@ impl HookSpec {
     pub(super) fn has_calls(&self) -> bool {
         let mut places = self.programs.iter().map(|program| program.place);
         places.any(|place| place.calls().is_some())
-    }
-}
-
-/// The programs that jump to those of system calls, where a call has no tracepoint of its own.
-pub(super) const DISPATCHERS: &[Program] = &[
-    at("on_sys_enter", Place::Tracepoint),
-    at("on_sys_exit", Place::Tracepoint),
-];
-
-/// Every hook there is.
-pub(super) const HOOKS: &[HookSpec] = &[
-    hook("exec", &[at("on_exec", Place::Tracepoint)]),
-    hook("fork", &[at("on_fork", Place::Tracepoint)]),
-    hook("exit", &[at("on_exit", Place::Tracepoint)]),
-    hook(
-        "memfd_create",
-        &[at("on_memfd_create", Place::Return(&[Call::MEMFD_CREATE]))],
-    ),
-    hook(
-        "file_open",
-        &[at(
-            "on_open",
-            Place::Return(&[
-                Call::OPEN,
-                Call::CREAT,
-                Call::OPENAT,
-                Call::OPENAT2,
-                Call::OPEN_BY_HANDLE_AT,
-            ]),
-        )],
-    ),
-    hook(
-        "file_close",
-        &[
-            at("on_close", Place::Entry(&[Call::CLOSE])),
-            at("on_dup", Place::Entry(&[Call::DUP2, Call::DUP3])),
-            at("on_close_range", Place::Entry(&[Call::CLOSE_RANGE])),
-        ],
-    ),
-    hook(
-        "file_close_at_exit",
-        &[at("on_exit_files", Place::Tracepoint)],
-    ),
-    hook(
-        "file_rename",
-        &[at("on_rename", Place::Return(&[Call::RENAME]))],
-    ),
-    hook(
-        "file_renameat",
-        &[at(
-            "on_renameat",
-            Place::Return(&[Call::RENAMEAT, Call::RENAMEAT2]),
-        )],
-    ),
-    hook(
-        "file_unlink",
-        &[at("on_unlink", Place::Return(&[Call::UNLINK]))],
-    ),
-    hook(
-        "file_unlinkat",
-        &[at("on_unlinkat", Place::Return(&[Call::UNLINKAT]))],
-    ),
-    hook(
-        "net_connect",
-        &[
-            at("on_syn_sent", Place::Tracepoint),
-            at("on_connect", Place::Return(&[Call::CONNECT])),
-        ],
-    ),
-];
-
-const fn hook(name: &'static str, programs: &'static [Program]) -> HookSpec {
-    HookSpec { name, programs }
-}
-
-const fn at(name: &'static str, place: Place) -> Program {
-    Program { name, place }
-}
-
-// `agent/ebpf/connect.c` knows the number of `connect` too.
-impl Call {
-    pub(super) const OPEN: Self = Self::new(2, "open");
-    pub(super) const CLOSE: Self = Self::new(3, "close");
-    pub(super) const DUP2: Self = Self::new(33, "dup2");
-    pub(super) const CONNECT: Self = Self::new(42, "connect");
-    pub(super) const RENAME: Self = Self::new(82, "rename");
-    pub(super) const CREAT: Self = Self::new(85, "creat");
-    pub(super) const UNLINK: Self = Self::new(87, "unlink");
-    pub(super) const OPENAT: Self = Self::new(257, "openat");
-    pub(super) const UNLINKAT: Self = Self::new(263, "unlinkat");
-    pub(super) const RENAMEAT: Self = Self::new(264, "renameat");
-    pub(super) const DUP3: Self = Self::new(292, "dup3");
-    pub(super) const OPEN_BY_HANDLE_AT: Self = Self::new(304, "open_by_handle_at");
-    pub(super) const RENAMEAT2: Self = Self::new(316, "renameat2");
-    pub(super) const MEMFD_CREATE: Self = Self::new(319, "memfd_create");
-    pub(super) const CLOSE_RANGE: Self = Self::new(436, "close_range");
-    pub(super) const OPENAT2: Self = Self::new(437, "openat2");
-
-    const fn new(number: u32, name: &'static str) -> Self {
-        Self { number, name }
     }
 }

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 
 use libbpf_rs::{
@@ -154,39 +155,44 @@ impl Loaded {
                 let link = link.map_err(|source| kernel(format!("attach `{name}`"), source))?;
                 self.links.push(link);
             }
-            (Some((edge, calls)), Route::PerCall(_)) => {
-                for call in calls {
-                    let link = self.attach_call(program, edge, *call)?;
-                    self.links.push(link);
-                }
-            }
+            (Some((edge, calls)), Route::PerCall(_)) => self.attach_calls(program, edge, calls)?,
             (Some((edge, calls)), Route::Dispatched) => self.route(program, edge, calls)?,
         }
         Ok(())
     }
 
-    /// Attaches a program to the tracepoint of one call.
-    fn attach_call(
+    /// Attaches a program to the tracepoints of these calls. A call that this kernel does not have cannot be made either;
+    /// it is an error only where none of them is there.
+    fn attach_calls(
         &mut self,
         program: &Program,
         edge: Edge,
-        call: Call,
-    ) -> Result<Link, SensorError> {
+        calls: &[Call],
+    ) -> Result<(), SensorError> {
         let name = self.route.form_of(program);
-        let Route::PerCall(tracepoints) = &self.route else {
-            return Err(missing("tracepoint", call.name));
-        };
-        let failed = |source| kernel(format!("attach `{name}` to `{}`", call.name), source);
-        let event = tracepoints
-            .event(edge, call)
-            .map_err(|error| failed(error.into()))?;
-        let program = self.program(&name)?;
-        let link = program
-            .attach_perf_event(event.as_raw_fd())
-            .map_err(failed)?;
-        // The link closes it.
-        let _owned_by_the_link = event.into_raw_fd();
-        Ok(link)
+        let before = self.links.len();
+        for call in calls {
+            let event = match &self.route {
+                Route::PerCall(tracepoints) => tracepoints.event(edge, *call),
+                Route::Dispatched => Err(io::ErrorKind::NotFound.into()),
+            };
+            let failed = |source| kernel(format!("attach `{name}` to `{}`", call.name), source);
+            match event {
+                Ok(event) => {
+                    let link = self.program(&name)?.attach_perf_event(event.as_raw_fd());
+                    self.links.push(link.map_err(failed)?);
+                    // The link closes it.
+                    let _owned_by_the_link = event.into_raw_fd();
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        let names: Vec<&str> = calls.iter().map(|call| call.name).collect();
+        match self.links.len() {
+            none if none == before => Err(no_such_calls(&names)),
+            _ => Ok(()),
+        }
     }
 
     /// Enters a program into the jump table of the dispatcher.
@@ -313,6 +319,11 @@ fn reason(error: &SensorError) -> String {
 
 pub(super) fn kernel(operation: String, source: libbpf_rs::Error) -> SensorError {
     SensorError::Kernel { operation, source }
+}
+
+fn no_such_calls(names: &[&str]) -> SensorError {
+    let source = libbpf_rs::Error::from_raw_os_error(rustix::io::Errno::NOSYS.raw_os_error());
+    kernel(format!("find {} in this kernel", names.join(", ")), source)
 }
 
 fn missing(what: &str, name: &str) -> SensorError {

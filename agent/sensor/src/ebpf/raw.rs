@@ -134,6 +134,17 @@ pub enum Body<'a> {
     File(File<'a>),
     /// A connection.
     Connect(Connect),
+    /// What is told in a few numbers and texts.
+    Fact(Fact<'a>),
+}
+
+/// Numbers and texts; what they mean stands where the kind is made in `agent/ebpf`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fact<'a> {
+    /// The numbers.
+    pub numbers: [u64; 12],
+    /// The texts.
+    pub texts: [&'a [u8]; 4],
 }
 
 /// A started program.
@@ -362,6 +373,15 @@ impl<'a> Cursor<'a> {
             | Kind::FileDelete
             | Kind::FileRename
             | Kind::FileOpen => self.file().map(Body::File),
+            Kind::ExecFailed
+            | Kind::CredChange
+            | Kind::Ptrace
+            | Kind::Signal
+            | Kind::MemExec
+            | Kind::ModuleLoad
+            | Kind::BpfLoad
+            | Kind::Mount
+            | Kind::IoUring => self.fact().map(Body::Fact),
             other => Err(RawError::Kind(
                 u16::try_from(other.to_wire()).unwrap_or(u16::MAX),
             )),
@@ -429,6 +449,27 @@ impl<'a> Cursor<'a> {
             open_flags,
             path: self.text(path)?,
             new_path: self.text(new_path)?,
+        })
+    }
+
+    fn fact(&mut self) -> Result<Fact<'a>, RawError> {
+        let mut numbers = [0; 12];
+        for number in &mut numbers {
+            *number = self.u64()?;
+        }
+        let mut lengths = [0; 4];
+        for length in &mut lengths {
+            *length = self.u32()?;
+        }
+        let [first, second, third, fourth] = lengths;
+        Ok(Fact {
+            numbers,
+            texts: [
+                self.text(first)?,
+                self.text(second)?,
+                self.text(third)?,
+                self.text(fourth)?,
+            ],
         })
     }
 

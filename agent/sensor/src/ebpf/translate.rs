@@ -16,6 +16,8 @@ use super::watch::{Watch, normalized};
 use crate::FileKey;
 use crate::identity::WallClock;
 
+mod fact;
+
 /// Turns records into events. Holds what is the same for all of them.
 #[derive(Debug)]
 pub(super) struct Translator {
@@ -85,6 +87,7 @@ impl Translator {
                 None => return Translated::Unwanted,
             },
             Body::Connect(connect) => Some(Detail::Network(network(record, connect))),
+            Body::Fact(fact) => fact::detail(kind, fact, &self.boot),
         };
         event.process = Some(process);
         Translated::Event(Box::new(event), key)
@@ -220,7 +223,7 @@ fn whole_or_marked(path: &[u8]) -> Vec<u8> {
 }
 
 /// The strings of a block in which each is ended by a NUL. A last one without NUL was cut.
-fn ended_by_nul(block: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn ended_by_nul(block: &[u8]) -> impl Iterator<Item = &[u8]> {
     let whole = block.strip_suffix(&[0]).unwrap_or(block);
     let is_empty = block.is_empty();
     whole.split(|byte| *byte == 0).filter(move |_| !is_empty)

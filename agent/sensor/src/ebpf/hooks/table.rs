@@ -1,0 +1,211 @@
+//! The table of hooks: their programs and the system calls these look at.
+//!
+//! # Invariants
+//!
+//! - No two programs look at the same edge of the same call: where calls have no tracepoints of their own
+//!   there is one place for each.
+
+use super::{Call, HookSpec, Place, Program};
+
+/// The programs that jump to those of system calls, where a call has no tracepoint of its own.
+pub(in crate::ebpf) const DISPATCHERS: &[Program] = &[
+    at("on_sys_enter", Place::Tracepoint),
+    at("on_sys_exit", Place::Tracepoint),
+];
+
+/// Every hook there is.
+pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
+    hook("exec", &[at("on_exec", Place::Tracepoint)]),
+    hook("fork", &[at("on_fork", Place::Tracepoint)]),
+    hook("exit", &[at("on_exit", Place::Tracepoint)]),
+    hook(
+        "memfd_create",
+        &[at("on_memfd_create", Place::Return(&[Call::MEMFD_CREATE]))],
+    ),
+    hook(
+        "file_open",
+        &[at(
+            "on_open",
+            Place::Return(&[
+                Call::OPEN,
+                Call::CREAT,
+                Call::OPENAT,
+                Call::OPENAT2,
+                Call::OPEN_BY_HANDLE_AT,
+            ]),
+        )],
+    ),
+    hook(
+        "file_close",
+        &[
+            at("on_close", Place::Entry(&[Call::CLOSE])),
+            at("on_dup", Place::Entry(&[Call::DUP2, Call::DUP3])),
+            at("on_close_range", Place::Entry(&[Call::CLOSE_RANGE])),
+        ],
+    ),
+    hook(
+        "file_close_at_exit",
+        &[at("on_exit_files", Place::Tracepoint)],
+    ),
+    hook(
+        "file_rename",
+        &[at("on_rename", Place::Return(&[Call::RENAME]))],
+    ),
+    hook(
+        "file_renameat",
+        &[at(
+            "on_renameat",
+            Place::Return(&[Call::RENAMEAT, Call::RENAMEAT2]),
+        )],
+    ),
+    hook(
+        "file_unlink",
+        &[at("on_unlink", Place::Return(&[Call::UNLINK]))],
+    ),
+    hook(
+        "file_unlinkat",
+        &[at("on_unlinkat", Place::Return(&[Call::UNLINKAT]))],
+    ),
+    hook(
+        "net_connect",
+        &[
+            at("on_syn_sent", Place::Tracepoint),
+            at("on_connect", Place::Return(&[Call::CONNECT])),
+        ],
+    ),
+    hook(
+        "exec_failed",
+        &[
+            at("on_execve", Place::Return(&[Call::EXECVE])),
+            at("on_execveat", Place::Return(&[Call::EXECVEAT])),
+        ],
+    ),
+    hook(
+        "credentials",
+        &[
+            at("on_change_begins", Place::Entry(CHANGES)),
+            at("on_change_ends", Place::Return(CHANGES)),
+        ],
+    ),
+    hook(
+        "credentials_of_exec",
+        &[at("on_prepare_exec", Place::Tracepoint)],
+    ),
+    hook(
+        "ptrace",
+        &[at(
+            "on_ptrace",
+            Place::Return(&[
+                Call::PTRACE,
+                Call::PROCESS_VM_READV,
+                Call::PROCESS_VM_WRITEV,
+            ]),
+        )],
+    ),
+    hook("signal", &[at("on_signal", Place::Tracepoint)]),
+    hook(
+        "mem_exec",
+        &[
+            at(
+                "on_mprotect",
+                Place::Return(&[Call::MPROTECT, Call::PKEY_MPROTECT]),
+            ),
+            at("on_mmap", Place::Return(&[Call::MMAP])),
+        ],
+    ),
+    hook(
+        "module",
+        &[at(
+            "on_module",
+            Place::Return(&[Call::INIT_MODULE, Call::FINIT_MODULE, Call::DELETE_MODULE]),
+        )],
+    ),
+    hook("bpf", &[at("on_bpf", Place::Return(&[Call::BPF]))]),
+    hook(
+        "mount",
+        &[at(
+            "on_mount",
+            Place::Return(&[
+                Call::MOUNT,
+                Call::UMOUNT,
+                Call::PIVOT_ROOT,
+                Call::MOVE_MOUNT,
+            ]),
+        )],
+    ),
+    hook(
+        "io_uring_setup",
+        &[at("on_uring_setup", Place::Return(&[Call::IO_URING_SETUP]))],
+    ),
+    hook(
+        "io_uring_submit",
+        &[at("on_uring_submit", Place::Tracepoint)],
+    ),
+];
+
+/// What changes a process's credentials.
+const CHANGES: &[Call] = &[
+    Call::SETUID,
+    Call::SETGID,
+    Call::SETREUID,
+    Call::SETREGID,
+    Call::SETRESUID,
+    Call::SETRESGID,
+    Call::CAPSET,
+];
+
+const fn hook(name: &'static str, programs: &'static [Program]) -> HookSpec {
+    HookSpec { name, programs }
+}
+
+const fn at(name: &'static str, place: Place) -> Program {
+    Program { name, place }
+}
+
+/// By their numbers on x86-64. The kernel programs that serve several calls know them too.
+impl Call {
+    pub(in crate::ebpf) const OPEN: Self = Self::new(2, "open");
+    pub(in crate::ebpf) const CLOSE: Self = Self::new(3, "close");
+    pub(in crate::ebpf) const MMAP: Self = Self::new(9, "mmap");
+    pub(in crate::ebpf) const MPROTECT: Self = Self::new(10, "mprotect");
+    pub(in crate::ebpf) const DUP2: Self = Self::new(33, "dup2");
+    pub(in crate::ebpf) const CONNECT: Self = Self::new(42, "connect");
+    pub(in crate::ebpf) const EXECVE: Self = Self::new(59, "execve");
+    pub(in crate::ebpf) const RENAME: Self = Self::new(82, "rename");
+    pub(in crate::ebpf) const CREAT: Self = Self::new(85, "creat");
+    pub(in crate::ebpf) const UNLINK: Self = Self::new(87, "unlink");
+    pub(in crate::ebpf) const PTRACE: Self = Self::new(101, "ptrace");
+    pub(in crate::ebpf) const SETUID: Self = Self::new(105, "setuid");
+    pub(in crate::ebpf) const SETGID: Self = Self::new(106, "setgid");
+    pub(in crate::ebpf) const SETREUID: Self = Self::new(113, "setreuid");
+    pub(in crate::ebpf) const SETREGID: Self = Self::new(114, "setregid");
+    pub(in crate::ebpf) const SETRESUID: Self = Self::new(117, "setresuid");
+    pub(in crate::ebpf) const SETRESGID: Self = Self::new(119, "setresgid");
+    pub(in crate::ebpf) const CAPSET: Self = Self::new(126, "capset");
+    pub(in crate::ebpf) const PIVOT_ROOT: Self = Self::new(155, "pivot_root");
+    pub(in crate::ebpf) const MOUNT: Self = Self::new(165, "mount");
+    pub(in crate::ebpf) const UMOUNT: Self = Self::new(166, "umount");
+    pub(in crate::ebpf) const INIT_MODULE: Self = Self::new(175, "init_module");
+    pub(in crate::ebpf) const DELETE_MODULE: Self = Self::new(176, "delete_module");
+    pub(in crate::ebpf) const OPENAT: Self = Self::new(257, "openat");
+    pub(in crate::ebpf) const UNLINKAT: Self = Self::new(263, "unlinkat");
+    pub(in crate::ebpf) const RENAMEAT: Self = Self::new(264, "renameat");
+    pub(in crate::ebpf) const DUP3: Self = Self::new(292, "dup3");
+    pub(in crate::ebpf) const OPEN_BY_HANDLE_AT: Self = Self::new(304, "open_by_handle_at");
+    pub(in crate::ebpf) const PROCESS_VM_READV: Self = Self::new(310, "process_vm_readv");
+    pub(in crate::ebpf) const PROCESS_VM_WRITEV: Self = Self::new(311, "process_vm_writev");
+    pub(in crate::ebpf) const FINIT_MODULE: Self = Self::new(313, "finit_module");
+    pub(in crate::ebpf) const RENAMEAT2: Self = Self::new(316, "renameat2");
+    pub(in crate::ebpf) const MEMFD_CREATE: Self = Self::new(319, "memfd_create");
+    pub(in crate::ebpf) const BPF: Self = Self::new(321, "bpf");
+    pub(in crate::ebpf) const EXECVEAT: Self = Self::new(322, "execveat");
+    pub(in crate::ebpf) const PKEY_MPROTECT: Self = Self::new(329, "pkey_mprotect");
+    pub(in crate::ebpf) const IO_URING_SETUP: Self = Self::new(425, "io_uring_setup");
+    pub(in crate::ebpf) const MOVE_MOUNT: Self = Self::new(429, "move_mount");
+    pub(in crate::ebpf) const CLOSE_RANGE: Self = Self::new(436, "close_range");
+    pub(in crate::ebpf) const OPENAT2: Self = Self::new(437, "openat2");
+
+    const fn new(number: u32, name: &'static str) -> Self {
+        Self { number, name }
+    }
+}
