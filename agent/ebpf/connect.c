@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /*
- * A process connects: TCP when the first packet is about to leave, UDP when a peer is set.
+ * A process connects: TCP when the first packet is about to leave, UDP when a peer is set. It listens, takes a connection, and
+ * a TCP connection ends.
+ *
+ * A connection often ends outside any process, so it is remembered who began it; the end is told as theirs.
  *
  * The address comes from the kernel's socket at the change to SYN_SENT, which happens in the caller's own context whatever call
  * led there (connect, a fast open, io_uring). For connect(2) the event waits until the call returns, so that it has the result
@@ -15,6 +18,7 @@
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define TCP_SYN_SENT 2
+#define TCP_CLOSE 7
 #define S_IFSOCK 0140000
 #define NR_CONNECT 42 /* x86-64 */
 #define NO_CALL -1ULL
@@ -29,6 +33,7 @@
 #define EADDRNOTAVAIL 99
 #define ENETUNREACH 101
 #define EHOSTUNREACH 113
+#define EINPROGRESS 115
 
 /* What a connect(2) under way is about, by thread. */
 struct {
@@ -37,6 +42,14 @@ struct {
 	MAP_TYPE(key, u64);
 	MAP_TYPE(value, struct connect_body);
 } connecting SEC(".maps");
+
+/* Who began or took a connection, by the address of its socket. */
+struct {
+	MAP_NUMBER(type, BPF_MAP_TYPE_LRU_HASH);
+	MAP_NUMBER(max_entries, 8192);
+	MAP_TYPE(key, u64);
+	MAP_TYPE(value, struct record_actor);
+} connected SEC(".maps");
 
 INLINE u16 host_order(u16 port)
 {
@@ -69,20 +82,46 @@ INLINE void fill_peer(struct connect_body *body, struct sock *sock)
 	}
 }
 
-INLINE int tell_connect(const struct connect_body *about, u32 flags)
+INLINE s32 begin_network(u32 kind, const struct connect_body *about, u32 flags)
 {
 	struct scratch *scratch;
 	s32 slot;
 
-	COUNT(KIND_NET_CONNECT, generated);
-	slot = begin_record(KIND_NET_CONNECT, sizeof(struct connect_body));
+	COUNT(kind, generated);
+	slot = begin_record(kind, sizeof(struct connect_body));
 	scratch = scratch_at(slot);
 	if (slot == NO_SLOT || !scratch)
-		return 0;
+		return NO_SLOT;
 	raise_flag(scratch, flags);
 	*(struct connect_body *)body_of(scratch) = *about;
-	finish_record(slot, RING_OTHER);
-	return 0;
+	return slot;
+}
+
+INLINE int tell_network(u32 kind, const struct connect_body *about, u32 flags)
+{
+	s32 slot = begin_network(kind, about, flags);
+
+	return slot == NO_SLOT ? 0 : finish_record(slot, RING_OTHER);
+}
+
+INLINE int tell_connect(const struct connect_body *about, u32 flags)
+{
+	return tell_network(KIND_NET_CONNECT, about, flags);
+}
+
+/* Tells of a new connection, and remembers whose it is. */
+INLINE int tell_connected(u32 kind, struct sock *sock, const struct connect_body *about, u32 flags)
+{
+	s32 slot = begin_network(kind, about, flags);
+	struct scratch *scratch = scratch_at(slot);
+	u64 key = (u64)sock;
+
+	if (slot == NO_SLOT || !scratch)
+		return 0;
+	fill_actor(actor_of(scratch));
+	if (about->protocol == IPPROTO_TCP)
+		bpf_map_update_elem(&connected, &key, actor_of(scratch), BPF_ANY);
+	return finish_head(slot, RING_OTHER);
 }
 
 /* The number of the system call that the current task is in. Before 5.15 no helper finds the registers: they end where the stack does. */
@@ -125,8 +164,81 @@ int on_syn_sent(u64 *ctx)
 	if (in_connect_call())
 		bpf_map_update_elem(&connecting, &thread, &body, BPF_ANY);
 	else
-		tell_connect(&body, 0);
+		tell_connected(KIND_NET_CONNECT, sock, &body, 0);
 	return 0;
+}
+
+/* match-proto: inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate) */
+SEC("tp_btf/inet_sock_set_state")
+int on_tcp_close(u64 *ctx)
+{
+	struct sock *sock = (void *)ctx[0];
+	struct connect_body body = {};
+	struct record_actor *actor;
+	struct scratch *scratch;
+	u64 key = (u64)sock;
+	s32 slot;
+
+	if ((int)ctx[2] != TCP_CLOSE)
+		return 0;
+	actor = bpf_map_lookup_elem(&connected, &key);
+	if (!actor)
+		return 0;
+	fill_peer(&body, sock);
+	fill_local(&body, sock);
+	body.bytes_in = LOAD((struct tcp_sock *)sock, bytes_received);
+	body.bytes_out = LOAD((struct tcp_sock *)sock, bytes_acked);
+	slot = begin_network(KIND_NET_CLOSE, &body, 0);
+	scratch = scratch_at(slot);
+	if (slot != NO_SLOT && scratch) {
+		*actor_of(scratch) = *actor;
+		finish_head(slot, RING_OTHER);
+	}
+	bpf_map_delete_elem(&connected, &key);
+	return 0;
+}
+
+INLINE struct sock *socket_of(u32 descriptor)
+{
+	struct file *file = file_of(descriptor);
+
+	if (!file || (LOAD(LOAD(file, f_inode), i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	return LOAD((struct socket *)LOAD(file, private_data), sk);
+}
+
+/* At the return of listen */
+AT_RETURN(on_listen)
+{
+	struct sock *sock = socket_of(regs->di);
+	struct connect_body body = {};
+
+	if (result || !sock)
+		return 0;
+	body.family = LOAD(sock, __sk_common.skc_family);
+	if (body.family != AF_INET && body.family != AF_INET6)
+		return 0;
+	body.protocol = LOAD(sock, sk_protocol);
+	fill_local(&body, sock);
+	return tell_network(KIND_NET_LISTEN, &body, 0);
+}
+
+/* At the return of accept, accept4 */
+AT_RETURN(on_accept)
+{
+	struct connect_body body = {};
+	struct sock *sock;
+
+	if (result < 0)
+		return 0;
+	sock = socket_of(result);
+	if (!sock)
+		return 0;
+	fill_peer(&body, sock);
+	if (body.family != AF_INET && body.family != AF_INET6)
+		return 0;
+	fill_local(&body, sock);
+	return tell_connected(KIND_NET_ACCEPT, sock, &body, 0);
 }
 
 /* Takes the peer from the address that the caller gave. */
@@ -169,13 +281,10 @@ AT_RETURN(on_connect)
 	u64 thread = bpf_get_current_pid_tgid();
 	struct connect_body *begun;
 	struct connect_body body;
-	struct sock *sock;
-	struct file *file;
+	struct sock *sock = socket_of(regs->di);
 
-	file = file_of(regs->di);
-	if (!file || (LOAD(LOAD(file, f_inode), i_mode) & S_IFMT) != S_IFSOCK)
+	if (!sock)
 		return 0;
-	sock = LOAD((struct socket *)LOAD(file, private_data), sk);
 	begun = bpf_map_lookup_elem(&connecting, &thread);
 	if (!begun)
 		return tell_without_packet(sock, regs->si, result);
@@ -183,5 +292,7 @@ AT_RETURN(on_connect)
 	bpf_map_delete_elem(&connecting, &thread);
 	fill_local(&body, sock);
 	body.result = result;
-	return tell_connect(&body, FLAG_RESULT_KNOWN);
+	if (result && result != -EINPROGRESS)
+		return tell_connect(&body, FLAG_RESULT_KNOWN);
+	return tell_connected(KIND_NET_CONNECT, sock, &body, FLAG_RESULT_KNOWN);
 }

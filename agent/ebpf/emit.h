@@ -15,6 +15,7 @@
 
 #define TEXT_MAX 4096
 #define ARGV_MAX (128 * 1024)
+#define ARGV_HEAD (96 * 1024) /* of arguments that are longer; the rest of the room is for their end */
 #define ENV_MAX (32 * 1024)
 /* Where texts may begin and end; argv and env follow them. */
 #define TEXT_END (512 + 4 * TEXT_MAX)

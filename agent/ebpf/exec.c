@@ -83,6 +83,24 @@ VERIFIED_ALONE int append_cgroup(s32 slot, u64 id)
 	return append_walk(slot);
 }
 
+/* Appends the beginning and the end of arguments that are longer than their room; user space knows where the cut is. */
+VERIFIED_ALONE int append_ends(s32 slot, u64 from, u64 bytes)
+{
+	struct scratch *scratch = scratch_at(slot);
+	u32 at;
+
+	if (!scratch)
+		return 0;
+	raise_flag(scratch, FLAG_ARGV_CUT);
+	at = scratch->length;
+	if (at > TEXT_END || bpf_probe_read_user(&scratch->record[at], ARGV_HEAD, (void *)from))
+		return 0;
+	if (bpf_probe_read_user(&scratch->record[at + ARGV_HEAD], ARGV_MAX - ARGV_HEAD, (void *)(from + bytes - (ARGV_MAX - ARGV_HEAD))))
+		return 0;
+	scratch->length = at + ARGV_MAX;
+	return ARGV_MAX;
+}
+
 /* Appends the argument strings as they lie in the process. A page that is not in memory makes them unreadable from here. */
 VERIFIED_ALONE int append_argv(s32 slot, u64 from, u64 bytes)
 {
@@ -91,8 +109,6 @@ VERIFIED_ALONE int append_argv(s32 slot, u64 from, u64 bytes)
 
 	if (!scratch || scratch->length > TEXT_END)
 		return 0;
-	if (bytes > ARGV_MAX)
-		raise_flag(scratch, FLAG_ARGV_CUT);
 	if (bpf_probe_read_user(&scratch->record[scratch->length], length, (void *)from)) {
 		raise_flag(scratch, FLAG_ARGV_UNREAD);
 		return 0;
@@ -149,7 +165,10 @@ int on_exec(u64 *ctx)
 	scratch->from = (u64)bprm->filename;
 	body->filename_len = append_filename(slot);
 	body->cgroup_len = append_cgroup(slot, cgroup);
-	body->argv_len = append_argv(slot, mm->arg_start, body->argv_bytes);
+	if (body->argv_bytes > ARGV_MAX)
+		body->argv_len = append_ends(slot, mm->arg_start, body->argv_bytes);
+	else
+		body->argv_len = append_argv(slot, mm->arg_start, body->argv_bytes);
 	body->env_len = append_env(slot, mm->env_start, body->env_bytes);
 	tells_cgroup = body->cgroup_len > 0;
 	if (!finish_record(slot, RING_PROCESS) && tells_cgroup)

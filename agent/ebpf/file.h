@@ -24,6 +24,11 @@ INLINE void fill_file(struct file_body *body, struct inode *inode, u32 open_flag
 	body->mode = LOAD(inode, i_mode);
 	body->links = LOAD(inode, i_nlink);
 	body->open_flags = open_flags;
+	body->change = CHANGE_NONE;
+	body->owner_uid = 0;
+	body->owner_gid = 0;
+	body->new_path_len = 0;
+	body->attribute_len = 0;
 }
 
 INLINE void fill_name_only(struct file_body *body)
@@ -101,4 +106,46 @@ VERIFIED_ALONE int is_roundabout(s32 slot, u32 offset, u32 length)
 INLINE bool given_is_watched(s32 slot, u32 offset, u32 length)
 {
 	return (interest_in(slot, offset, length) & WATCHED) || is_roundabout(slot, offset, length);
+}
+
+/*
+ * Opens a record of this kind about the file of this name, counted as generated. Gives its slot; or NO_SLOT, with what became
+ * of it counted: filtered if changes there are of no interest, lost if the name cannot be read.
+ */
+VERIFIED_ALONE int begin_named(u32 kind, s32 folder, u64 name)
+{
+	struct scratch *scratch;
+	struct file_body *body;
+	u32 start, length;
+	s32 slot;
+
+	COUNT(kind, generated);
+	slot = begin_record(kind, sizeof(struct file_body));
+	scratch = scratch_at(slot);
+	if (slot == NO_SLOT || !scratch)
+		return NO_SLOT;
+	start = scratch->length;
+	scratch->from = name;
+	length = append_given(slot, folder);
+	if (!length) {
+		COUNT(kind, lost_scratch);
+		drop_record(slot);
+		return NO_SLOT;
+	}
+	if (is_own() || !given_is_watched(slot, start, length)) {
+		COUNT(kind, filtered);
+		drop_record(slot);
+		return NO_SLOT;
+	}
+	body = body_of(scratch);
+	fill_name_only(body);
+	body->path_len = length;
+	return slot;
+}
+
+INLINE struct file_body *file_body_of(s32 slot)
+{
+	struct scratch *scratch = scratch_at(slot);
+
+	return scratch ? body_of(scratch) : NULL;
 }

@@ -58,6 +58,12 @@ INLINE bool told_before(struct task_struct *task)
 	return bpf_map_update_elem(&told_ends, &key, &told, BPF_NOEXIST) == -EEXIST;
 }
 
+/* Whether no other thread can be ending at the same time: there is none, and none was ever collected. */
+INLINE bool was_always_alone(struct task_struct *task)
+{
+	return task->signal->nr_threads == 1 && !task->signal->sum_sched_runtime;
+}
+
 INLINE u32 wait_status(struct task_struct *task)
 {
 	if (task->signal->flags & SIGNAL_GROUP_EXIT)
@@ -74,7 +80,7 @@ int on_exit(u64 *ctx)
 	struct exit_body *body;
 	s32 slot;
 
-	if (task->signal->live.counter > 0 || told_before(task))
+	if (task->signal->live.counter > 0 || (!was_always_alone(task) && told_before(task)))
 		return 0;
 	COUNT(KIND_EXIT, generated);
 	slot = begin_record(KIND_EXIT, sizeof(struct exit_body));

@@ -83,7 +83,6 @@ INLINE int tell_opened(s32 slot, struct scratch *scratch, struct file *file, boo
 		raise_flag(scratch, FLAG_SECRET);
 	fill_file(body, inode, LOAD(file, f_flags));
 	body->path_len = length;
-	body->new_path_len = 0;
 	finish_record(slot, RING_OTHER);
 	return 0;
 }
@@ -158,7 +157,6 @@ VERIFIED_ALONE int tell_modified(u64 address)
 		return 0;
 	body = body_of(scratch);
 	fill_file(body, LOAD(file, f_inode), LOAD(file, f_flags));
-	body->new_path_len = 0;
 	body->path_len = append_path(slot, LOAD(file, f_path.dentry), LOAD(file, f_path.mnt));
 	return finish_record(slot, RING_OTHER);
 }

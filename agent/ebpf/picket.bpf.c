@@ -6,8 +6,10 @@
  *
  * `make` writes picket.bpf.o, which is committed with its hash, so that building the agent needs no compiler for BPF.
  */
+#include "attributes.c"
 #include "connect.c"
 #include "credentials.c"
+#include "dns.c"
 #include "exec.c"
 #include "extend.c"
 #include "failed.c"

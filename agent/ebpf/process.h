@@ -80,8 +80,13 @@ VERIFIED_ALONE int begin_record(u32 kind, u32 body_size)
 	return slot;
 }
 
-/* Fills head and actor, hands the record over and gives the slot back. Returns 0 or the error of the ring. */
-VERIFIED_ALONE int finish_record(s32 slot, u32 ring)
+INLINE struct record_actor *actor_of(struct scratch *scratch)
+{
+	return (void *)scratch->record + sizeof(struct record_header);
+}
+
+/* Fills the rest of the head, hands the record over and gives the slot back. The actor is already in it. */
+VERIFIED_ALONE int finish_head(s32 slot, u32 ring)
 {
 	struct scratch *scratch = scratch_at(slot);
 	struct record_header *header;
@@ -93,10 +98,20 @@ VERIFIED_ALONE int finish_record(s32 slot, u32 ring)
 	header->version = RECORD_VERSION;
 	header->cpu = bpf_get_smp_processor_id();
 	header->boot_ns = bpf_ktime_get_boot_ns();
-	fill_actor((void *)(header + 1));
 	error = submit(slot, ring);
 	give_slot(slot);
 	return error;
+}
+
+/* Fills head and actor, hands the record over and gives the slot back. Returns 0 or the error of the ring. */
+VERIFIED_ALONE int finish_record(s32 slot, u32 ring)
+{
+	struct scratch *scratch = scratch_at(slot);
+
+	if (!scratch)
+		return -1;
+	fill_actor(actor_of(scratch));
+	return finish_head(slot, ring);
 }
 
 /* Gives the slot back without a record. */

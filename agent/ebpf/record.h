@@ -25,8 +25,14 @@ enum kind {
 	KIND_FILE_MODIFY = 10,
 	KIND_FILE_DELETE = 11,
 	KIND_FILE_RENAME = 12,
+	KIND_FILE_LINK = 13,
+	KIND_FILE_ATTR = 14,
 	KIND_FILE_OPEN = 15,
 	KIND_NET_CONNECT = 16,
+	KIND_NET_LISTEN = 17,
+	KIND_NET_ACCEPT = 18,
+	KIND_NET_CLOSE = 19,
+	KIND_DNS = 20,
 	KIND_MODULE_LOAD = 21,
 	KIND_BPF_LOAD = 22,
 	KIND_MOUNT = 23,
@@ -125,8 +131,24 @@ struct file_body {
 	u32 mode;
 	u32 links;
 	u32 open_flags;
+	u32 change; /* enum change */
+	u32 owner_uid;
+	u32 owner_gid;
 	u32 path_len;
 	u32 new_path_len;
+	u32 attribute_len;
+};
+
+/* What a link or a change of attributes is about. The names are in raw.rs. */
+enum change {
+	CHANGE_NONE,
+	CHANGE_HARD,
+	CHANGE_SYMBOLIC,
+	CHANGE_MODE,
+	CHANGE_OWNER,
+	CHANGE_XATTR,
+	CHANGE_TIMES,
+	CHANGE_SIZE,
 };
 
 struct connect_body {
@@ -138,6 +160,8 @@ struct connect_body {
 	u16 protocol;
 	s32 result;
 	u32 reserved;
+	u64 bytes_in; /* of a connection that ended */
+	u64 bytes_out;
 };
 
 #define FACT_NUMBERS 12

@@ -189,8 +189,10 @@ struct kernel_siginfo {
 
 struct signal_struct {
 	atomic_t live;
+	s32 nr_threads;
 	s32 group_exit_code;
 	u32 flags;
+	u64 sum_sched_runtime;
 	struct tty_struct *tty;
 };
 
@@ -274,6 +276,11 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 	u16 sk_protocol;
+};
+
+struct tcp_sock {
+	u64 bytes_received;
+	u64 bytes_acked;
 };
 
 struct socket {
