@@ -31,7 +31,7 @@ skeleton() {
     echo 'root:x:0:' >"$root/etc/group"
     echo '127.0.0.1 localhost' >"$root/etc/hosts"
     cp "$here/init.sh" "$root/init"
-    chmod 755 "$root/init"
+    chmod 755 "$root" "$root/init" # mktemp let in only its owner, and some tests act as nobody
 }
 
 # add FILE [AS]: a file, and the libraries it is linked to

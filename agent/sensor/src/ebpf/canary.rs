@@ -156,19 +156,21 @@ impl Canary {
         fs::remove_file(path("unlinked"))
     }
 
-    /// A child becomes nobody and runs a set-user-ID program that only says its version.
+    /// A child becomes nobody and prints a word; another runs a set-user-ID program that only says its version.
     fn become_nobody(&mut self) -> io::Result<()> {
-        let mut result = Err(io::Error::from(io::ErrorKind::NotFound));
-        for program in PRIVILEGED {
-            result = deeds::start_as_nobody(program, "--version").and_then(|mut child| {
-                self.others.insert(child.id());
-                child.wait().map(drop)
-            });
-            if result.is_ok() {
-                break;
-            }
-        }
-        result
+        self.start_first_as_nobody(PRINTERS)?;
+        self.start_first_as_nobody(PRIVILEGED)
+    }
+
+    /// Runs the first of these programs that is there.
+    fn start_first_as_nobody(&mut self, programs: &[&str]) -> io::Result<()> {
+        let mut there = programs
+            .iter()
+            .filter(|program| Path::new(program).exists());
+        let program = there.next().ok_or(io::ErrorKind::NotFound)?;
+        let mut child = deeds::start_as_nobody(program, "--version")?;
+        self.others.insert(child.id());
+        child.wait().map(drop)
     }
 
     fn reach_for_a_child(&mut self) -> io::Result<()> {
