@@ -43,12 +43,19 @@ struct {
 	MAP_TYPE(value, struct connect_body);
 } connecting SEC(".maps");
 
-/* Who began or took a connection, by the address of its socket. */
+/* Who began or took a connection. */
+struct owner {
+	struct record_actor actor;
+	u32 flags;
+	u32 padding;
+};
+
+/* By the address of its socket. */
 struct {
 	MAP_NUMBER(type, BPF_MAP_TYPE_LRU_HASH);
 	MAP_NUMBER(max_entries, 8192);
 	MAP_TYPE(key, u64);
-	MAP_TYPE(value, struct record_actor);
+	MAP_TYPE(value, struct owner);
 } connected SEC(".maps");
 
 INLINE u16 host_order(u16 port)
@@ -65,7 +72,9 @@ INLINE void fill_local(struct connect_body *body, struct sock *sock)
 	} else {
 		bpf_probe_read_kernel(body->local, sizeof(body->local), &sock->__sk_common.skc_v6_rcv_saddr);
 	}
-	body->local_port = LOAD(sock, __sk_common.skc_num);
+	body->local_port = LOAD(sock, __sk_common.skc_num); /* 0 once the socket has closed, unlike the port as sent */
+	if (!body->local_port)
+		body->local_port = host_order(LOAD((struct inet_sock *)sock, inet_sport));
 }
 
 INLINE void fill_peer(struct connect_body *body, struct sock *sock)
@@ -114,13 +123,15 @@ INLINE int tell_connected(u32 kind, struct sock *sock, const struct connect_body
 {
 	s32 slot = begin_network(kind, about, flags);
 	struct scratch *scratch = scratch_at(slot);
+	struct owner owner = {.flags = kind == KIND_NET_ACCEPT ? FLAG_INBOUND : 0};
 	u64 key = (u64)sock;
 
 	if (slot == NO_SLOT || !scratch)
 		return 0;
 	fill_actor(actor_of(scratch));
+	owner.actor = *actor_of(scratch);
 	if (about->protocol == IPPROTO_TCP)
-		bpf_map_update_elem(&connected, &key, actor_of(scratch), BPF_ANY);
+		bpf_map_update_elem(&connected, &key, &owner, BPF_ANY);
 	return finish_head(slot, RING_OTHER);
 }
 
@@ -168,30 +179,39 @@ int on_syn_sent(u64 *ctx)
 	return 0;
 }
 
+/* The payload in both directions: the kernel counts the peer's FIN as a byte received and a segment sent again as sent twice. */
+INLINE void fill_bytes(struct connect_body *body, struct tcp_sock *tcp)
+{
+	u64 finished = LOAD((struct sock_common *)tcp, skc_flags) >> SOCK_DONE & 1;
+	u64 received = LOAD(tcp, bytes_received);
+
+	body->bytes_in = received - (received ? finished : 0);
+	body->bytes_out = LOAD(tcp, bytes_sent) - LOAD(tcp, bytes_retrans);
+}
+
 /* match-proto: inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate) */
 SEC("tp_btf/inet_sock_set_state")
 int on_tcp_close(u64 *ctx)
 {
 	struct sock *sock = (void *)ctx[0];
 	struct connect_body body = {};
-	struct record_actor *actor;
 	struct scratch *scratch;
+	struct owner *owner;
 	u64 key = (u64)sock;
 	s32 slot;
 
 	if ((int)ctx[2] != TCP_CLOSE)
 		return 0;
-	actor = bpf_map_lookup_elem(&connected, &key);
-	if (!actor)
+	owner = bpf_map_lookup_elem(&connected, &key);
+	if (!owner)
 		return 0;
 	fill_peer(&body, sock);
 	fill_local(&body, sock);
-	body.bytes_in = LOAD((struct tcp_sock *)sock, bytes_received);
-	body.bytes_out = LOAD((struct tcp_sock *)sock, bytes_acked);
-	slot = begin_network(KIND_NET_CLOSE, &body, 0);
+	fill_bytes(&body, (struct tcp_sock *)sock);
+	slot = begin_network(KIND_NET_CLOSE, &body, owner->flags);
 	scratch = scratch_at(slot);
 	if (slot != NO_SLOT && scratch) {
-		*actor_of(scratch) = *actor;
+		*actor_of(scratch) = owner->actor;
 		finish_head(slot, RING_OTHER);
 	}
 	bpf_map_delete_elem(&connected, &key);

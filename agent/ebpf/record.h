@@ -9,7 +9,7 @@
 
 #include "vmlinux.h"
 
-#define RECORD_VERSION 1
+#define RECORD_VERSION 2
 
 /* The numbers of picket.v1.Kind. */
 enum kind {
@@ -51,6 +51,7 @@ enum record_flag {
 	FLAG_RESULT_KNOWN = 1 << 6,
 	FLAG_PATH_DETACHED = 1 << 7, /* the path begins at something that is not in any directory */
 	FLAG_SECRET = 1 << 8,        /* the name may be a secret's; user space decides by the whole path */
+	FLAG_INBOUND = 1 << 9,       /* of a connection's end: it came from outside */
 };
 
 struct record_header {

@@ -269,6 +269,7 @@ struct sock_common {
 	u16 skc_num;
 	u16 skc_family;
 	u8 skc_state;
+	unsigned long skc_flags;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 };
@@ -278,9 +279,18 @@ struct sock {
 	u16 sk_protocol;
 };
 
+struct inet_sock {
+	u16 inet_sport;
+};
+
 struct tcp_sock {
 	u64 bytes_received;
-	u64 bytes_acked;
+	u64 bytes_sent;
+	u64 bytes_retrans;
+};
+
+enum sock_flags {
+	SOCK_DONE = 1, /* the peer's FIN came */
 };
 
 struct socket {

@@ -276,6 +276,9 @@ impl Sensor for KernelSensor {
     }
 
     fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
+        while self.loaded.detach_call() {
+            self.drain();
+        }
         self.loaded.detach();
         self.drain();
         self.with_intake(|intake| intake.release(u64::MAX, out));

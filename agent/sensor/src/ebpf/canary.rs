@@ -11,11 +11,11 @@
 //! - When a step cannot be taken (no such program, a read-only disk), its hook stays unproved.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -103,7 +103,9 @@ impl Canary {
             _ if self.others.contains(&actor) => Some(""),
             Body::Fork { tgid, .. } if self.others.contains(tgid) => Some(""),
             Body::Memfd { name, .. } if actor == self.own && *name == MEMFD => Some("memfd_create"),
-            Body::Connect(connect) if actor == self.own => self.hook_of_connect(connect),
+            Body::Connect(connect) if actor == self.own => {
+                self.hook_of_connect(record.header.kind, connect)
+            }
             Body::File(file) if actor == self.own => {
                 self.hook_of_file(record.header.kind, file.path)
             }
@@ -152,7 +154,11 @@ impl Canary {
             RenameFlags::empty(),
         )?;
         rustix::fs::unlinkat(CWD, path(RENAMED_AT), AtFlags::empty())?;
+        fs::create_dir(path("folder"))?;
+        fs::remove_dir(path("folder"))?;
         File::create(path("unlinked"))?;
+        fs::hard_link(path("unlinked"), path("linked"))?;
+        fs::set_permissions(path("linked"), Permissions::from_mode(0o600))?;
         fs::remove_file(path("unlinked"))
     }
 
@@ -204,6 +210,7 @@ impl Canary {
             Kind::ModuleLoad if is_own => "module",
             Kind::BpfLoad if is_own => "bpf",
             Kind::Mount if is_own && second.starts_with(folder) => "mount",
+            Kind::Dns if is_own && is_question(first) => "dns",
             Kind::IoUring if is_own && action == 0 => "io_uring_setup",
             Kind::IoUring if is_own => "io_uring_submit",
             _ if self.others.contains(&actor) => "",
@@ -219,11 +226,23 @@ impl Canary {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         self.port = Some(address.port());
-        TcpStream::connect(address).map(drop)
+        let stream = TcpStream::connect(address)?;
+        let (taken, _) = listener.accept()?;
+        drop(stream);
+        drop(taken);
+        ask_nobody()
     }
 
-    fn hook_of_connect(&self, connect: &Connect) -> Option<&'static str> {
-        (Some(connect.remote_port) == self.port).then_some("net_connect")
+    fn hook_of_connect(&self, kind: Kind, connect: &Connect) -> Option<&'static str> {
+        let is_there = Some(connect.remote_port) == self.port;
+        let is_here = Some(connect.local_port) == self.port;
+        match kind {
+            Kind::NetConnect if is_there => Some("net_connect"),
+            Kind::NetListen if is_here => Some("net_listen"),
+            Kind::NetAccept if is_here => Some("net_accept"),
+            Kind::NetClose if is_here || is_there => Some("net_close"),
+            _ => None,
+        }
     }
 
     /// The hook behind something done in the folder; "" for what proves nothing by itself.
@@ -235,6 +254,10 @@ impl Canary {
             (Kind::FileModify, b"secret") => "file_close",
             (Kind::FileRename, b"secret") => "file_rename",
             (Kind::FileRename, b"renamed") => "file_renameat",
+            (Kind::FileCreate, b"folder") => "file_make",
+            (Kind::FileDelete, b"folder") => "file_rmdir",
+            (Kind::FileLink, _) => "file_link",
+            (Kind::FileAttr, _) => "file_attr",
             (Kind::FileDelete, b"unlinked") => "file_unlink",
             (Kind::FileDelete, b"renamed-at") => "file_unlinkat",
             _ => "",
@@ -269,12 +292,26 @@ fn hook_of_change(fact: &Fact<'_>) -> &'static str {
     }
 }
 
+/// Asks this host's port 53, where mostly nobody listens, for a name that never exists (RFC 6761).
+fn ask_nobody() -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket
+        .send_to(QUESTION, (Ipv4Addr::LOCALHOST, 53))
+        .map(drop)
+}
+
+fn is_question(message: &[u8]) -> bool {
+    message == QUESTION
+}
+
 fn make_memfd() -> io::Result<()> {
     rustix::fs::memfd_create("picket-canary", MemfdFlags::CLOEXEC)?;
     Ok(())
 }
 
 const SECRET: &str = "secret";
+/// A DNS question for the address of `picket-canary.invalid`.
+const QUESTION: &[u8] = b"\x50\x43\0\0\0\x01\0\0\0\0\0\0\x0dpicket-canary\x07invalid\0\0\x01\0\x01";
 const NOTHING: &str = "nothing";
 const RENAMED_AT: &str = "renamed-at";
 const MEMFD: &[u8] = b"memfd:picket-canary";

@@ -105,8 +105,14 @@ pub(super) const KINDS: &[Kind] = &[
     Kind::FileModify,
     Kind::FileDelete,
     Kind::FileRename,
+    Kind::FileLink,
+    Kind::FileAttr,
     Kind::FileOpen,
     Kind::NetConnect,
+    Kind::NetListen,
+    Kind::NetAccept,
+    Kind::NetClose,
+    Kind::Dns,
     Kind::Memfd,
 ];
 /// Two rings times the slots of a CPU, as the map `sequences` of `agent/ebpf/emit.h`.

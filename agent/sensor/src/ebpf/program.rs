@@ -27,6 +27,8 @@ pub(super) struct Loaded {
     object: Object,
     route: Route,
     links: Vec<Link>,
+    /// On the tracepoints of system calls. The kernel takes long to let go of each.
+    call_links: Vec<Link>,
     pub(super) hooks: Hooks,
 }
 
@@ -91,6 +93,7 @@ impl Loaded {
             object,
             route,
             links: Vec::new(),
+            call_links: Vec::new(),
             hooks: Hooks::new(refused),
         }
     }
@@ -136,8 +139,15 @@ impl Loaded {
         }
     }
 
+    /// Lets go of one system call. `false` once there is none. Each takes the kernel some 70 ms, so whoever stops reads
+    /// the rings in between: what is not a system call is seen until the last moment.
+    pub(super) fn detach_call(&mut self) -> bool {
+        self.call_links.pop().is_some()
+    }
+
     /// Detaches everything. Records that are in the rings stay there.
     pub(super) fn detach(&mut self) {
+        self.call_links.clear();
         self.links.clear();
     }
 
@@ -170,7 +180,7 @@ impl Loaded {
         calls: &[Call],
     ) -> Result<(), SensorError> {
         let name = self.route.form_of(program);
-        let before = self.links.len();
+        let before = self.call_links.len();
         for call in calls {
             let event = match &self.route {
                 Route::PerCall(tracepoints) => tracepoints.event(edge, *call),
@@ -180,7 +190,7 @@ impl Loaded {
             match event {
                 Ok(event) => {
                     let link = self.program(&name)?.attach_perf_event(event.as_raw_fd());
-                    self.links.push(link.map_err(failed)?);
+                    self.call_links.push(link.map_err(failed)?);
                     // The link closes it.
                     let _owned_by_the_link = event.into_raw_fd();
                 }
@@ -189,7 +199,7 @@ impl Loaded {
             }
         }
         let names: Vec<&str> = calls.iter().map(|call| call.name).collect();
-        match self.links.len() {
+        match self.call_links.len() {
             none if none == before => Err(no_such_calls(&names)),
             _ => Ok(()),
         }

@@ -67,6 +67,8 @@ pub mod flag {
     pub const PATH_DETACHED: u32 = 1 << 7;
     /// The name may be a secret's.
     pub const SECRET: u32 = 1 << 8;
+    /// Of a connection's end: it came from outside.
+    pub const INBOUND: u32 = 1 << 9;
 }
 
 /// Who acted, as the kernel has it.
@@ -179,8 +181,14 @@ pub struct File<'a> {
     pub open_flags: u32,
     /// Its path.
     pub path: &'a [u8],
-    /// Its new path, of a rename.
+    /// What a link or a change of attributes is about: a name, or "".
+    pub change: &'static str,
+    /// User and group after a change of owner.
+    pub owner: (u32, u32),
+    /// Its new path, of a rename or a link.
     pub new_path: &'a [u8],
+    /// The extended attribute that was changed.
+    pub attribute: &'a [u8],
 }
 
 /// What an inode tells.
@@ -217,6 +225,8 @@ pub struct Connect {
     pub protocol: u16,
     /// 0 or a negative errno, if [`flag::RESULT_KNOWN`].
     pub result: i32,
+    /// Bytes received and sent, of a connection that ended.
+    pub bytes: (u64, u64),
 }
 
 /// Why bytes are not a record.
@@ -367,11 +377,15 @@ impl<'a> Cursor<'a> {
                 status: self.u32()?,
             }),
             Kind::Memfd => self.memfd(),
-            Kind::NetConnect => self.connect().map(Body::Connect),
+            Kind::NetConnect | Kind::NetListen | Kind::NetAccept | Kind::NetClose => {
+                self.connect().map(Body::Connect)
+            }
             Kind::FileCreate
             | Kind::FileModify
             | Kind::FileDelete
             | Kind::FileRename
+            | Kind::FileLink
+            | Kind::FileAttr
             | Kind::FileOpen => self.file().map(Body::File),
             Kind::ExecFailed
             | Kind::CredChange
@@ -381,6 +395,7 @@ impl<'a> Cursor<'a> {
             | Kind::ModuleLoad
             | Kind::BpfLoad
             | Kind::Mount
+            | Kind::Dns
             | Kind::IoUring => self.fact().map(Body::Fact),
             other => Err(RawError::Kind(
                 u16::try_from(other.to_wire()).unwrap_or(u16::MAX),
@@ -442,13 +457,19 @@ impl<'a> Cursor<'a> {
     fn file(&mut self) -> Result<File<'a>, RawError> {
         let stat = self.stat()?;
         let open_flags = self.u32()?;
+        let change = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
+        let owner = (self.u32()?, self.u32()?);
         let path = self.u32()?;
         let new_path = self.u32()?;
+        let attribute = self.u32()?;
         Ok(File {
             stat,
             open_flags,
+            change: CHANGES.get(change).copied().unwrap_or_default(),
+            owner,
             path: self.text(path)?,
             new_path: self.text(new_path)?,
+            attribute: self.text(attribute)?,
         })
     }
 
@@ -487,12 +508,16 @@ impl<'a> Cursor<'a> {
             remote_port,
             protocol,
             result: i32::from_ne_bytes(self.array()?),
+            bytes: {
+                self.u32()?;
+                (self.u64()?, self.u64()?)
+            },
         })
     }
 }
 
 /// An address of this family; an IPv4 address in IPv6 form becomes IPv4, the unset address nothing.
-fn address(family: u16, bytes: [u8; 16]) -> Option<IpAddr> {
+pub(super) fn address(family: u16, bytes: [u8; 16]) -> Option<IpAddr> {
     let address = match family {
         AF_INET => {
             let [a, b, c, d, ..] = bytes;
@@ -504,7 +529,11 @@ fn address(family: u16, bytes: [u8; 16]) -> Option<IpAddr> {
     (!address.is_unspecified()).then_some(address)
 }
 
-const VERSION: u8 = 1;
+/// `enum change` of `agent/ebpf/record.h`.
+const CHANGES: &[&str] = &[
+    "", "hard", "symbolic", "mode", "owner", "xattr", "times", "size",
+];
+const VERSION: u8 = 2;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 

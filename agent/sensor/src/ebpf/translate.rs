@@ -16,6 +16,7 @@ use super::watch::{Watch, normalized};
 use crate::FileKey;
 use crate::identity::WallClock;
 
+mod dns;
 mod fact;
 
 /// Turns records into events. Holds what is the same for all of them.
@@ -134,22 +135,36 @@ impl Translator {
             text if is_given => normalized(text),
             text => whole_or_marked(text),
         };
-        let (path, new_path) = (name(file.path), name(file.new_path));
+        // What a symbolic link says is a text, whatever it looks like.
+        let path = match file.change {
+            SYMBOLIC => file.path.to_vec(),
+            _ => name(file.path),
+        };
+        let new_path = name(file.new_path);
         let sensitive = self.watch.is_secret(&path);
         let wanted = match record.header.kind {
             Kind::FileOpen => sensitive,
+            _ if file.change == SYMBOLIC => self.watch.is_watched(&new_path),
             _ if is_given => self.watch.is_watched(&path) || self.watch.is_watched(&new_path),
             _ => true,
         };
+        let is_mode_known = !is_given || file.stat.mode != 0;
+        let is_owner_known = file.change == OWNER;
+        let set_owner = |id: u32| (is_owner_known && id != u32::MAX).then_some(id);
         wanted.then(|| File {
             path: path.into(),
             new_path: new_path.into(),
             inode: (!is_given).then_some(file.stat.inode),
             dev: (!is_given).then_some(u64::from(file.stat.dev)),
-            mode: (!is_given).then_some(file.stat.mode),
+            mode: is_mode_known.then_some(file.stat.mode),
             size: (!is_given).then_some(file.stat.size),
             flags: (!is_given).then_some(file.open_flags),
             sensitive,
+            change: file.change.to_owned(),
+            owner_uid: set_owner(file.owner.0),
+            owner_gid: set_owner(file.owner.1),
+            attribute: file.attribute.into(),
+            path_given: is_given,
             ..File::default()
         })
     }
@@ -159,13 +174,26 @@ fn describe_exec(process: &mut Process, record: &RawRecord<'_>, exec: &raw::Exec
     process.exe = whole_or_marked(exec.exe).into();
     process.cwd = whole_or_marked(exec.cwd).into();
     process.memfd = exec.stat.links == 0;
-    process.argv = ended_by_nul(exec.argv).map(Text::from).collect();
+    fill_arguments(process, record, exec.argv);
     process.argc = exec.argc;
     process.argv_bytes = exec.argv_bytes;
     process.argv_truncated = record.header.has(flag::ARGV_CUT | flag::ARGV_UNREAD);
     process.env = ended_by_nul(exec.env).filter_map(variable).collect();
     if record.header.has(flag::SCRIPT) {
         process.script = exec.filename.into();
+    }
+}
+
+/// Of arguments that are longer than their room, the kernel program gives the beginning and the end.
+fn fill_arguments(process: &mut Process, record: &RawRecord<'_>, argv: &[u8]) {
+    let cut = argv.split_at_checked(ARGV_HEAD);
+    match cut.filter(|_| record.header.has(flag::ARGV_CUT)) {
+        Some((head, tail)) => {
+            process.argv = ended_by_nul(head).map(Text::from).collect();
+            process.argv_omitted_at = u32::try_from(process.argv.len()).unwrap_or(u32::MAX);
+            process.argv.extend(ended_by_nul(tail).map(Text::from));
+        }
+        None => process.argv = ended_by_nul(argv).map(Text::from).collect(),
     }
 }
 
@@ -197,15 +225,19 @@ fn network(record: &RawRecord<'_>, connect: &raw::Connect) -> Network {
         IPPROTO_MPTCP => "mptcp".to_owned(),
         other => other.to_string(),
     };
+    let kind = record.header.kind;
+    let ended = kind == Kind::NetClose;
+    let inbound =
+        matches!(kind, Kind::NetListen | Kind::NetAccept) || record.header.has(flag::INBOUND);
     Network {
         proto,
-        direction: "outbound".to_owned(),
+        direction: if inbound { "inbound" } else { "outbound" }.to_owned(),
         local_ip: connect.local,
         local_port: connect.local_port.into(),
         remote_ip: connect.remote,
         remote_port: connect.remote_port.into(),
-        bytes_in: None,
-        bytes_out: None,
+        bytes_in: ended.then_some(connect.bytes.0),
+        bytes_out: ended.then_some(connect.bytes.1),
         result: record
             .header
             .has(flag::RESULT_KNOWN)
@@ -281,6 +313,10 @@ const LONG_PATH: usize = 4096 - 256;
 /// `PATH_DEPTH` of `agent/ebpf/path.h`, mounts not counted.
 const DEEP_PATH: usize = 100;
 
+/// `ARGV_HEAD` of `agent/ebpf/emit.h`.
+const ARGV_HEAD: usize = 96 * 1024;
+const SYMBOLIC: &str = "symbolic";
+const OWNER: &str = "owner";
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
 const IPPROTO_MPTCP: u16 = 262;

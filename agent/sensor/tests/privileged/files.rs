@@ -39,6 +39,7 @@ fn a_file_is_seen_being_made_written_renamed_and_removed() {
             Kind::FileModify,
             Kind::FileRename,
             Kind::FileModify,
+            Kind::FileAttr,
             Kind::FileDelete
         ]
     );
@@ -53,7 +54,7 @@ fn a_file_is_seen_being_made_written_renamed_and_removed() {
     let renamed = of_folder[2].file().unwrap();
     assert!(renamed.new_path.as_bytes().ends_with(b"/b"));
     assert!(
-        of_folder[4]
+        of_folder[5]
             .file()
             .unwrap()
             .path
@@ -229,4 +230,67 @@ fn a_path_goes_through_mounts_to_the_root_of_the_namespace() {
     let made = file_events(&events, &root, pid);
     let expected = ["a/b/f", "a/b/g", "a/b/h"].map(|path| entry(Kind::FileCreate, path, ""));
     assert_eq!(made, expected);
+}
+
+#[test]
+fn links_folders_and_attributes_are_seen_with_who_and_what() {
+    let mut sensor = sensor_or_skip!();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let script = "mkdir d; echo x > a; ln a hard; ln -s ../elsewhere soft; chmod 4755 a; chown 65534:65533 a; \
+                  touch -d 2001-01-01 a; truncate -s 9 a; mkfifo p; rmdir d";
+    let pid = run(script, &root);
+    let events = collect(&mut sensor, |events| has_exit(events, pid));
+    let below = root.as_os_str().as_bytes();
+    let told: Vec<(Kind, String, String, String)> = events
+        .iter()
+        .filter_map(|event| {
+            let file = event.file()?;
+            let is_here = |text: &[u8]| text.starts_with(below);
+            if !is_here(file.path.as_bytes()) && !is_here(file.new_path.as_bytes()) {
+                return None;
+            }
+            let short = |text: &picket_event::Text| {
+                let bytes = text.as_bytes();
+                let inner = bytes.strip_prefix(below).unwrap_or(bytes);
+                String::from_utf8_lossy(inner).into_owned()
+            };
+            Some((
+                event.kind,
+                short(&file.path),
+                short(&file.new_path),
+                file.change.clone(),
+            ))
+        })
+        .collect();
+    let has = |kind: Kind, path: &str, new_path: &str, change: &str| {
+        let wanted = (
+            kind,
+            path.to_owned(),
+            new_path.to_owned(),
+            change.to_owned(),
+        );
+        assert!(told.contains(&wanted), "{wanted:?} in {told:#?}");
+    };
+    has(Kind::FileCreate, "/d", "", "");
+    has(Kind::FileLink, "/a", "/hard", "hard");
+    has(Kind::FileLink, "../elsewhere", "/soft", "symbolic");
+    has(Kind::FileAttr, "/a", "", "mode");
+    has(Kind::FileAttr, "/a", "", "owner");
+    has(Kind::FileAttr, "/a", "", "times");
+    has(Kind::FileCreate, "/p", "", "");
+    has(Kind::FileDelete, "/d", "", "");
+    let change = |name: &str| {
+        let files = events.iter().filter_map(Event::file);
+        let mut of_name =
+            files.filter(|file| file.change == name && file.path.as_bytes().starts_with(below));
+        of_name.next().unwrap().clone()
+    };
+    assert_eq!(change("mode").mode.map(|mode| mode & 0o7777), Some(0o4755));
+    let owner = change("owner");
+    assert_eq!(
+        (owner.owner_uid, owner.owner_gid),
+        (Some(65_534), Some(65_533))
+    );
+    assert_balanced(&sensor.ledger());
 }

@@ -141,6 +141,67 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
         "io_uring_submit",
         &[at("on_uring_submit", Place::Tracepoint)],
     ),
+    hook(
+        "file_rmdir",
+        &[at("on_rmdir", Place::Return(&[Call::RMDIR]))],
+    ),
+    hook(
+        "file_make",
+        &[at(
+            "on_make",
+            Place::Return(&[Call::MKDIR, Call::MKDIRAT, Call::MKNOD, Call::MKNODAT]),
+        )],
+    ),
+    hook(
+        "file_link",
+        &[at(
+            "on_link",
+            Place::Return(&[Call::LINK, Call::LINKAT, Call::SYMLINK, Call::SYMLINKAT]),
+        )],
+    ),
+    hook(
+        "file_attr",
+        &[
+            at(
+                "on_chmod",
+                Place::Return(&[Call::CHMOD, Call::FCHMOD, Call::FCHMODAT, Call::FCHMODAT2]),
+            ),
+            at(
+                "on_chown",
+                Place::Return(&[Call::CHOWN, Call::LCHOWN, Call::FCHOWN, Call::FCHOWNAT]),
+            ),
+            at("on_xattr", Place::Return(XATTRS)),
+            at(
+                "on_attribute",
+                Place::Return(&[Call::TRUNCATE, Call::UTIMENSAT]),
+            ),
+        ],
+    ),
+    hook(
+        "net_listen",
+        &[at("on_listen", Place::Return(&[Call::LISTEN]))],
+    ),
+    hook(
+        "net_accept",
+        &[at(
+            "on_accept",
+            Place::Return(&[Call::ACCEPT, Call::ACCEPT4]),
+        )],
+    ),
+    hook("net_close", &[at("on_tcp_close", Place::Tracepoint)]),
+    hook(
+        "dns",
+        &[
+            at(
+                "on_dns_asked",
+                Place::Entry(&[Call::SENDTO, Call::SENDMSG, Call::SENDMMSG]),
+            ),
+            at(
+                "on_dns_answered",
+                Place::Return(&[Call::RECVFROM, Call::RECVMSG]),
+            ),
+        ],
+    ),
 ];
 
 /// What changes a process's credentials.
@@ -152,6 +213,16 @@ const CHANGES: &[Call] = &[
     Call::SETRESUID,
     Call::SETRESGID,
     Call::CAPSET,
+];
+
+/// What changes extended attributes.
+const XATTRS: &[Call] = &[
+    Call::SETXATTR,
+    Call::LSETXATTR,
+    Call::FSETXATTR,
+    Call::REMOVEXATTR,
+    Call::LREMOVEXATTR,
+    Call::FREMOVEXATTR,
 ];
 
 const fn hook(name: &'static str, programs: &'static [Program]) -> HookSpec {
@@ -170,10 +241,26 @@ impl Call {
     pub(in crate::ebpf) const MPROTECT: Self = Self::new(10, "mprotect");
     pub(in crate::ebpf) const DUP2: Self = Self::new(33, "dup2");
     pub(in crate::ebpf) const CONNECT: Self = Self::new(42, "connect");
+    pub(in crate::ebpf) const ACCEPT: Self = Self::new(43, "accept");
+    pub(in crate::ebpf) const SENDTO: Self = Self::new(44, "sendto");
+    pub(in crate::ebpf) const RECVFROM: Self = Self::new(45, "recvfrom");
+    pub(in crate::ebpf) const SENDMSG: Self = Self::new(46, "sendmsg");
+    pub(in crate::ebpf) const RECVMSG: Self = Self::new(47, "recvmsg");
+    pub(in crate::ebpf) const LISTEN: Self = Self::new(50, "listen");
     pub(in crate::ebpf) const EXECVE: Self = Self::new(59, "execve");
+    pub(in crate::ebpf) const TRUNCATE: Self = Self::new(76, "truncate");
     pub(in crate::ebpf) const RENAME: Self = Self::new(82, "rename");
+    pub(in crate::ebpf) const MKDIR: Self = Self::new(83, "mkdir");
+    pub(in crate::ebpf) const RMDIR: Self = Self::new(84, "rmdir");
     pub(in crate::ebpf) const CREAT: Self = Self::new(85, "creat");
+    pub(in crate::ebpf) const LINK: Self = Self::new(86, "link");
     pub(in crate::ebpf) const UNLINK: Self = Self::new(87, "unlink");
+    pub(in crate::ebpf) const SYMLINK: Self = Self::new(88, "symlink");
+    pub(in crate::ebpf) const CHMOD: Self = Self::new(90, "chmod");
+    pub(in crate::ebpf) const FCHMOD: Self = Self::new(91, "fchmod");
+    pub(in crate::ebpf) const CHOWN: Self = Self::new(92, "chown");
+    pub(in crate::ebpf) const FCHOWN: Self = Self::new(93, "fchown");
+    pub(in crate::ebpf) const LCHOWN: Self = Self::new(94, "lchown");
     pub(in crate::ebpf) const PTRACE: Self = Self::new(101, "ptrace");
     pub(in crate::ebpf) const SETUID: Self = Self::new(105, "setuid");
     pub(in crate::ebpf) const SETGID: Self = Self::new(106, "setgid");
@@ -182,16 +269,32 @@ impl Call {
     pub(in crate::ebpf) const SETRESUID: Self = Self::new(117, "setresuid");
     pub(in crate::ebpf) const SETRESGID: Self = Self::new(119, "setresgid");
     pub(in crate::ebpf) const CAPSET: Self = Self::new(126, "capset");
+    pub(in crate::ebpf) const MKNOD: Self = Self::new(133, "mknod");
     pub(in crate::ebpf) const PIVOT_ROOT: Self = Self::new(155, "pivot_root");
     pub(in crate::ebpf) const MOUNT: Self = Self::new(165, "mount");
     pub(in crate::ebpf) const UMOUNT: Self = Self::new(166, "umount");
     pub(in crate::ebpf) const INIT_MODULE: Self = Self::new(175, "init_module");
     pub(in crate::ebpf) const DELETE_MODULE: Self = Self::new(176, "delete_module");
+    pub(in crate::ebpf) const SETXATTR: Self = Self::new(188, "setxattr");
+    pub(in crate::ebpf) const LSETXATTR: Self = Self::new(189, "lsetxattr");
+    pub(in crate::ebpf) const FSETXATTR: Self = Self::new(190, "fsetxattr");
+    pub(in crate::ebpf) const REMOVEXATTR: Self = Self::new(197, "removexattr");
+    pub(in crate::ebpf) const LREMOVEXATTR: Self = Self::new(198, "lremovexattr");
+    pub(in crate::ebpf) const FREMOVEXATTR: Self = Self::new(199, "fremovexattr");
     pub(in crate::ebpf) const OPENAT: Self = Self::new(257, "openat");
+    pub(in crate::ebpf) const MKDIRAT: Self = Self::new(258, "mkdirat");
+    pub(in crate::ebpf) const MKNODAT: Self = Self::new(259, "mknodat");
+    pub(in crate::ebpf) const FCHOWNAT: Self = Self::new(260, "fchownat");
     pub(in crate::ebpf) const UNLINKAT: Self = Self::new(263, "unlinkat");
     pub(in crate::ebpf) const RENAMEAT: Self = Self::new(264, "renameat");
+    pub(in crate::ebpf) const LINKAT: Self = Self::new(265, "linkat");
+    pub(in crate::ebpf) const SYMLINKAT: Self = Self::new(266, "symlinkat");
+    pub(in crate::ebpf) const FCHMODAT: Self = Self::new(268, "fchmodat");
+    pub(in crate::ebpf) const UTIMENSAT: Self = Self::new(280, "utimensat");
+    pub(in crate::ebpf) const ACCEPT4: Self = Self::new(288, "accept4");
     pub(in crate::ebpf) const DUP3: Self = Self::new(292, "dup3");
     pub(in crate::ebpf) const OPEN_BY_HANDLE_AT: Self = Self::new(304, "open_by_handle_at");
+    pub(in crate::ebpf) const SENDMMSG: Self = Self::new(307, "sendmmsg");
     pub(in crate::ebpf) const PROCESS_VM_READV: Self = Self::new(310, "process_vm_readv");
     pub(in crate::ebpf) const PROCESS_VM_WRITEV: Self = Self::new(311, "process_vm_writev");
     pub(in crate::ebpf) const FINIT_MODULE: Self = Self::new(313, "finit_module");
@@ -204,6 +307,7 @@ impl Call {
     pub(in crate::ebpf) const MOVE_MOUNT: Self = Self::new(429, "move_mount");
     pub(in crate::ebpf) const CLOSE_RANGE: Self = Self::new(436, "close_range");
     pub(in crate::ebpf) const OPENAT2: Self = Self::new(437, "openat2");
+    pub(in crate::ebpf) const FCHMODAT2: Self = Self::new(452, "fchmodat2");
 
     const fn new(number: u32, name: &'static str) -> Self {
         Self { number, name }

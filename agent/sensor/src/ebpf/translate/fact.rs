@@ -6,12 +6,12 @@
 //! - Any numbers give something: one that has no name is given as the number.
 
 use picket_event::{
-    BootId, Bpf, CredChange, Credentials, Detail, ExecFailed, IoUring, Kind, MemExec, Module,
+    BootId, Bpf, CredChange, Credentials, Detail, Dns, ExecFailed, IoUring, Kind, MemExec, Module,
     Mount, ProcessUid, Ptrace, Signal, Text,
 };
 
-use super::ended_by_nul;
-use crate::ebpf::raw::Fact;
+use super::{dns as message, ended_by_nul};
+use crate::ebpf::raw::{Fact, address};
 
 /// What the event says; `None` for a kind that is not told in this way.
 pub(super) fn detail(kind: Kind, fact: &Fact<'_>, boot: &BootId) -> Option<Detail> {
@@ -25,6 +25,7 @@ pub(super) fn detail(kind: Kind, fact: &Fact<'_>, boot: &BootId) -> Option<Detai
         Kind::BpfLoad => Detail::Bpf(bpf(fact)),
         Kind::Mount => Detail::Mount(mount(fact)),
         Kind::IoUring => Detail::IoUring(io_uring(fact)),
+        Kind::Dns => Detail::Dns(dns(fact)),
         _ => return None,
     })
 }
@@ -177,6 +178,23 @@ fn io_uring(fact: &Fact<'_>) -> IoUring {
         },
         flags: is_setup.then(|| low(flags)),
         entries: is_setup.then(|| low(entries)),
+    }
+}
+
+fn dns(fact: &Fact<'_>) -> Dns {
+    let [response, first, second, family, ..] = fact.numbers;
+    let [message, ..] = fact.texts;
+    let mut bytes = [0; 16];
+    for (to, from) in bytes
+        .iter_mut()
+        .zip(first.to_ne_bytes().into_iter().chain(second.to_ne_bytes()))
+    {
+        *to = from;
+    }
+    Dns {
+        server_ip: address(u16::try_from(family).unwrap_or(0), bytes),
+        response: response != 0,
+        ..message::read(message)
     }
 }
 
