@@ -56,12 +56,12 @@ struct counts {
 	u64 lost_scratch; /* no scratch slot, or the facts could not be read */
 };
 
-/* Written by user space once before the programs are attached. */
+/* Written by user space before the programs are attached, and when it changes its mind. */
 struct settings {
 	u32 own_tgid;     /* file events of the sensor itself are counted as filtered */
 	u32 wake_bytes;   /* fill mark at which the reader is woken at once */
 	u32 secret_trees; /* whole folders are secret: every open for reading is looked at in full */
-	u32 reserved;
+	u32 stopped;      /* nothing is looked at any more; the kernel takes seconds to let go of all system calls */
 	u64 wall_offset_ns; /* wall clock minus time since boot */
 };
 
@@ -108,6 +108,13 @@ INLINE const struct settings *settings_now(void)
 	u32 only = 0;
 
 	return bpf_map_lookup_elem(&settings, &only);
+}
+
+INLINE bool is_stopped(void)
+{
+	const struct settings *set = settings_now();
+
+	return !set || set->stopped;
 }
 
 #define COUNT(kind, field)                                                                                                 \

@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "bpf.h"
+#include "emit.h"
 
 #define SYSCALLS 512
 #define TS_COMPAT 2
@@ -54,6 +54,8 @@ INLINE bool is_compat(void)
 	SEC("tracepoint") int name##_call(void *ctx)                                                                       \
 	{                                                                                                                  \
 		(void)ctx;                                                                                                 \
+		if (is_stopped())                                                                                          \
+			return 0;                                                                                          \
 		name##_body(bpf_task_pt_regs(bpf_get_current_task_btf()));                                                 \
 		return 0;                                                                                                  \
 	}                                                                                                                  \
@@ -68,6 +70,8 @@ INLINE bool is_compat(void)
 	}                                                                                                                  \
 	SEC("tracepoint") int name##_call(struct call_returned *ctx)                                                       \
 	{                                                                                                                  \
+		if (is_stopped())                                                                                          \
+			return 0;                                                                                          \
 		name##_body(bpf_task_pt_regs(bpf_get_current_task_btf()), ctx->result);                                    \
 		return 0;                                                                                                  \
 	}                                                                                                                  \

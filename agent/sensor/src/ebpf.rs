@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, RingBuffer};
 use picket_event::{
-    BootId, Detail, Event, Hook, Kind, KindCounts, Loss, Process, ProcessUid, Source,
+    BootId, Detail, Event, Hook, Kind, KindCounts, Loss, LossCause, Process, ProcessUid, Source,
 };
 
 use self::canary::Canary;
@@ -51,7 +51,7 @@ mod snapshot;
 mod translate;
 pub mod watch;
 
-/// A running kernel sensor. Dropping it detaches every program.
+/// A running kernel sensor. Dropping it detaches every program, which takes the kernel some 70 ms for each system call.
 pub struct KernelSensor {
     // The rings read from maps of `loaded`, so they go first.
     process_ring: RingBuffer<'static>,
@@ -65,6 +65,19 @@ pub struct KernelSensor {
     has_secret_trees: bool,
     losses: LossWatch,
     losses_read: Instant,
+    /// What the kernel passed over, as of the last look.
+    misses: Vec<(Kind, u64)>,
+    /// What the kernel programs are told.
+    orders: Orders,
+}
+
+/// What the kernel programs are told and may be told anew.
+#[derive(Clone, Copy, Debug, Default)]
+struct Orders {
+    /// The process whose file events are left out; 0 for nobody.
+    own_tgid: u32,
+    /// System calls are looked at no more.
+    is_stopped: bool,
 }
 
 impl fmt::Debug for KernelSensor {
@@ -99,6 +112,8 @@ impl KernelSensor {
             has_secret_trees,
             losses: LossWatch::default(),
             losses_read: Instant::now(),
+            misses: Vec::new(),
+            orders: Orders::default(),
             intake,
             loaded,
         };
@@ -114,7 +129,7 @@ impl KernelSensor {
     }
 
     fn start(&mut self, canary: Option<Canary>, settings: &Settings) -> Result<(), SensorError> {
-        self.write_settings(0)?;
+        self.write_settings()?;
         self.loaded.attach();
         if let Some(mut canary) = canary {
             canary.sing();
@@ -124,7 +139,8 @@ impl KernelSensor {
         let plain = Watch::new(&settings.watch, &settings.secrets);
         self.with_intake(|intake| intake.translator.set_watch(plain));
         // From here on the kernel leaves out what this process does with files, the end of the canary's folder included.
-        self.write_settings(std::process::id())?;
+        self.orders.own_tgid = std::process::id();
+        self.write_settings()?;
         self.drain();
         self.with_intake(|intake| intake.canary = None);
         Ok(())
@@ -158,11 +174,16 @@ impl KernelSensor {
     }
 
     /// `struct settings` of `agent/ebpf/emit.h`.
-    fn write_settings(&self, own_tgid: u32) -> Result<(), SensorError> {
+    fn write_settings(&self) -> Result<(), SensorError> {
         let offset = self.with_intake(|intake| intake.translator.clock().offset_ns());
         let wake_bytes = self.ring_bytes / 8;
         let mut value = Vec::with_capacity(24);
-        for number in [own_tgid, wake_bytes, u32::from(self.has_secret_trees), 0] {
+        let Orders {
+            own_tgid,
+            is_stopped,
+        } = self.orders;
+        let [trees, stopped] = [self.has_secret_trees, is_stopped].map(u32::from);
+        for number in [own_tgid, wake_bytes, trees, stopped] {
             value.extend_from_slice(&number.to_ne_bytes());
         }
         value.extend_from_slice(&offset.to_ne_bytes());
@@ -207,13 +228,14 @@ impl KernelSensor {
         }
         self.losses_read = Instant::now();
         if self.with_intake(|intake| intake.translator.clock().renew()) {
-            self.write_settings(std::process::id())?;
+            self.write_settings()?;
         }
         self.report_loss(out);
         Ok(())
     }
 
     fn report_loss(&mut self, out: &mut Vec<Event>) {
+        self.misses = self.loaded.misses();
         let kinds = self.ledger();
         if self.losses.grew(&kinds) {
             out.push(self.loss_event(kinds));
@@ -264,6 +286,12 @@ impl Sensor for KernelSensor {
                 intake.afterwards.apply(line);
             }
         });
+        for (kind, count) in &self.misses {
+            if let Some(line) = counts.iter_mut().find(|line| line.kind == *kind) {
+                line.generated = line.generated.saturating_add(*count);
+                line.lose(LossCause::Scratch, *count);
+            }
+        }
         counts
     }
 
@@ -276,10 +304,14 @@ impl Sensor for KernelSensor {
     }
 
     fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
-        while self.loaded.detach_call() {
-            self.drain();
+        self.orders.is_stopped = true;
+        self.write_settings()?;
+        self.loaded.detach_all_but_calls();
+        // Until then a program that was at work has ended.
+        let until = Instant::now().checked_add(LAST_WORDS);
+        while until.is_some_and(|until| Instant::now() < until) {
+            self.wait(LAST_WORDS);
         }
-        self.loaded.detach();
         self.drain();
         self.with_intake(|intake| intake.release(u64::MAX, out));
         self.report_loss(out);
@@ -368,4 +400,6 @@ const IN_FLIGHT_NS: u64 = 1_000_000;
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// How long the canary's events may take.
 const CANARY_PATIENCE: Duration = Duration::from_secs(1);
+/// Between the order to stop and the last look.
+const LAST_WORDS: Duration = Duration::from_millis(10);
 const LEAST_RING: u32 = 64 * 1024;

@@ -5,7 +5,7 @@
 //! - A hook is worth what its weakest program is: if one of them is refused, the hook is.
 //! - A refused hook leaves the others alone and keeps the kernel's reason.
 
-use picket_event::{Hook, HookState};
+use picket_event::{Hook, HookState, Kind};
 
 pub(super) use table::{DISPATCHERS, HOOKS};
 
@@ -16,6 +16,8 @@ mod table;
 pub(super) struct HookSpec {
     /// Its name, for people.
     pub(super) name: &'static str,
+    /// The kind of event that is lost when the kernel does not run one of its programs.
+    pub(super) kind: Kind,
     /// The programs that make it up.
     pub(super) programs: &'static [Program],
 }

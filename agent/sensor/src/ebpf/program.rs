@@ -17,9 +17,13 @@ use libbpf_rs::{
     RingBuffer, RingBufferBuilder,
 };
 
+use picket_event::Kind;
+
 use super::calls::CallTracepoints;
 use super::hooks::{Call, DISPATCHERS, Edge, HOOKS, HookSpec, Hooks, Program, Standing};
 use crate::SensorError;
+
+mod misses;
 
 /// The loaded object with everything that keeps it working.
 #[derive(Debug)]
@@ -27,7 +31,7 @@ pub(super) struct Loaded {
     object: Object,
     route: Route,
     links: Vec<Link>,
-    /// On the tracepoints of system calls. The kernel takes long to let go of each.
+    /// On the tracepoints of system calls.
     call_links: Vec<Link>,
     pub(super) hooks: Hooks,
 }
@@ -139,16 +143,30 @@ impl Loaded {
         }
     }
 
-    /// Lets go of one system call. `false` once there is none. Each takes the kernel some 70 ms, so whoever stops reads
-    /// the rings in between: what is not a system call is seen until the last moment.
-    pub(super) fn detach_call(&mut self) -> bool {
-        self.call_links.pop().is_some()
+    /// Detaches everything but the programs of system calls, which the kernel lets go of only slowly: whoever stops tells
+    /// these to do nothing, and they go when this is dropped. Records that are in the rings stay there.
+    pub(super) fn detach_all_but_calls(&mut self) {
+        self.links.clear();
     }
 
-    /// Detaches everything. Records that are in the rings stay there.
-    pub(super) fn detach(&mut self) {
-        self.call_links.clear();
-        self.links.clear();
+    /// How often the kernel passed over the programs of each hook, by the kind of event that this may have cost.
+    pub(super) fn misses(&self) -> Vec<(Kind, u64)> {
+        let hooks = self.hooks.usable().into_iter();
+        let names = hooks.flat_map(|spec| {
+            let forms = spec
+                .programs
+                .iter()
+                .map(|program| self.route.form_of(program));
+            forms.map(|name| (spec.kind, name))
+        });
+        let counts = names.filter_map(|(kind, name)| {
+            let program = self
+                .object
+                .progs()
+                .find(|program| *program.name() == *name)?;
+            Some((kind, misses::misses_of(program.as_fd())))
+        });
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 
     fn attach_hook(&mut self, spec: &HookSpec) -> Result<(), SensorError> {

@@ -94,6 +94,28 @@ fn a_stalled_reader_loses_and_the_loss_is_exact() {
 }
 
 #[test]
+fn after_the_last_word_nothing_is_counted_any_more() {
+    let mut sensor = sensor_or_skip!();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let pid = run("true", &root);
+    let mut events = collect(&mut sensor, |events| has_exit(events, pid));
+    let begun = Instant::now();
+    sensor.stop(&mut events).unwrap();
+    let took = begun.elapsed();
+    let closed = sensor.ledger();
+    assert_balanced(&closed);
+    assert_eq!(sensor.missing(), 0);
+    run(
+        "echo a > a; mv a b; chmod 600 b; rm b; mkdir c; /bin/true",
+        &root,
+    );
+    assert_eq!(sensor.ledger(), closed);
+    // Long before the kernel has let go of all system calls.
+    assert!(took < patience(1), "{took:?}");
+}
+
+#[test]
 fn a_recording_replays_to_the_events_that_were_seen() {
     let folder = tempfile::tempdir().unwrap();
     let recording = folder.path().join("records");

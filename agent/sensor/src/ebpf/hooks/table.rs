@@ -5,6 +5,8 @@
 //! - No two programs look at the same edge of the same call: where calls have no tracepoints of their own
 //!   there is one place for each.
 
+use picket_event::Kind;
+
 use super::{Call, HookSpec, Place, Program};
 
 /// The programs that jump to those of system calls, where a call has no tracepoint of its own.
@@ -15,15 +17,17 @@ pub(in crate::ebpf) const DISPATCHERS: &[Program] = &[
 
 /// Every hook there is.
 pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
-    hook("exec", &[at("on_exec", Place::Tracepoint)]),
-    hook("fork", &[at("on_fork", Place::Tracepoint)]),
-    hook("exit", &[at("on_exit", Place::Tracepoint)]),
+    hook("exec", Kind::Exec, &[at("on_exec", Place::Tracepoint)]),
+    hook("fork", Kind::Fork, &[at("on_fork", Place::Tracepoint)]),
+    hook("exit", Kind::Exit, &[at("on_exit", Place::Tracepoint)]),
     hook(
         "memfd_create",
+        Kind::Memfd,
         &[at("on_memfd_create", Place::Return(&[Call::MEMFD_CREATE]))],
     ),
     hook(
         "file_open",
+        Kind::FileOpen,
         &[at(
             "on_open",
             Place::Return(&[
@@ -37,6 +41,7 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
     ),
     hook(
         "file_close",
+        Kind::FileModify,
         &[
             at("on_close", Place::Entry(&[Call::CLOSE])),
             at("on_dup", Place::Entry(&[Call::DUP2, Call::DUP3])),
@@ -45,14 +50,17 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
     ),
     hook(
         "file_close_at_exit",
+        Kind::FileModify,
         &[at("on_exit_files", Place::Tracepoint)],
     ),
     hook(
         "file_rename",
+        Kind::FileRename,
         &[at("on_rename", Place::Return(&[Call::RENAME]))],
     ),
     hook(
         "file_renameat",
+        Kind::FileRename,
         &[at(
             "on_renameat",
             Place::Return(&[Call::RENAMEAT, Call::RENAMEAT2]),
@@ -60,14 +68,17 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
     ),
     hook(
         "file_unlink",
+        Kind::FileDelete,
         &[at("on_unlink", Place::Return(&[Call::UNLINK]))],
     ),
     hook(
         "file_unlinkat",
+        Kind::FileDelete,
         &[at("on_unlinkat", Place::Return(&[Call::UNLINKAT]))],
     ),
     hook(
         "net_connect",
+        Kind::NetConnect,
         &[
             at("on_syn_sent", Place::Tracepoint),
             at("on_connect", Place::Return(&[Call::CONNECT])),
@@ -75,6 +86,7 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
     ),
     hook(
         "exec_failed",
+        Kind::ExecFailed,
         &[
             at("on_execve", Place::Return(&[Call::EXECVE])),
             at("on_execveat", Place::Return(&[Call::EXECVEAT])),
@@ -82,6 +94,7 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
     ),
     hook(
         "credentials",
+        Kind::CredChange,
         &[
             at("on_change_begins", Place::Entry(CHANGES)),
             at("on_change_ends", Place::Return(CHANGES)),
@@ -89,10 +102,12 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
     ),
     hook(
         "credentials_of_exec",
+        Kind::CredChange,
         &[at("on_prepare_exec", Place::Tracepoint)],
     ),
     hook(
         "ptrace",
+        Kind::Ptrace,
         &[at(
             "on_ptrace",
             Place::Return(&[
@@ -102,9 +117,14 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
             ]),
         )],
     ),
-    hook("signal", &[at("on_signal", Place::Tracepoint)]),
+    hook(
+        "signal",
+        Kind::Signal,
+        &[at("on_signal", Place::Tracepoint)],
+    ),
     hook(
         "mem_exec",
+        Kind::MemExec,
         &[
             at(
                 "on_mprotect",
@@ -115,14 +135,20 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
     ),
     hook(
         "module",
+        Kind::ModuleLoad,
         &[at(
             "on_module",
             Place::Return(&[Call::INIT_MODULE, Call::FINIT_MODULE, Call::DELETE_MODULE]),
         )],
     ),
-    hook("bpf", &[at("on_bpf", Place::Return(&[Call::BPF]))]),
+    hook(
+        "bpf",
+        Kind::BpfLoad,
+        &[at("on_bpf", Place::Return(&[Call::BPF]))],
+    ),
     hook(
         "mount",
+        Kind::Mount,
         &[at(
             "on_mount",
             Place::Return(&[
@@ -135,18 +161,22 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
     ),
     hook(
         "io_uring_setup",
+        Kind::IoUring,
         &[at("on_uring_setup", Place::Return(&[Call::IO_URING_SETUP]))],
     ),
     hook(
         "io_uring_submit",
+        Kind::IoUring,
         &[at("on_uring_submit", Place::Tracepoint)],
     ),
     hook(
         "file_rmdir",
+        Kind::FileDelete,
         &[at("on_rmdir", Place::Return(&[Call::RMDIR]))],
     ),
     hook(
         "file_make",
+        Kind::FileCreate,
         &[at(
             "on_make",
             Place::Return(&[Call::MKDIR, Call::MKDIRAT, Call::MKNOD, Call::MKNODAT]),
@@ -154,6 +184,7 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
     ),
     hook(
         "file_link",
+        Kind::FileLink,
         &[at(
             "on_link",
             Place::Return(&[Call::LINK, Call::LINKAT, Call::SYMLINK, Call::SYMLINKAT]),
@@ -161,6 +192,7 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
     ),
     hook(
         "file_attr",
+        Kind::FileAttr,
         &[
             at(
                 "on_chmod",
@@ -179,18 +211,25 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
     ),
     hook(
         "net_listen",
+        Kind::NetListen,
         &[at("on_listen", Place::Return(&[Call::LISTEN]))],
     ),
     hook(
         "net_accept",
+        Kind::NetAccept,
         &[at(
             "on_accept",
             Place::Return(&[Call::ACCEPT, Call::ACCEPT4]),
         )],
     ),
-    hook("net_close", &[at("on_tcp_close", Place::Tracepoint)]),
+    hook(
+        "net_close",
+        Kind::NetClose,
+        &[at("on_tcp_close", Place::Tracepoint)],
+    ),
     hook(
         "dns",
+        Kind::Dns,
         &[
             at(
                 "on_dns_asked",
@@ -225,8 +264,12 @@ const XATTRS: &[Call] = &[
     Call::FREMOVEXATTR,
 ];
 
-const fn hook(name: &'static str, programs: &'static [Program]) -> HookSpec {
-    HookSpec { name, programs }
+const fn hook(name: &'static str, kind: Kind, programs: &'static [Program]) -> HookSpec {
+    HookSpec {
+        name,
+        kind,
+        programs,
+    }
 }
 
 const fn at(name: &'static str, place: Place) -> Program {
