@@ -28,6 +28,8 @@
 
 #define PREFIX_MAX 256
 
+#define SHED_WINDOW_BITS 27 /* 134 ms */
+
 /* A key of the prefix tries: how many bits of the text count, and the text. */
 struct prefix_key {
 	u32 bits;
@@ -54,6 +56,7 @@ struct counts {
 	u64 submitted;
 	u64 lost_ring;    /* no room in the ring */
 	u64 lost_scratch; /* no scratch slot, or the facts could not be read */
+	u64 lost_shed;    /* more than the governor allows */
 };
 
 /* Written by user space before the programs are attached, and when it changes its mind. */
@@ -63,6 +66,14 @@ struct settings {
 	u32 secret_trees; /* whole folders are secret: every open for reading is looked at in full */
 	u32 stopped;      /* nothing is looked at any more; the kernel takes seconds to let go of all system calls */
 	u64 wall_offset_ns; /* wall clock minus time since boot */
+	u32 shed_above;     /* records of files and network that one control group may make in a window; 0 for any number */
+	u32 reserved;
+};
+
+/* How many records of files and network a control group made in one window of SHED_WINDOW_BITS nanoseconds. */
+struct spending {
+	u64 window;
+	u64 records;
 };
 
 struct {
@@ -92,6 +103,13 @@ struct {
 	MAP_TYPE(key, u32);
 	MAP_TYPE(value, struct settings);
 } settings SEC(".maps");
+
+struct {
+	MAP_NUMBER(type, BPF_MAP_TYPE_LRU_HASH);
+	MAP_NUMBER(max_entries, 1024);
+	MAP_TYPE(key, u64); /* id of the control group */
+	MAP_TYPE(value, struct spending);
+} spendings SEC(".maps");
 
 struct {
 	MAP_NUMBER(type, BPF_MAP_TYPE_RINGBUF);
@@ -181,6 +199,43 @@ INLINE u64 wake_flags(u64 fill, u32 length, const struct settings *set)
 	return BPF_RB_NO_WAKEUP;
 }
 
+/* What goes first when there is too much: details of files, and of connections that are known already. */
+INLINE bool is_detail(u32 kind)
+{
+	return kind == KIND_FILE_ATTR || kind == KIND_FILE_LINK || kind == KIND_NET_CLOSE || kind == KIND_NET_ACCEPT ||
+	       kind == KIND_DNS;
+}
+
+/* What may be left out at all: never a process, a right, or a secret. */
+INLINE bool is_sheddable(u32 kind)
+{
+	return kind == KIND_FILE_CREATE || kind == KIND_FILE_MODIFY || kind == KIND_FILE_DELETE || kind == KIND_FILE_RENAME ||
+	       kind == KIND_NET_CONNECT || kind == KIND_NET_LISTEN || is_detail(kind);
+}
+
+/* Counts this record against its control group. Two CPUs that begin a window at once may forget a few: the limit is not that sharp. */
+VERIFIED_ALONE int is_too_much(u32 kind)
+{
+	const struct settings *set = settings_now();
+	u64 group = bpf_get_current_cgroup_id();
+	u64 window = bpf_ktime_get_boot_ns() >> SHED_WINDOW_BITS;
+	struct spending *spending, first = { .window = window, .records = 1 };
+
+	if (!set || !set->shed_above || !is_sheddable(kind))
+		return 0;
+	spending = bpf_map_lookup_elem(&spendings, &group);
+	if (!spending) {
+		bpf_map_update_elem(&spendings, &group, &first, BPF_ANY);
+		return 0;
+	}
+	if (spending->window != window) {
+		spending->window = window;
+		spending->records = 0;
+	}
+	__sync_fetch_and_add(&spending->records, 1);
+	return *(volatile u64 *)&spending->records > (is_detail(kind) ? set->shed_above / 2 : set->shed_above);
+}
+
 /* Hands the finished record over. The slot stays taken. Returns 0 or the error of the ring. */
 VERIFIED_ALONE int submit(s32 slot, u32 ring)
 {
@@ -205,6 +260,10 @@ VERIFIED_ALONE int submit(s32 slot, u32 ring)
 					   wake_flags(bpf_ringbuf_query(&ring_process, BPF_RB_AVAIL_DATA), length, settings_now()));
 	} else {
 		header->sequence = next_sequence(RING_OTHER, slot);
+		if (is_too_much(header->kind)) {
+			COUNT(header->kind, lost_shed);
+			return -1;
+		}
 		error = bpf_ringbuf_output(&ring_other, scratch->record, length,
 					   wake_flags(bpf_ringbuf_query(&ring_other, BPF_RB_AVAIL_DATA), length, settings_now()));
 	}

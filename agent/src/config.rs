@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use picket_sensor::{DEFAULT_CPU_PERCENT, Environment};
 use serde::Deserialize;
 
 use crate::cli::SourceArg;
@@ -36,8 +37,31 @@ pub(crate) struct Config {
     pub(crate) watch_paths: Option<Vec<String>>,
     /// Files whose opening is an event, in place of the sensor's own list.
     pub(crate) secret_paths: Option<Vec<String>>,
+    /// Which variables of the environment an exec event has.
+    pub(crate) environment: EnvironmentArg,
+    /// The share of one processor, in hundredths, above which details of files and network are left out; 0 for no limit.
+    pub(crate) cpu_percent: u32,
     /// Executables that no command may kill, beside the built-in protection.
     pub(crate) protected_exes: Vec<PathBuf>,
+}
+
+/// Which variables of the environment an exec event has.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EnvironmentArg {
+    /// Those that change what a program loads or tell who came from where.
+    Listed,
+    /// All, secrets included.
+    All,
+}
+
+impl From<EnvironmentArg> for Environment {
+    fn from(arg: EnvironmentArg) -> Self {
+        match arg {
+            EnvironmentArg::Listed => Self::Listed,
+            EnvironmentArg::All => Self::All,
+        }
+    }
 }
 
 impl Default for Config {
@@ -50,6 +74,8 @@ impl Default for Config {
             scorer_alert_p: None,
             watch_paths: None,
             secret_paths: None,
+            environment: EnvironmentArg::Listed,
+            cpu_percent: DEFAULT_CPU_PERCENT,
             protected_exes: vec![PathBuf::from("/usr/bin/picket-collector")],
         }
     }
@@ -154,6 +180,14 @@ mod tests {
         ] {
             assert!(Config::parse(text).unwrap_err().contains(name));
         }
+    }
+
+    #[test]
+    fn the_environment_is_listed_or_all() {
+        let all = Config::parse("environment = \"all\"").unwrap();
+        assert_eq!(all.environment, EnvironmentArg::All);
+        let reason = Config::parse("environment = \"some\"").unwrap_err();
+        assert!(reason.contains("`listed` or `all`"), "{reason}");
     }
 
     #[test]

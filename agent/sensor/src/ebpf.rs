@@ -30,6 +30,7 @@ use picket_event::{
 use self::canary::Canary;
 use self::cgroups::Cgroups;
 use self::counters::Counters;
+use self::governor::Governor;
 use self::hooks::Standing;
 use self::intake::Intake;
 use self::program::{Loaded, kernel};
@@ -42,6 +43,7 @@ mod calls;
 mod canary;
 mod cgroups;
 mod counters;
+mod governor;
 mod hooks;
 mod intake;
 mod program;
@@ -69,6 +71,7 @@ pub struct KernelSensor {
     misses: Vec<(Kind, u64)>,
     /// What the kernel programs are told.
     orders: Orders,
+    governor: Governor,
 }
 
 /// What the kernel programs are told and may be told anew.
@@ -99,7 +102,8 @@ impl KernelSensor {
         fill_trie(&loaded.map("prefixes")?, &watch.path_entries())?;
         fill_trie(&loaded.map("secret_names")?, &watch.name_entries())?;
         let has_secret_trees = watch.has_secret_trees();
-        let translator = Translator::new(settings.boot, watch, Cgroups::new());
+        let translator =
+            Translator::new(settings.boot, watch, Cgroups::new(), settings.environment);
         let recording = settings.recording.as_deref().map(create).transpose()?;
         let intake = Arc::new(Mutex::new(Intake::new(translator, recording)));
         let mut sensor = Self {
@@ -114,6 +118,7 @@ impl KernelSensor {
             losses_read: Instant::now(),
             misses: Vec::new(),
             orders: Orders::default(),
+            governor: Governor::new(settings.cpu_percent),
             intake,
             loaded,
         };
@@ -177,7 +182,7 @@ impl KernelSensor {
     fn write_settings(&self) -> Result<(), SensorError> {
         let offset = self.with_intake(|intake| intake.translator.clock().offset_ns());
         let wake_bytes = self.ring_bytes / 8;
-        let mut value = Vec::with_capacity(24);
+        let mut value = Vec::with_capacity(32);
         let Orders {
             own_tgid,
             is_stopped,
@@ -187,6 +192,9 @@ impl KernelSensor {
             value.extend_from_slice(&number.to_ne_bytes());
         }
         value.extend_from_slice(&offset.to_ne_bytes());
+        for number in [self.governor.allowance(), 0] {
+            value.extend_from_slice(&number.to_ne_bytes());
+        }
         self.settings_map
             .update(&0_u32.to_ne_bytes(), &value, MapFlags::ANY)
             .map_err(|source| {
@@ -221,17 +229,33 @@ impl KernelSensor {
         act(&mut self.intake.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Now and then: has the wall clock been set, was anything lost.
+    /// Now and then: has the wall clock been set, is it too much, was anything lost.
     fn look_around(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
         if self.losses_read.elapsed() < LOOK_PAUSE {
             return Ok(());
         }
         self.losses_read = Instant::now();
-        if self.with_intake(|intake| intake.translator.clock().renew()) {
+        let was_set = self.with_intake(|intake| intake.translator.clock().renew());
+        let is_governed = self.govern();
+        if was_set || is_governed {
             self.write_settings()?;
         }
         self.report_loss(out);
         Ok(())
+    }
+
+    /// Whether the governor has changed what may be told.
+    fn govern(&mut self) -> bool {
+        let now = Duration::from_nanos(identity::boot_ns());
+        let changed = self.governor.look(now, identity::processor_time());
+        if changed {
+            let records = self.governor.allowance();
+            tracing::warn!(
+                records,
+                "the agent's share of the processor changes what may be told of files and network; 0 is all"
+            );
+        }
+        changed
     }
 
     fn report_loss(&mut self, out: &mut Vec<Event>) {

@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use picket_event::{BootId, UnixNanos};
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -103,6 +104,12 @@ impl Default for WallClock {
 /// Nanoseconds since boot, time asleep included.
 pub fn boot_ns() -> u64 {
     u64::try_from(nanoseconds(clock_gettime(ClockId::Boottime))).unwrap_or(0)
+}
+
+/// The processor time that all threads of this process have used.
+pub fn processor_time() -> Duration {
+    let used = nanoseconds(clock_gettime(ClockId::ProcessCPUTime));
+    Duration::from_nanos(u64::try_from(used).unwrap_or(0))
 }
 
 fn offset_now() -> i64 {

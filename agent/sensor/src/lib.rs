@@ -43,6 +43,21 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// Where to keep a copy of the raw records, for replay.
     pub recording: Option<PathBuf>,
+    /// Which variables of the environment an exec event has.
+    pub environment: Environment,
+    /// The share of one processor, in hundredths, above which the kernel sensor leaves out records of files and network;
+    /// 0 for no limit.
+    pub cpu_percent: u32,
+}
+
+/// Which variables of the environment are told.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Environment {
+    /// Those that change what a program loads or tell who came from where: see `docs/sensors.md`.
+    #[default]
+    Listed,
+    /// All of them, secrets included.
+    All,
 }
 
 impl Settings {
@@ -54,6 +69,8 @@ impl Settings {
             secrets: ebpf::watch::default_secrets(),
             ring_bytes: DEFAULT_RING_BYTES,
             recording: None,
+            environment: Environment::Listed,
+            cpu_percent: DEFAULT_CPU_PERCENT,
         }
     }
 }
@@ -210,3 +227,5 @@ pub enum SensorError {
 /// Default of [`Settings::ring_bytes`]. A ring is mapped twice, so both rings take 16 MiB of the
 /// agent's resident memory once they have been filled.
 pub const DEFAULT_RING_BYTES: u32 = 4 * 1024 * 1024;
+/// Default of [`Settings::cpu_percent`]: one whole processor for four seconds.
+pub const DEFAULT_CPU_PERCENT: u32 = 100;

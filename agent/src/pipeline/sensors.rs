@@ -89,6 +89,8 @@ fn hint(error: &SensorError) -> &'static str {
 
 fn settings(config: &Config, boot: BootId) -> Settings {
     let mut settings = Settings::new(boot);
+    settings.environment = config.environment.into();
+    settings.cpu_percent = config.cpu_percent;
     if let Some(paths) = &config.watch_paths {
         settings.watch = paths.iter().map(Into::into).collect();
     }

@@ -85,6 +85,7 @@ fn add(line: &mut KindCounts, counts: &[u8]) {
     line.submitted = line.submitted.saturating_add(next());
     line.lose(LossCause::Ring, next());
     line.lose(LossCause::Scratch, next());
+    line.lose(LossCause::Shed, next());
 }
 
 /// What the kernel programs make.
@@ -124,16 +125,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_counts_of_the_cpus_are_added_and_both_losses_are_lost() {
-        let cpu: Vec<u8> = [10_u64, 3, 0, 4, 2, 1]
+    fn the_counts_of_the_cpus_are_added_and_every_loss_is_lost() {
+        let cpu: Vec<u8> = [12_u64, 3, 0, 4, 2, 1, 2]
             .iter()
             .flat_map(|number| number.to_ne_bytes())
             .collect();
         let mut line = KindCounts::zero(Kind::Exec);
         add(&mut line, &cpu);
         add(&mut line, &cpu);
-        assert_eq!((line.generated, line.lost), (20, 6));
-        assert_eq!((line.lost_by.ring, line.lost_by.scratch), (4, 2));
+        assert_eq!((line.generated, line.lost), (24, 10));
+        let by = line.lost_by;
+        assert_eq!((by.ring, by.scratch, by.shed), (4, 2, 4));
         assert!(line.balances());
     }
 }

@@ -13,7 +13,7 @@ use crate::Settings;
 /// the boot and the paths of then. Bytes that are not a record end the replay.
 pub fn events(settings: &Settings, recording: &[u8]) -> Vec<Event> {
     let watch = Watch::new(&settings.watch, &settings.secrets);
-    let translator = Translator::new(settings.boot, watch, Cgroups::empty());
+    let translator = Translator::new(settings.boot, watch, Cgroups::empty(), settings.environment);
     let mut intake = Intake::new(translator, None);
     let mut rest = recording;
     while let Some((record, after)) = split_record(rest) {

@@ -13,8 +13,8 @@ use picket_event::{
 use super::cgroups::Cgroups;
 use super::raw::{self, Actor, Body, RawRecord, flag};
 use super::watch::{Watch, normalized};
-use crate::FileKey;
 use crate::identity::WallClock;
+use crate::{Environment, FileKey};
 
 mod dns;
 mod fact;
@@ -26,6 +26,7 @@ pub(super) struct Translator {
     clock: WallClock,
     watch: Watch,
     cgroups: Cgroups,
+    environment: Environment,
 }
 
 /// What became of a record.
@@ -38,12 +39,18 @@ pub(super) enum Translated {
 }
 
 impl Translator {
-    pub(super) fn new(boot: BootId, watch: Watch, cgroups: Cgroups) -> Self {
+    pub(super) fn new(
+        boot: BootId,
+        watch: Watch,
+        cgroups: Cgroups,
+        environment: Environment,
+    ) -> Self {
         Self {
             boot,
             clock: WallClock::new(),
             watch,
             cgroups,
+            environment,
         }
     }
 
@@ -71,6 +78,10 @@ impl Translator {
         event.detail = match &record.body {
             Body::Exec(exec) => {
                 describe_exec(&mut process, record, exec);
+                let told = ended_by_nul(exec.env);
+                process.env = told
+                    .filter_map(|entry| variable(entry, self.environment))
+                    .collect();
                 key = Some(file_key(&exec.stat));
                 None
             }
@@ -178,7 +189,6 @@ fn describe_exec(process: &mut Process, record: &RawRecord<'_>, exec: &raw::Exec
     process.argc = exec.argc;
     process.argv_bytes = exec.argv_bytes;
     process.argv_truncated = record.header.has(flag::ARGV_CUT | flag::ARGV_UNREAD);
-    process.env = ended_by_nul(exec.env).filter_map(variable).collect();
     if record.header.has(flag::SCRIPT) {
         process.script = exec.filename.into();
     }
@@ -278,13 +288,14 @@ fn terminal(name: &[u8]) -> Text {
     }
 }
 
-/// An environment entry, if its name is on the list.
-fn variable(entry: &[u8]) -> Option<EnvVar> {
+/// An environment entry, if it is to be told.
+fn variable(entry: &[u8], environment: Environment) -> Option<EnvVar> {
     let end = entry.iter().position(|byte| *byte == b'=')?;
     let (name, value) = entry.split_at_checked(end)?;
-    let is_listed =
-        ENV_NAMES.contains(&name) || ENV_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    is_listed.then(|| EnvVar {
+    let is_told = environment == Environment::All
+        || ENV_NAMES.contains(&name)
+        || ENV_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    is_told.then(|| EnvVar {
         name: name.into(),
         value: value.get(1..).unwrap_or_default().into(),
     })
@@ -335,7 +346,16 @@ mod tests {
     }
 
     #[test]
+    fn all_variables_are_kept_where_that_is_asked_for() {
+        let variable = |entry| variable(entry, Environment::All);
+        let kept = variable(b"AWS_REGION=x").unwrap();
+        assert_eq!(kept.name.as_bytes(), b"AWS_REGION");
+        assert!(variable(b"no equals sign").is_none());
+    }
+
+    #[test]
     fn only_listed_variables_are_kept() {
+        let variable = |entry| variable(entry, Environment::Listed);
         let kept = variable(b"LD_PRELOAD=/x=y").unwrap();
         assert_eq!(kept.value.as_bytes(), b"/x=y");
         assert!(variable(b"AWS_SECRET_ACCESS_KEY=x").is_none());

@@ -7,10 +7,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use picket_event::{Event, Kind};
-use picket_sensor::ebpf::replay;
+use picket_sensor::ebpf::{KernelSensor, replay};
 use picket_sensor::{Sensor, Settings, identity};
 
-use super::rig::{assert_balanced, collect, has_exit, patience, run};
+use super::rig::{assert_balanced, collect, has_exit, patience, run, shell};
 
 #[test]
 fn two_workers_spawn_two_thousand_and_none_is_missing() {
@@ -144,3 +144,51 @@ fn a_recording_replays_to_the_events_that_were_seen() {
     assert!(told(&events).len() >= 4);
     assert_eq!(told(&replayed), told(&events));
 }
+
+#[test]
+fn what_the_governor_leaves_out_is_counted_and_no_exec_is_among_it() {
+    let mut sensor = sensor_or_skip!(|settings: &mut Settings| settings.cpu_percent = 1);
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let storm = "while :; do : > f; chmod 600 f; mv f g; rm g; done";
+    let mut storm = shell(storm, &root);
+    let is_shed = |sensor: &KernelSensor| {
+        let ledger = sensor.ledger();
+        ledger.iter().map(|line| line.lost_by.shed).sum::<u64>() > 0
+    };
+    let mut all = Vec::new();
+    let begun = Instant::now();
+    while !is_shed(&sensor) && begun.elapsed() < patience(60) {
+        sensor.poll(Duration::from_millis(10), &mut all).unwrap();
+    }
+    storm.kill().unwrap();
+    storm.wait().unwrap();
+    sensor.stop(&mut all).unwrap();
+    let ledger = sensor.ledger();
+    assert_balanced(&ledger);
+    for line in &ledger {
+        assert!(
+            line.lost_by.shed == 0 || SHEDDABLE.contains(&line.kind),
+            "{line:?}"
+        );
+    }
+    assert!(is_shed(&sensor), "{ledger:?}");
+    let execs = ledger.iter().find(|line| line.kind == Kind::Exec).unwrap();
+    assert!(execs.submitted > 1_000 && execs.lost == 0, "{execs:?}");
+    assert!(all.iter().any(|event| event.kind == Kind::Loss));
+}
+
+/// What the governor may leave out; see `docs/sensors.md`.
+const SHEDDABLE: &[Kind] = &[
+    Kind::FileAttr,
+    Kind::FileLink,
+    Kind::NetClose,
+    Kind::NetAccept,
+    Kind::Dns,
+    Kind::FileCreate,
+    Kind::FileModify,
+    Kind::FileDelete,
+    Kind::FileRename,
+    Kind::NetConnect,
+    Kind::NetListen,
+];
