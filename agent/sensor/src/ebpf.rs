@@ -27,17 +27,16 @@ use picket_event::{
     BootId, Detail, Event, Hook, Kind, KindCounts, Loss, LossCause, Process, ProcessUid, Source,
 };
 
-use self::canary::Canary;
 use self::cgroups::Cgroups;
 use self::counters::Counters;
 use self::governor::Governor;
-use self::hooks::Standing;
 use self::intake::Intake;
 use self::program::{Loaded, kernel};
+use self::proof::{Proofs, Tries};
 use self::translate::Translator;
 use self::watch::Watch;
 use crate::ledger::LossWatch;
-use crate::{FileKey, Secret, Sensor, SensorError, Settings, identity};
+use crate::{FileKey, Sensor, SensorError, Settings, identity};
 
 mod calls;
 mod canary;
@@ -47,6 +46,7 @@ mod governor;
 mod hooks;
 mod intake;
 mod program;
+mod proof;
 pub mod raw;
 pub mod replay;
 mod snapshot;
@@ -72,6 +72,7 @@ pub struct KernelSensor {
     /// What the kernel programs are told.
     orders: Orders,
     governor: Governor,
+    proofs: Proofs,
 }
 
 /// What the kernel programs are told and may be told anew.
@@ -96,14 +97,14 @@ impl KernelSensor {
     /// Loads, attaches and proves.
     pub fn open(settings: Settings) -> Result<Self, SensorError> {
         check_host(&settings)?;
-        let canary = new_canary();
-        let watch = watch_with(&settings, canary.as_ref());
+        let watch = Watch::new(&settings.watch, &settings.secrets);
         let loaded = Loaded::new(settings.ring_bytes)?;
-        fill_trie(&loaded.map("prefixes")?, &watch.path_entries())?;
-        fill_trie(&loaded.map("secret_names")?, &watch.name_entries())?;
+        let tries = Tries::of(&loaded)?;
+        tries.fill(&watch)?;
         let has_secret_trees = watch.has_secret_trees();
         let translator =
             Translator::new(settings.boot, watch, Cgroups::new(), settings.environment);
+        let told_facts = loaded.map("told_facts")?;
         let recording = settings.recording.as_deref().map(create).transpose()?;
         let intake = Arc::new(Mutex::new(Intake::new(translator, recording)));
         let mut sensor = Self {
@@ -119,10 +120,13 @@ impl KernelSensor {
             misses: Vec::new(),
             orders: Orders::default(),
             governor: Governor::new(settings.cpu_percent),
+            proofs: Proofs::new(settings, tries, told_facts),
             intake,
             loaded,
         };
-        sensor.start(canary, &settings)?;
+        sensor.write_settings()?;
+        sensor.loaded.attach();
+        sensor.prove_at_start()?;
         Ok(sensor)
     }
 
@@ -131,51 +135,6 @@ impl KernelSensor {
     pub fn missing(&self) -> u64 {
         let received = self.with_intake(|intake| intake.received);
         self.counters.numbered().saturating_sub(received)
-    }
-
-    fn start(&mut self, canary: Option<Canary>, settings: &Settings) -> Result<(), SensorError> {
-        self.write_settings()?;
-        self.loaded.attach();
-        if let Some(mut canary) = canary {
-            canary.sing();
-            self.with_intake(|intake| intake.canary = Some(canary));
-            self.wait_for_canary();
-        }
-        let plain = Watch::new(&settings.watch, &settings.secrets);
-        self.with_intake(|intake| intake.translator.set_watch(plain));
-        // From here on the kernel leaves out what this process does with files, the end of the canary's folder included.
-        self.orders.own_tgid = std::process::id();
-        self.write_settings()?;
-        self.drain();
-        self.with_intake(|intake| intake.canary = None);
-        Ok(())
-    }
-
-    /// Reads until every hook is proved or patience ends.
-    fn wait_for_canary(&mut self) {
-        let until = Instant::now().checked_add(CANARY_PATIENCE);
-        while until.is_some_and(|until| Instant::now() < until) && !self.is_proved() {
-            self.wait(TICK);
-            self.drain();
-        }
-        let proved = self.with_intake(|intake| {
-            let canary = intake.canary.as_ref();
-            canary.map(Canary::came_back).cloned().unwrap_or_default()
-        });
-        for name in proved {
-            self.loaded.hooks.set(name, Standing::Proved);
-        }
-    }
-
-    fn is_proved(&self) -> bool {
-        let usable = self.loaded.hooks.usable();
-        self.with_intake(|intake| {
-            let canary = intake.canary.as_ref();
-            canary.is_none_or(|canary| {
-                let mut names = usable.iter().map(|spec| spec.name);
-                names.all(|name| canary.came_back().contains(name))
-            })
-        })
     }
 
     /// `struct settings` of `agent/ebpf/emit.h`.
@@ -241,7 +200,7 @@ impl KernelSensor {
             self.write_settings()?;
         }
         self.report_loss(out);
-        Ok(())
+        self.prove_again(out)
     }
 
     /// Whether the governor has changed what may be told.
@@ -363,37 +322,6 @@ fn check_host(settings: &Settings) -> Result<(), SensorError> {
     Ok(())
 }
 
-fn new_canary() -> Option<Canary> {
-    let canary = Canary::new();
-    canary
-        .inspect_err(|error| tracing::warn!(%error, "no canary: hooks will not be proved"))
-        .ok()
-}
-
-/// The configured watch, and the canary's folder while it sings.
-fn watch_with(settings: &Settings, canary: Option<&Canary>) -> Watch {
-    let mut watch = settings.watch.clone();
-    let mut secrets = settings.secrets.clone();
-    if let Some(canary) = canary {
-        watch.push(canary.folder().to_owned());
-        secrets.push(Secret::File(canary.secret()));
-    }
-    Watch::new(&watch, &secrets)
-}
-
-fn fill_trie(trie: &MapHandle, entries: &[watch::TrieEntry]) -> Result<(), SensorError> {
-    for (key, flags) in entries {
-        trie.update(key, &flags.to_ne_bytes(), MapFlags::ANY)
-            .map_err(|source| {
-                kernel(
-                    "tell the kernel programs what is watched".to_owned(),
-                    source,
-                )
-            })?;
-    }
-    Ok(())
-}
-
 /// What a ring does with a record.
 fn accept_into(intake: &Arc<Mutex<Intake>>) -> impl FnMut(&[u8]) -> i32 + 'static {
     let intake = Arc::clone(intake);
@@ -422,8 +350,6 @@ const SHORT_TICK: Duration = Duration::from_millis(5);
 const IN_FLIGHT_NS: u64 = 1_000_000;
 /// Between two looks at the ledger and the wall clock.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
-/// How long the canary's events may take.
-const CANARY_PATIENCE: Duration = Duration::from_secs(1);
 /// Between the order to stop and the last look.
 const LAST_WORDS: Duration = Duration::from_millis(10);
 const LEAST_RING: u32 = 64 * 1024;

@@ -48,6 +48,8 @@ pub struct Settings {
     /// The share of one processor, in hundredths, above which the kernel sensor leaves out records of files and network;
     /// 0 for no limit.
     pub cpu_percent: u32,
+    /// How long after one proof of the hooks the next is due; zero for never again.
+    pub prove_every: Duration,
 }
 
 /// Which variables of the environment are told.
@@ -71,6 +73,7 @@ impl Settings {
             recording: None,
             environment: Environment::Listed,
             cpu_percent: DEFAULT_CPU_PERCENT,
+            prove_every: PROVE_EVERY,
         }
     }
 }
@@ -229,3 +232,4 @@ pub enum SensorError {
 pub const DEFAULT_RING_BYTES: u32 = 4 * 1024 * 1024;
 /// Default of [`Settings::cpu_percent`]: one whole processor for four seconds.
 pub const DEFAULT_CPU_PERCENT: u32 = 100;
+const PROVE_EVERY: Duration = Duration::from_mins(10);

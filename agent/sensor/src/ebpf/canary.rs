@@ -101,13 +101,18 @@ impl Canary {
             Body::Fork { tgid, .. } if Some(*tgid) == self.child => Some("fork"),
             Body::Fact(fact) => self.hook_of_fact(record.header.kind, actor, fact),
             _ if self.others.contains(&actor) => Some(""),
-            Body::Fork { tgid, .. } if self.others.contains(tgid) => Some(""),
+            // Also the child that found no program to run, whose number nobody was told.
+            Body::Fork { tgid, .. } if actor == self.own || self.others.contains(tgid) => {
+                self.others.insert(*tgid);
+                Some("")
+            }
             Body::Memfd { name, .. } if actor == self.own && *name == MEMFD => Some("memfd_create"),
             Body::Connect(connect) if actor == self.own => {
                 self.hook_of_connect(record.header.kind, connect)
             }
             Body::File(file) if actor == self.own => {
-                self.hook_of_file(record.header.kind, file.path)
+                let hook = self.hook_of_file(record.header.kind, file.path);
+                Some(hook.unwrap_or_default())
             }
             _ => None,
         };
