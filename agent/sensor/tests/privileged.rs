@@ -6,6 +6,7 @@ mod privileged {
     mod rig;
 
     mod connections;
+    mod evasion;
     mod facts;
     mod files;
     mod hooks;
