@@ -19,6 +19,7 @@ pub mod field;
 pub mod filter;
 pub mod identity;
 pub mod json;
+pub mod ocsf;
 pub mod request;
 pub mod token;
 pub mod trust;

@@ -1,6 +1,8 @@
 //! What an event looks like on the wire, in JSON and by its fields.
 
 mod arbitrary;
+mod ocsf;
+mod ocsf_schema;
 mod round_trip;
 
 use picket_event::{
