@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use picket_event::filter::Filter;
+use picket_event::{Kind, Severity};
 
 use crate::config::DEFAULT_STATE;
 use crate::failure::{Code, Failure};
 
 mod doctor;
+mod form;
 mod output;
 mod replay;
 mod rules;
@@ -159,18 +162,30 @@ pub(crate) struct RunArgs {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  picket-agent watch --kinds exec,login\n  picket-agent watch \
-                        --json --for 10s | jq .process.argv"
+                        --min-severity medium\n  picket-agent watch --where \"process.exe ^= \
+                        '/tmp/' or file.path $= '/authorized_keys'\"\n  picket-agent watch \
+                        --json --for 10s | jq .process.argv\n  picket-agent watch --ocsf --for 1h \
+                        > events.ocsf.jsonl"
 )]
 pub(crate) struct WatchArgs {
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+    /// One OCSF 1.7.0 object per line; see docs/ocsf.md
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) ocsf: bool,
     /// Which sensor
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) source: SourceArg,
     /// Only these kinds, as `exec,exit,file_create`
     #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind)]
-    pub(crate) kinds: Vec<picket_event::Kind>,
+    pub(crate) kinds: Vec<Kind>,
+    /// Only where this holds, as `process.exe = '/usr/bin/curl'`; see docs/search.md
+    #[arg(long = "where", value_name = "EXPR", value_parser = Filter::parse)]
+    pub(crate) filter: Option<Filter>,
+    /// Only what was judged at least as bad: informational, low, medium, high or critical
+    #[arg(long, value_name = "SEVERITY", value_parser = severity)]
+    pub(crate) min_severity: Option<Severity>,
     /// End after this time, as `10s`, `5m` or `500ms`
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) time: Option<Duration>,
@@ -207,6 +222,9 @@ pub(crate) struct ReplayArgs {
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+    /// One OCSF 1.7.0 object per line; see docs/ocsf.md
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) ocsf: bool,
     /// Go on from what the scorer learned there, and save there
     #[arg(long, value_name = "DIR")]
     pub(crate) scorer_state: Option<PathBuf>,
@@ -260,11 +278,21 @@ pub(crate) enum SourceArg {
     Portable,
 }
 
-fn kind(name: &str) -> Result<picket_event::Kind, String> {
-    picket_event::Kind::from_name(name.trim()).ok_or_else(|| {
-        let known = picket_event::Kind::ALL.iter().map(|kind| kind.name());
+fn kind(name: &str) -> Result<Kind, String> {
+    Kind::from_name(name.trim()).ok_or_else(|| {
+        let known = Kind::ALL.iter().map(|kind| kind.name());
         format!(
             "no such kind; known are {}",
+            known.collect::<Vec<_>>().join(" ")
+        )
+    })
+}
+
+fn severity(name: &str) -> Result<Severity, String> {
+    Severity::from_name(name.trim()).ok_or_else(|| {
+        let known = Severity::ALL.iter().map(|severity| severity.name());
+        format!(
+            "no such severity; known are {}",
             known.collect::<Vec<_>>().join(" ")
         )
     })

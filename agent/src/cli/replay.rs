@@ -8,8 +8,8 @@ use picket_event::{BootId, Event, Origin, json};
 use picket_scorer::{Scorer, Settings};
 
 use super::ReplayArgs;
+use super::form::Form;
 use super::output::{Output, Reader};
-use super::watch::readable;
 use crate::config::DEFAULT_RULES;
 use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
 use crate::failure::{Code, Failure};
@@ -31,8 +31,9 @@ pub(super) fn replay(arguments: &ReplayArgs) -> Result<(), Failure> {
     let scorer = scorer(arguments.scorer_state.as_deref())?;
     let mut detector = Detector::new(load_rules(from)?, scorer);
     let mut out = Output::new();
+    let form = Form::new(arguments.json, arguments.ocsf);
     for file in &arguments.files {
-        if replay_file(file, &mut detector, &mut out, arguments.json)? == Reader::Gone {
+        if replay_file(file, &mut detector, &mut out, &form)? == Reader::Gone {
             return Ok(());
         }
     }
@@ -46,7 +47,7 @@ fn replay_file(
     path: &Path,
     detector: &mut Detector,
     out: &mut Output,
-    as_json: bool,
+    form: &Form,
 ) -> Result<Reader, Failure> {
     let failed = |source| {
         Failure::new(
@@ -72,12 +73,7 @@ fn replay_file(
         event.verdicts.clear();
         let now = event.time;
         detector.judge(now, &mut event);
-        let text = if as_json {
-            json::to_string(&event, &origin)
-        } else {
-            readable::line(&event)
-        };
-        if out.line(&text)? == Reader::Gone {
+        if out.line(&form.line(&event, &origin))? == Reader::Gone {
             return Ok(Reader::Gone);
         }
     }

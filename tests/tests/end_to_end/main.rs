@@ -10,6 +10,7 @@ mod enrolment;
 mod outage;
 mod path;
 mod stolen_collector;
+mod watch;
 
 mod operator;
 mod prey;

@@ -2,10 +2,12 @@
 //!
 //! What stays true: host text moves no cursor, and a line is one line.
 
-use picket_event::{Detail, Event, Process, Verdict};
+use picket_event::{Detail, Event, Process, Severity, Verdict};
+
+use crate::cli::output::Paint;
 
 /// The line.
-pub(crate) fn line(event: &Event) -> String {
+pub(crate) fn line(event: &Event, paint: Paint) -> String {
     let time = event.time.to_string();
     let clock = time.get(11..23).unwrap_or(&time);
     let mut text = format!("{clock} {:<12}", event.kind.name());
@@ -16,7 +18,7 @@ pub(crate) fn line(event: &Event) -> String {
         push(&mut text, &what(detail));
     }
     for verdict in &event.verdicts {
-        push(&mut text, &judged(verdict));
+        push(&mut text, &judged(verdict, paint));
     }
     text
 }
@@ -100,16 +102,20 @@ fn login_line(login: &picket_event::Login) -> String {
     text
 }
 
-fn judged(verdict: &Verdict) -> String {
+fn judged(verdict: &Verdict, paint: Paint) -> String {
     match verdict {
-        Verdict::Rule(rule) => format!("!! {} ({})", rule.title, rule.severity),
+        Verdict::Rule(rule) => {
+            let words = format!("!! {} ({})", rule.title, rule.severity);
+            paint.severity(rule.severity, &words)
+        }
         Verdict::Scorer(score) if score.alert => {
             let reason = score
                 .reasons
                 .first()
                 .map(picket_scorer::sentence)
                 .unwrap_or_default();
-            format!("!! unusual, {:.1} bits: {reason}", score.bits)
+            let words = format!("!! unusual, {:.1} bits: {reason}", score.bits);
+            paint.severity(Severity::Medium, &words)
         }
         Verdict::Scorer(_) => String::new(),
     }
@@ -133,7 +139,7 @@ mod tests {
         let event = Event::new(Kind::FileOpen, UnixNanos(0), Source::Ebpf)
             .by(process)
             .with(Detail::File(file));
-        let line = line(&event);
+        let line = line(&event, Paint::PLAIN);
         assert!(
             !line.chars().any(char::is_control) && !line.contains('\u{202e}'),
             "{line}"
