@@ -267,12 +267,12 @@ pub(crate) struct StatusArgs {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum SourceArg {
-    /// Programs in the kernel where possible, else polling
+    /// Programs in the kernel where possible, else audit, else portable
     #[default]
     Auto,
     /// Programs in the kernel, or nothing
     Ebpf,
-    /// The audit netlink (not in this version)
+    /// What the kernel announces (process connector, fanotify), or nothing
     Audit,
     /// Polling `/proc` and watching directories
     Portable,

@@ -39,8 +39,8 @@ use crate::ledger::LossWatch;
 use crate::{FileKey, Sensor, SensorError, Settings, identity};
 
 mod calls;
-mod canary;
-mod cgroups;
+pub(crate) mod canary;
+pub(crate) mod cgroups;
 mod counters;
 mod governor;
 mod hooks;
@@ -49,8 +49,8 @@ mod program;
 mod proof;
 pub mod raw;
 pub mod replay;
-mod snapshot;
-mod translate;
+pub(crate) mod snapshot;
+pub(crate) mod translate;
 pub mod watch;
 
 /// A running kernel sensor. Dropping it detaches every program, which takes the kernel some 70 ms for each system call.

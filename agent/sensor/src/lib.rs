@@ -1,4 +1,4 @@
-//! What sees: the kernel sensor, the portable one, and the login sources.
+//! What sees: the kernel sensor, the ones for hosts without it, and the login sources.
 //!
 //! Every sensor gives the same [`Event`]s and says through [`Sensor::source`] which one saw them.
 //!
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use picket_event::{BootId, Event, Hook, KindCounts, Process, ProcessUid, Source};
 
+pub mod audit;
 pub mod ebpf;
 pub mod identity;
 pub mod ledger;
@@ -28,6 +29,7 @@ pub mod portable;
 
 mod tally;
 
+pub use audit::open_audit;
 pub use portable::open_portable;
 
 /// What a kernel or portable sensor is told.
@@ -185,6 +187,15 @@ pub enum SensorError {
         /// What libbpf said.
         source: libbpf_rs::Error,
     },
+    /// The kernel's process connector cannot be listened to.
+    #[error("failed to listen to the process connector")]
+    Connector {
+        /// Why.
+        source: io::Error,
+    },
+    /// The process connector tells nothing, as it does to everybody outside the host's own namespaces.
+    #[error("process connector did not tell of a program of ours")]
+    Unheard,
     /// A file could not be read or written.
     #[error("failed to {operation} `{}`", path.display())]
     File {

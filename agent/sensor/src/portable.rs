@@ -34,7 +34,9 @@ mod stat;
 mod table;
 mod unseen;
 
-pub(crate) use census::Census;
+pub(crate) use census::{Census, TICK_NS, executable, stat};
+pub(crate) use files::describe;
+pub(crate) use stat::Stat;
 
 use exits::Exits;
 use files::Files;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use picket_event::{Kind, KindCounts};
+use picket_event::{Kind, KindCounts, LossCause};
 
 /// One line per kind.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +48,11 @@ impl Tally {
     pub(crate) fn lost(&mut self, kind: Kind, count: u64) {
         let line = self.generated(kind, count);
         line.lost = line.lost.saturating_add(count);
+    }
+
+    /// As [`Tally::lost`], with the cause known.
+    pub(crate) fn lost_by(&mut self, kind: Kind, cause: LossCause, count: u64) {
+        self.generated(kind, count).lose(cause, count);
     }
 
     /// The ledger.

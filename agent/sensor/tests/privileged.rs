@@ -5,11 +5,14 @@ mod privileged {
     #[macro_use]
     mod rig;
 
+    mod announced;
     mod connections;
     mod evasion;
+    mod every_source;
     mod facts;
     mod files;
     mod hooks;
     mod ledger;
     mod processes;
+    mod records;
 }

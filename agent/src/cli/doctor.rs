@@ -3,40 +3,43 @@
 use picket_event::{Hook, HookState};
 use serde_json::json;
 
+use super::DoctorArgs;
 use super::output::{Output, Reader};
-use super::{DoctorArgs, SourceArg};
 use crate::clock;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::health::{self, hook_json};
 use crate::pipeline::sensors;
-use picket_sensor::Sensor as _;
+use picket_sensor::{Sensor as _, open_audit, open_ebpf, open_portable};
 
 /// Says what works here.
 pub(super) fn doctor(arguments: &DoctorArgs) -> Result<(), Failure> {
     health::log_to_stderr("error");
     let config = Config::load(arguments.config.as_deref())?;
     let boot = clock::boot_id();
-    let kernel = sensors::probe_ebpf(&config, boot);
+    let kernel = sensors::probe(open_ebpf, &config, boot);
+    let audit = sensors::probe(open_audit, &config, boot);
     let mut groups = Vec::new();
-    match kernel {
-        Ok(hooks) => groups.push(("ebpf", hooks)),
-        Err(reason) => {
-            groups.push(("ebpf", vec![no_sensor(reason)]));
-            let portable = sensors::open(SourceArg::Portable, &config, boot)?;
-            groups.push(("portable", portable.sensor.hooks()));
-        }
+    if kernel.is_err() && audit.is_err() {
+        let portable = sensors::probe(open_portable, &config, boot);
+        let portable =
+            portable.unwrap_or_else(|reason| vec![no_sensor("portable sensor", reason, "nothing")]);
+        groups.push(("portable", portable));
     }
+    let lesser = if audit.is_ok() { "audit" } else { "portable" };
+    let audit = audit.unwrap_or_else(|reason| vec![no_sensor("audit sensor", reason, "portable")]);
+    let kernel = kernel.unwrap_or_else(|reason| vec![no_sensor("kernel sensor", reason, lesser)]);
+    groups.splice(0..0, [("ebpf", kernel), ("audit", audit)]);
     groups.push(("login", sensors::open_logins(boot, None).hooks()));
     print(&groups, arguments.json)
 }
 
-fn no_sensor(reason: String) -> Hook {
+fn no_sensor(name: &str, reason: String, instead: &str) -> Hook {
     Hook {
-        name: "kernel sensor".to_owned(),
+        name: name.to_owned(),
         state: HookState::Unavailable,
         detail: reason,
-        instead: "portable".to_owned(),
+        instead: instead.to_owned(),
     }
 }
 

@@ -152,7 +152,12 @@ impl Service {
 
     fn note_fallback(&self, opened: &Opened) {
         if let Some(reason) = &opened.fallback {
-            tracing::warn!(reason, "kernel sensor not available, using portable");
+            let source = opened.sensor.source().name();
+            tracing::warn!(
+                reason,
+                source,
+                "kernel sensor not available, using a lesser one"
+            );
             self.health.status().fallback.clone_from(reason);
         }
     }

@@ -36,8 +36,9 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
     signals::watch(inputs.clone(), arguments.time)?;
     let mut opened = sensors::open(arguments.source, &config, boot)?;
     if let Some(reason) = &opened.fallback {
+        let source = opened.sensor.source().name();
         health::say(&format!(
-            "kernel sensor not available, using portable: {reason}"
+            "kernel sensor not available, using {source}: {reason}"
         ));
     }
     let table = SharedTable::default();

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use picket_event::{BootId, Event, Hook, Process};
 use picket_sensor::login::{LoginFollower, LoginSettings, Position};
-use picket_sensor::portable::open_portable;
-use picket_sensor::{Secret, Sensor, SensorError, Settings, open_ebpf};
+use picket_sensor::{Secret, Sensor, SensorError, Settings, open_audit, open_ebpf, open_portable};
 
 use super::{Input, alarm, send};
 use crate::cli::SourceArg;
@@ -29,48 +28,57 @@ const LEDGER_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Opened {
     /// The sensor.
     pub(crate) sensor: Box<dyn Sensor>,
-    /// Why the kernel sensor is not used; `None` if it is or nobody wanted it.
+    /// Why no better one is used; `None` if this is the best or was asked for by name.
     pub(crate) fallback: Option<String>,
 }
 
-/// Opens the sensor that was asked for.
+/// Opens the sensor that was asked for; `auto` is the best that can be had.
 pub(crate) fn open(source: SourceArg, config: &Config, boot: BootId) -> Result<Opened, Failure> {
     let settings = settings(config, boot);
-    match source {
-        SourceArg::Ebpf => match open_ebpf(settings) {
-            Ok(sensor) => Ok(Opened {
-                sensor,
-                fallback: None,
-            }),
-            Err(error) => Err(refused(&error).hint(hint(&error))),
-        },
-        SourceArg::Portable => portable(settings, None),
-        SourceArg::Audit => Err(Failure::line(
-            Code::Refused,
-            "failed to open the sensor: the source `audit` is not in this version",
-        )
-        .hint("use --source auto")),
-        SourceArg::Auto => match open_ebpf(settings.clone()) {
-            Ok(sensor) => Ok(Opened {
-                sensor,
-                fallback: None,
-            }),
-            Err(error) => portable(settings, Some(chain(&error))),
-        },
+    let opened = match source {
+        SourceArg::Ebpf => open_ebpf(settings),
+        SourceArg::Audit => open_audit(settings),
+        SourceArg::Portable => open_portable(settings),
+        SourceArg::Auto => return best(&settings),
+    };
+    match opened {
+        Ok(sensor) => Ok(Opened {
+            sensor,
+            fallback: None,
+        }),
+        Err(error) => Err(refused(&error).hint(hint(&error))),
     }
 }
 
-/// The hooks of the kernel sensor, or why there is none.
-pub(crate) fn probe_ebpf(config: &Config, boot: BootId) -> Result<Vec<Hook>, String> {
-    match open_ebpf(settings(config, boot)) {
+/// Kernel programs, else the kernel's announcements, else polling.
+fn best(settings: &Settings) -> Result<Opened, Failure> {
+    let mut reasons = Vec::new();
+    for open in [open_ebpf, open_audit] {
+        match open(settings.clone()) {
+            Ok(sensor) => {
+                let fallback = (!reasons.is_empty()).then(|| reasons.join("; "));
+                return Ok(Opened { sensor, fallback });
+            }
+            Err(error) => reasons.push(chain(&error)),
+        }
+    }
+    let sensor = open_portable(settings.clone()).map_err(|error| refused(&error))?;
+    Ok(Opened {
+        sensor,
+        fallback: Some(reasons.join("; ")),
+    })
+}
+
+/// The hooks of one source, or why it cannot be had.
+pub(crate) fn probe(
+    open: impl FnOnce(Settings) -> Result<Box<dyn Sensor>, SensorError>,
+    config: &Config,
+    boot: BootId,
+) -> Result<Vec<Hook>, String> {
+    match open(settings(config, boot)) {
         Ok(sensor) => Ok(sensor.hooks()),
         Err(error) => Err(chain(&error)),
     }
-}
-
-fn portable(settings: Settings, fallback: Option<String>) -> Result<Opened, Failure> {
-    let sensor = open_portable(settings).map_err(|error| refused(&error))?;
-    Ok(Opened { sensor, fallback })
 }
 
 fn refused(error: &SensorError) -> Failure {

@@ -25,7 +25,7 @@ use rustix::fs::{AtFlags, CWD, MemfdFlags, RenameFlags};
 use super::raw::{Body, Connect, Fact, RawRecord};
 use crate::identity;
 
-mod deeds;
+pub(crate) mod deeds;
 
 /// A canary under way.
 #[derive(Debug)]
@@ -323,4 +323,4 @@ const MEMFD: &[u8] = b"memfd:picket-canary";
 /// Set-user-ID programs that say their version and do nothing else when asked to.
 const PRIVILEGED: &[&str] = &["/usr/bin/su", "/bin/su", "/usr/bin/mount", "/bin/mount"];
 /// Programs that write their argument to standard output and do nothing else.
-const PRINTERS: &[&str] = &["/bin/echo", "/usr/bin/echo", "/usr/bin/printf"];
+pub(crate) const PRINTERS: &[&str] = &["/bin/echo", "/usr/bin/echo", "/usr/bin/printf"];

@@ -125,7 +125,7 @@ fn unified_root(mounts: &str) -> Option<PathBuf> {
 }
 
 /// The 64 hexadecimal digits by which Docker, containerd, CRI-O and Podman name a container's group.
-fn container_in(path: &[u8]) -> Option<String> {
+pub(crate) fn container_in(path: &[u8]) -> Option<String> {
     let last = path
         .rsplit(|byte| *byte == b'/')
         .find(|part| !part.is_empty())?;

@@ -17,7 +17,7 @@ use picket_event::{BootId, Fidelity, Namespaces, Process, ProcessUid, Text, User
 use crate::identity::{self, Stat, WallClock};
 
 /// Every process of the host.
-pub(super) fn processes(boot: &BootId) -> Vec<Process> {
+pub(crate) fn processes(boot: &BootId) -> Vec<Process> {
     let clock = WallClock::new();
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -92,7 +92,7 @@ fn fill_owner(process: &mut Process, folder: &Path) {
     process.cgroup = unified.unwrap_or_default().into();
 }
 
-fn namespaces(folder: &Path) -> Namespaces {
+pub(crate) fn namespaces(folder: &Path) -> Namespaces {
     let inode = |name: &str| {
         let link = fs::read_link(folder.join("ns").join(name)).ok()?;
         let text = link.to_str()?;

@@ -265,7 +265,7 @@ fn whole_or_marked(path: &[u8]) -> Vec<u8> {
 }
 
 /// The strings of a block in which each is ended by a NUL. A last one without NUL was cut.
-pub(super) fn ended_by_nul(block: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn ended_by_nul(block: &[u8]) -> impl Iterator<Item = &[u8]> {
     let whole = block.strip_suffix(&[0]).unwrap_or(block);
     let is_empty = block.is_empty();
     whole.split(|byte| *byte == 0).filter(move |_| !is_empty)
@@ -289,7 +289,7 @@ fn terminal(name: &[u8]) -> Text {
 }
 
 /// An environment entry, if it is to be told.
-fn variable(entry: &[u8], environment: Environment) -> Option<EnvVar> {
+pub(crate) fn variable(entry: &[u8], environment: Environment) -> Option<EnvVar> {
     let end = entry.iter().position(|byte| *byte == b'=')?;
     let (name, value) = entry.split_at_checked(end)?;
     let is_told = environment == Environment::All

@@ -58,7 +58,12 @@ impl Census {
 
     /// Its name for ever.
     pub(crate) fn uid(&self, pid: u32, stat: &Stat) -> ProcessUid {
-        ProcessUid::from_ticks(&self.boot, pid, stat.start_ticks)
+        self.uid_of(pid, stat.start_ticks)
+    }
+
+    /// The name of the process that began then, in clock ticks since boot.
+    pub(crate) fn uid_of(&self, pid: u32, start_ticks: u64) -> ProcessUid {
+        ProcessUid::from_ticks(&self.boot, pid, start_ticks)
     }
 
     /// When it began.

@@ -171,7 +171,7 @@ impl Files {
 }
 
 /// What there is at the path now; it may have changed again since the event.
-fn describe(kind: Kind, file: &mut File) {
+pub(crate) fn describe(kind: Kind, file: &mut File) {
     let path = if file.new_path.is_empty() {
         &file.path
     } else {

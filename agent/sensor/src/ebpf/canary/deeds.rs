@@ -34,6 +34,15 @@ pub(super) fn read_no_memory(child: &Child) {
     tracing::trace!(refused, "no memory was read");
 }
 
+/// Traces this child without stopping it. It is traced until it ends.
+pub(crate) fn trace(child: &Child) -> io::Result<()> {
+    let pid = i32::try_from(child.id()).unwrap_or(0);
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: seizing takes no address, and the child is ours and not yet waited for.
+    let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, none, none) };
+    outcome(seized).map(drop)
+}
+
 /// Maps a page that is writable and executable, and gives it back.
 pub(super) fn map_executable() -> io::Result<()> {
     let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
@@ -106,13 +115,13 @@ fn submit_nothing(ring: &OwnedFd, tail_word: usize) -> io::Result<()> {
 }
 
 /// Starts a program as nobody: the child's credentials change before, and by the program if it is a set-user-ID one.
-pub(super) fn start_as_nobody(program: &str, argument: &str) -> io::Result<Child> {
+pub(crate) fn start_as_nobody(program: &str, argument: &str) -> io::Result<Child> {
     let mut command = quiet(program);
     command.arg(argument).uid(NOBODY).gid(NOBODY).spawn()
 }
 
 /// Starts a program that waits to be killed.
-pub(super) fn start_sleeper() -> io::Result<Child> {
+pub(crate) fn start_sleeper() -> io::Result<Child> {
     quiet("sleep").arg("10").spawn()
 }
 
