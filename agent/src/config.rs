@@ -11,6 +11,8 @@ use picket_sensor::{DEFAULT_CPU_PERCENT, Environment};
 use serde::Deserialize;
 
 use crate::cli::SourceArg;
+use crate::enrich::hash::MAX_FILE_BYTES;
+use crate::enrich::written::Limits;
 use crate::failure::{Code, Failure};
 
 /// Where the agent keeps its state unless told otherwise.
@@ -41,6 +43,10 @@ pub(crate) struct Config {
     pub(crate) environment: EnvironmentArg,
     /// The share of one processor, in hundredths, above which details of files and network are left out; 0 for no limit.
     pub(crate) cpu_percent: u32,
+    /// Written files larger than this are not hashed; 0: none is.
+    pub(crate) hash_file_bytes: u64,
+    /// How much of written files may be read for hashing in a second.
+    pub(crate) hash_bytes_per_second: u64,
     /// Executables that no command may kill, beside the built-in protection.
     pub(crate) protected_exes: Vec<PathBuf>,
 }
@@ -76,6 +82,8 @@ impl Default for Config {
             secret_paths: None,
             environment: EnvironmentArg::Listed,
             cpu_percent: DEFAULT_CPU_PERCENT,
+            hash_file_bytes: Limits::default().file_bytes,
+            hash_bytes_per_second: Limits::default().bytes_per_second,
             protected_exes: vec![PathBuf::from("/usr/bin/picket-collector")],
         }
     }
@@ -120,10 +128,21 @@ impl Config {
                 "epoch_seconds must be from {MIN_EPOCH} to {MAX_EPOCH}"
             ));
         }
+        if self.hash_file_bytes > MAX_FILE_BYTES {
+            return Err(format!("hash_file_bytes must be at most {MAX_FILE_BYTES}"));
+        }
         if self.scorer_alert_p.is_some_and(|p| !(p > 0.0 && p < 1.0)) {
             return Err("scorer_alert_p must be between 0 and 1".to_owned());
         }
         Ok(())
+    }
+
+    /// How much is read of written files.
+    pub(crate) const fn hashing(&self) -> Limits {
+        Limits {
+            file_bytes: self.hash_file_bytes,
+            bytes_per_second: self.hash_bytes_per_second,
+        }
     }
 
     /// How long one event key is used.
@@ -177,6 +196,7 @@ mod tests {
             ("spool_quota_bytes = 1", "spool_quota_bytes"),
             ("epoch_seconds = 1", "epoch_seconds"),
             ("scorer_alert_p = 2.0", "scorer_alert_p"),
+            ("hash_file_bytes = 1000000000000", "hash_file_bytes"),
         ] {
             assert!(Config::parse(text).unwrap_err().contains(name));
         }

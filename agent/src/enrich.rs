@@ -3,25 +3,32 @@
 //! # Invariants
 //!
 //! - Events leave in the order in which they came.
+//! - A file event has the hash of the file in the state that the event tells, or the reason why not.
 //! - An event waits for a hash at most [`HASH_WAIT_NS`]; then it goes on and says `late`.
 //! - What the sensor said is never overwritten; only what it could not know is filled in.
 //! - The agent's own doings are left out and counted as filtered.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use picket_event::{Detail, Event, HashStatus, Kind, Process, ProcessUid, Source, User};
-use picket_sensor::FileKey;
+use picket_seal::Digest;
 
 pub(crate) mod container;
 pub(crate) mod hash;
 pub(crate) mod table;
 pub(crate) mod users;
+pub(crate) mod written;
+
+mod states;
 
 use hash::{HashCache, HashDone, HashJob, Hashed, JobId};
 use table::ProcessTable;
 use users::Users;
+use written::{Budget, Limits, Wish};
+
+pub(crate) use states::FileStates;
 
 /// How long an event may wait for a hash, in nanoseconds.
 pub(crate) const HASH_WAIT_NS: u64 = 50_000_000;
@@ -40,6 +47,10 @@ pub(crate) struct Enricher {
     users: Users,
     cache: HashCache,
     waiting: VecDeque<Waiting>,
+    /// Jobs whose answer has not come.
+    asked: HashSet<JobId>,
+    budget: Budget,
+    names: u64,
     filtered: BTreeMap<Kind, u64>,
 }
 
@@ -59,7 +70,12 @@ pub(crate) trait Hasher {
 
 impl Enricher {
     /// For a sensor whose processes are in `table`. `own_directory` is where the agent itself writes.
-    pub(crate) fn new(own: ProcessUid, own_directory: Option<PathBuf>, table: SharedTable) -> Self {
+    pub(crate) fn new(
+        own: ProcessUid,
+        own_directory: Option<PathBuf>,
+        table: SharedTable,
+        hashing: Limits,
+    ) -> Self {
         Self {
             own,
             own_directory,
@@ -67,6 +83,9 @@ impl Enricher {
             users: Users::default(),
             cache: HashCache::default(),
             waiting: VecDeque::new(),
+            asked: HashSet::new(),
+            budget: Budget::new(hashing),
+            names: 0,
             filtered: BTreeMap::new(),
         }
     }
@@ -75,20 +94,30 @@ impl Enricher {
     pub(crate) fn take(
         &mut self,
         events: Vec<Event>,
-        keys: Vec<(ProcessUid, FileKey)>,
+        states: FileStates,
         now_ns: u64,
         hasher: &dyn Hasher,
     ) -> Vec<Event> {
-        let keys: HashMap<ProcessUid, FileKey> = keys.into_iter().collect();
         self.users.refresh(now_ns);
-        for mut event in events {
+        let fates = written::fates(&events, &states);
+        for (place, mut event) in events.into_iter().enumerate() {
             if self.is_own(&event) {
                 let count = self.filtered.entry(event.kind).or_default();
                 *count = count.saturating_add(1);
                 continue;
             }
             self.fill(&mut event);
-            let job = self.hash(&mut event, &keys, hasher);
+            let job = if event.kind == Kind::Exec {
+                self.hash_program(&mut event, &states, hasher)
+            } else {
+                match written::wish(&event, states.of_file(&event)) {
+                    Some(wish) => {
+                        let fate = fates.get(&place).copied();
+                        self.hash_written(&mut event, (wish, fate), now_ns, hasher)
+                    }
+                    None => None,
+                }
+            };
             self.waiting.push_back(Waiting {
                 event,
                 job,
@@ -98,18 +127,28 @@ impl Enricher {
         self.release(now_ns)
     }
 
-    /// Takes the answer of the hasher.
-    pub(crate) fn hashed(&mut self, done: &HashDone) {
-        if let Some(key) = done.key {
-            self.cache.insert(key, done.hashed);
+    /// Takes answers of the hasher.
+    pub(crate) fn hashed(&mut self, answers: &[HashDone]) {
+        for done in answers {
+            self.asked.remove(&done.job);
+            if let Some(key) = done.key {
+                self.cache.insert(key, done.hashed);
+            }
+            if let (JobId::Named(_), Some(_)) = (done.job, done.hashed.sha256) {
+                self.budget.charge(done.bytes);
+            }
         }
+        let answers: HashMap<JobId, Hashed> =
+            answers.iter().map(|done| (done.job, done.hashed)).collect();
         let table = Arc::clone(&self.table);
         let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
         for waiting in &mut self.waiting {
-            if waiting.job == Some(done.job) {
+            if let Some(hashed) = waiting.job.and_then(|job| answers.get(&job)) {
                 waiting.job = None;
-                table.note_hash(&waiting.event, done.hashed);
-                set_hash(&mut waiting.event, done.hashed);
+                if waiting.event.kind == Kind::Exec {
+                    table.note_hash(&waiting.event, *hashed);
+                }
+                set_hash(&mut waiting.event, *hashed);
             }
         }
     }
@@ -191,47 +230,83 @@ impl Enricher {
         }
     }
 
-    /// Sets the hash if it is known. Otherwise the job that will find it.
-    fn hash(
+    /// Sets the hash of a program if it is known. Otherwise the job that will find it.
+    fn hash_program(
         &mut self,
         event: &mut Event,
-        keys: &HashMap<ProcessUid, FileKey>,
+        states: &FileStates,
         hasher: &dyn Hasher,
     ) -> Option<JobId> {
-        if event.kind != Kind::Exec {
-            return None;
-        }
         let process = event.process.as_ref()?;
         if process.sha256.is_some() {
             return None;
         }
-        let key = keys.get(&process.uid).copied();
+        let key = states.executables.get(&process.uid).copied();
         if let Some(known) = key.and_then(|key| self.cache.get(&key)) {
             self.table().note_hash(event, known);
             set_hash(event, known);
             return None;
         }
         let id = key.map_or(JobId::Process(process.uid), JobId::File);
-        let asked = self
-            .waiting
-            .iter()
-            .rev()
-            .any(|waiting| waiting.job == Some(id));
-        let job = HashJob {
-            id,
-            pid: process.pid,
-            exe: process.exe.clone(),
+        let job = HashJob::executable(id, process.pid, process.exe.clone());
+        self.ask(event, job, hasher)
+    }
+
+    /// Sets the hash of a written file if it is known. Otherwise the job that will find it.
+    fn hash_written(
+        &mut self,
+        event: &mut Event,
+        (wish, fate): (Wish, Option<HashStatus>),
+        now_ns: u64,
+        hasher: &dyn Hasher,
+    ) -> Option<JobId> {
+        if self.budget.file_bytes() == 0 {
+            return None;
+        }
+        let (known, bytes) = match wish {
+            Wish::Empty => (Some(Hashed::ok(Digest::of(b""))), 0),
+            _ if fate.is_some() => (fate.map(Hashed::without), 0),
+            Wish::State(key) if key.size > self.budget.file_bytes() => {
+                (Some(Hashed::without(HashStatus::TooLarge)), 0)
+            }
+            Wish::State(key) => (self.cache.get(&key), key.size),
+            Wish::NewName => (None, 0),
         };
-        if asked || hasher.submit(job) {
+        if let Some(known) = known {
+            set_hash(event, known);
+            return None;
+        }
+        if !self.budget.afford(bytes, now_ns) {
+            set_hash(event, Hashed::without(HashStatus::Late));
+            return None;
+        }
+        let job = self.job_for(event, wish);
+        self.ask(event, job, hasher)
+    }
+
+    fn job_for(&mut self, event: &Event, wish: Wish) -> HashJob {
+        self.names = self.names.wrapping_add(1);
+        let (id, named) = match wish {
+            Wish::State(key) => (JobId::Written(key), None),
+            Wish::Empty | Wish::NewName => (JobId::Named(self.names), Some(event.time)),
+        };
+        HashJob {
+            id,
+            pid: event.process.as_ref().map_or(0, |process| process.pid),
+            path: written::name_after(event),
+            named,
+            max_bytes: self.budget.file_bytes(),
+        }
+    }
+
+    /// Hands the job on, unless an answer to it is on its way already.
+    fn ask(&mut self, event: &mut Event, job: HashJob, hasher: &dyn Hasher) -> Option<JobId> {
+        let id = job.id;
+        if self.asked.contains(&id) || hasher.submit(job) {
+            self.asked.insert(id);
             return Some(id);
         }
-        set_hash(
-            event,
-            Hashed {
-                sha256: None,
-                status: HashStatus::Late,
-            },
-        );
+        set_hash(event, Hashed::without(HashStatus::Late));
         None
     }
 
@@ -243,21 +318,23 @@ impl Enricher {
 /// Whoever leaves without an answer says so.
 fn leave(mut waiting: Waiting) -> Event {
     if waiting.job.is_some() {
-        set_hash(
-            &mut waiting.event,
-            Hashed {
-                sha256: None,
-                status: HashStatus::Late,
-            },
-        );
+        set_hash(&mut waiting.event, Hashed::without(HashStatus::Late));
     }
     waiting.event
 }
 
+/// Of an exec the hash is the program's, otherwise the file's.
 fn set_hash(event: &mut Event, hashed: Hashed) {
-    if let Some(process) = &mut event.process {
-        process.sha256 = hashed.sha256;
-        process.hash_status = Some(hashed.status);
+    match (&mut event.detail, &mut event.process) {
+        (Some(Detail::File(file)), _) => {
+            file.sha256_after = hashed.sha256;
+            file.hash_status = hashed.status;
+        }
+        (_, Some(process)) => {
+            process.sha256 = hashed.sha256;
+            process.hash_status = hashed.status;
+        }
+        _ => {}
     }
 }
 

@@ -2,8 +2,8 @@
 //! to a sink, which is the seal and the spool of a service, or the printer of `watch`.
 //!
 //! ```text
-//! sensor thread, login thread --\
-//! hasher thread ----------------- [inputs] -> enrich -> detect -> sink
+//! sensor, login, device threads -\
+//! hasher threads ---------------- [inputs] -> enrich -> detect -> sink
 //! responder, signals -----------/
 //! ```
 //!
@@ -12,21 +12,19 @@
 //! | queue | bound | full |
 //! | --- | --- | --- |
 //! | inputs | [`INPUTS`] messages of at most [`CHUNK`] events | whoever sends waits; a sensor that waits stops reading its ring, and the kernel counts what the ring cannot hold as lost |
-//! | hash jobs | [`hasher::JOBS`] | the event goes on without a hash and says `late` |
+//! | hash jobs, of programs and of written files | [`hasher::JOBS`] each | the event goes on without a hash and says `late` |
 //! | events that wait for a hash | 2,048, 50 ms | the oldest goes on and says `late` |
 
-use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use picket_event::{Containment, Detail, Event, Kind, KindCounts, Loss, ProcessUid, Source};
-use picket_sensor::FileKey;
+use picket_event::{Containment, Detail, Event, Kind, KindCounts, Loss, Source};
 use picket_sensor::login::Position;
 
 use crate::clock::{SharedClock, boot_ns};
 use crate::detect::Detector;
 use crate::enrich::hash::HashDone;
-use crate::enrich::{Enricher, Hasher};
+use crate::enrich::{Enricher, FileStates, Hasher};
 use crate::failure::Failure;
 
 pub(crate) mod alarm;
@@ -50,12 +48,12 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// What enters the path.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// Events of a sensor, in the order of time, with the state of executables.
-    Events(Vec<Event>, Vec<(ProcessUid, FileKey)>),
+    /// Events of a sensor, in the order of time, with the states of their files.
+    Events(Vec<Event>, FileStates),
     /// The ledger of a sensor.
     Ledger(Source, Vec<KindCounts>),
-    /// The answer to a hash job.
-    Hashed(HashDone),
+    /// Answers to hash jobs.
+    Hashed(Vec<HashDone>),
     /// The answer to a command.
     Outcome(Box<Containment>),
     /// Read the rules again.
@@ -198,7 +196,7 @@ impl Stages {
                     sink.lose(source, kind, count)?;
                 }
             }
-            Input::Hashed(done) => self.enrich.hashed(&done),
+            Input::Hashed(answers) => self.enrich.hashed(&answers),
             Input::Outcome(outcome) => sink.take(self.outcome(*outcome))?,
             Input::Reload => {
                 if let Some(rules) = (world.reload)() {
@@ -259,32 +257,16 @@ impl Stages {
 }
 
 /// Sends events in messages of a bounded size. `false`: nobody listens any more.
-pub(crate) fn send(
-    inputs: &SyncSender<Input>,
-    events: Vec<Event>,
-    keys: Vec<(ProcessUid, FileKey)>,
-) -> bool {
-    let mut keys: BTreeMap<ProcessUid, FileKey> = keys.into_iter().collect();
+pub(crate) fn send(inputs: &SyncSender<Input>, events: Vec<Event>, mut states: FileStates) -> bool {
     let mut events = events.into_iter();
     loop {
         let chunk: Vec<Event> = events.by_ref().take(CHUNK).collect();
         if chunk.is_empty() {
             return true;
         }
-        let last = chunk.len() < CHUNK;
-        let of_chunk = if last {
-            std::mem::take(&mut keys)
-        } else {
-            keys.clone()
-        };
-        if inputs
-            .send(Input::Events(chunk, of_chunk.into_iter().collect()))
-            .is_err()
-        {
+        let of_chunk = states.split(&chunk);
+        if inputs.send(Input::Events(chunk, of_chunk)).is_err() {
             return false;
-        }
-        if last {
-            return true;
         }
     }
 }

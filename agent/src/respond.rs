@@ -357,11 +357,9 @@ impl Scene for Responder {
     }
 
     fn exe_hash(&self, found: &Found) -> Option<Digest> {
-        let job = crate::enrich::hash::HashJob {
-            id: crate::enrich::hash::JobId::Process(found.uid),
-            pid: found.pid,
-            exe: picket_event::Text::NONE,
-        };
+        let id = crate::enrich::hash::JobId::Process(found.uid);
+        let none = picket_event::Text::NONE;
+        let job = crate::enrich::hash::HashJob::executable(id, found.pid, none);
         crate::enrich::hash::hash(&job).hashed.sha256
     }
 

@@ -3,4 +3,5 @@
 #[cfg(test)]
 mod privileged {
     mod outage;
+    mod written;
 }

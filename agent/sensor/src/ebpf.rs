@@ -241,6 +241,7 @@ impl Sensor for KernelSensor {
 
     fn poll(&mut self, timeout: Duration, out: &mut Vec<Event>) -> Result<(), SensorError> {
         let before = out.len();
+        self.with_intake(Intake::forget_keys);
         let until = Instant::now().checked_add(timeout);
         loop {
             let left = until.map_or(TICK, |until| {
@@ -260,6 +261,10 @@ impl Sensor for KernelSensor {
 
     fn executables(&mut self) -> Vec<(ProcessUid, FileKey)> {
         self.with_intake(Intake::take_executables)
+    }
+
+    fn written(&mut self) -> Vec<(u64, FileKey)> {
+        self.with_intake(Intake::take_written)
     }
 
     fn ledger(&self) -> Vec<KindCounts> {

@@ -1,4 +1,4 @@
-//! What sees: the kernel sensor, the ones for hosts without it, and the login sources.
+//! What sees: the kernel sensor, the ones for hosts without it, the login sources and the kernel's word of devices.
 //!
 //! Every sensor gives the same [`Event`]s and says through [`Sensor::source`] which one saw them.
 //!
@@ -21,6 +21,7 @@ use std::time::Duration;
 use picket_event::{BootId, Event, Hook, KindCounts, Process, ProcessUid, Source};
 
 pub mod audit;
+pub mod device;
 pub mod ebpf;
 pub mod identity;
 pub mod ledger;
@@ -115,6 +116,12 @@ pub trait Sensor: Send + fmt::Debug {
     ///
     /// It is the key under which a hash may be remembered: while it is the same, so is the content.
     fn executables(&mut self) -> Vec<(ProcessUid, FileKey)> {
+        Vec::new()
+    }
+
+    /// The state of the files that the last poll says were created or written, each with the moment
+    /// (nanoseconds since boot) of its event, in the order of the events.
+    fn written(&mut self) -> Vec<(u64, FileKey)> {
         Vec::new()
     }
 

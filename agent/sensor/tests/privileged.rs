@@ -7,6 +7,7 @@ mod privileged {
 
     mod announced;
     mod connections;
+    mod devices;
     mod evasion;
     mod every_source;
     mod facts;

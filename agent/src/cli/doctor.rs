@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::health::{self, hook_json};
 use crate::pipeline::sensors;
+use picket_sensor::device::DeviceFollower;
 use picket_sensor::{Sensor as _, open_audit, open_ebpf, open_portable};
 
 /// Says what works here.
@@ -31,6 +32,7 @@ pub(super) fn doctor(arguments: &DoctorArgs) -> Result<(), Failure> {
     let kernel = kernel.unwrap_or_else(|reason| vec![no_sensor("kernel sensor", reason, lesser)]);
     groups.splice(0..0, [("ebpf", kernel), ("audit", audit)]);
     groups.push(("login", sensors::open_logins(boot, None).hooks()));
+    groups.push(("device", DeviceFollower::open().hooks()));
     print(&groups, arguments.json)
 }
 

@@ -11,6 +11,7 @@ use picket_event::{BootId, Detail, Event, Kind, SensorState, Source, StreamId};
 use picket_proto::v1;
 use picket_scorer::Scorer;
 use picket_sensor::Sensor;
+use picket_sensor::device::DeviceFollower;
 use picket_sensor::login::Position;
 use picket_spool::{Limits, RealDisk, Spool};
 use tokio::sync::mpsc;
@@ -21,7 +22,7 @@ use crate::books::{Books, LOGINS, Parts, SCORER};
 use crate::clock::{self, boot_ns};
 use crate::config::Config;
 use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
-use crate::enrich::{Enricher, SharedTable};
+use crate::enrich::{Enricher, FileStates, SharedTable};
 use crate::failure::{Code, Failure, chain};
 use crate::health::{self, Health, Link, SharedHealth, Status, notify, socket};
 use crate::pipeline::hasher::HashThread;
@@ -117,8 +118,10 @@ impl Service {
         let mut readers = Readers::default();
         readers.read(opened.sensor, inputs.clone())?;
         readers.read_logins(self.logins()?, inputs.clone())?;
+        readers.read_devices(DeviceFollower::open(), inputs.clone())?;
         let (stop, uplink) = self.uplink(commands, inputs.clone())?;
-        if inputs.send(Input::Events(vec![began], Vec::new())).is_err() {
+        let none = FileStates::default();
+        if inputs.send(Input::Events(vec![began], none)).is_err() {
             return Err(Failure::line(
                 Code::Failed,
                 "the path ended before it began",
@@ -167,7 +170,7 @@ impl Service {
         tracing::info!(rules = rules.rules().len(), "rules loaded");
         let own = Some(self.state.root().to_owned());
         Ok(Stages {
-            enrich: Enricher::new(own_uid(), own, Arc::clone(&self.table)),
+            enrich: Enricher::new(own_uid(), own, Arc::clone(&self.table), config.hashing()),
             detect: Detector::new(rules, scorer(&self.state, config)?),
             ledgers: Ledgers::default(),
             clock: clock::system(),

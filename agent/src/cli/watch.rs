@@ -5,6 +5,7 @@ use std::sync::mpsc::sync_channel;
 
 use picket_event::{Origin, ProcessUid};
 use picket_scorer::Scorer;
+use picket_sensor::device::DeviceFollower;
 
 use super::WatchArgs;
 use super::output::Reader;
@@ -45,7 +46,7 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
     remember(&table, opened.sensor.as_mut());
     let secret = picket_seal::random().map_err(|error| Failure::new(Code::Failed, &error))?;
     let mut stages = Stages {
-        enrich: Enricher::new(own_uid(), None, table),
+        enrich: Enricher::new(own_uid(), None, table, config.hashing()),
         detect: Detector::new(
             rules,
             Scorer::new(scorer_settings(secret, config.scorer_alert_p)),
@@ -56,7 +57,8 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
     let hasher = HashThread::start(inputs.clone())?;
     let mut readers = Readers::default();
     readers.read(opened.sensor, inputs.clone())?;
-    readers.read_logins(sensors::open_logins(boot, None), inputs)?;
+    readers.read_logins(sensors::open_logins(boot, None), inputs.clone())?;
+    readers.read_devices(DeviceFollower::open(), inputs)?;
     let mut printer = Printer::new(arguments, Origin { host: None, boot });
     let mut world = World {
         hasher: &hasher,

@@ -1,11 +1,12 @@
-//! SHA-256 of executables, by a thread of its own, remembered by the state of the file.
+//! SHA-256 of files, by threads of their own, remembered by the state of the file.
 //!
 //! # Invariants
 //!
 //! - A hash is `ok` only if the file's state was the same before and after it was read, and, where
-//!   the sensor knows it, the same as when the program was started.
-//! - A regular file is read, never a device, a pipe or a directory, and at most [`MAX_FILE_BYTES`].
-//! - The cache holds at most [`MAX_CACHED`] hashes.
+//!   the sensor knows it, the same as when the program was started or the file was written.
+//! - A regular file is read, never a device, a pipe or a directory, and at most as much as the job allows.
+//! - The cache holds at most [`MAX_CACHED`] hashes, and none of a file that changed so shortly before it
+//!   was read that a further change could leave its times as they are.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,14 +15,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use picket_event::{HashStatus, ProcessUid, Text};
+use picket_event::{HashStatus, ProcessUid, Text, UnixNanos};
 use picket_seal::Digest;
 use picket_sensor::FileKey;
 use ring::digest::{Context, SHA256};
 use rustix::fs::{Mode, OFlags};
 
-/// Larger files are not hashed.
+/// Larger executables are not hashed.
 pub(crate) const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Two changes of a file within one tick of the kernel's clock leave the same times: at most 10 ms.
+const TICK_NS: u64 = 20_000_000;
+/// Between the change of a name, as the file system notes it, and the end of the call that changed it.
+const RENAME_NS: i64 = 2_000_000_000;
+/// How far the sensor's reading of the wall clock may be behind the file system's.
+const CLOCK_NS: i64 = 1_000_000;
 /// Hashes that are remembered.
 const MAX_CACHED: usize = 8_192;
 
@@ -32,6 +39,10 @@ pub(crate) enum JobId {
     File(FileKey),
     /// The executable of this process, whatever it is.
     Process(ProcessUid),
+    /// The file that was written, in this state.
+    Written(FileKey),
+    /// The file that a name was given to; the number tells the jobs apart.
+    Named(u64),
 }
 
 /// A job for the hasher.
@@ -39,10 +50,27 @@ pub(crate) enum JobId {
 pub(crate) struct HashJob {
     /// How the answer is found.
     pub(crate) id: JobId,
-    /// The process that runs it.
+    /// The process that runs it, or that wrote it.
     pub(crate) pid: u32,
-    /// Its path, for when the process is gone.
-    pub(crate) exe: Text,
+    /// Its path; of an executable for when the process is gone.
+    pub(crate) path: Text,
+    /// When the name was given, if that is all that is known of the state.
+    pub(crate) named: Option<UnixNanos>,
+    /// Larger files are not hashed.
+    pub(crate) max_bytes: u64,
+}
+
+impl HashJob {
+    /// For the executable of a process.
+    pub(crate) const fn executable(id: JobId, pid: u32, path: Text) -> Self {
+        Self {
+            id,
+            pid,
+            path,
+            named: None,
+            max_bytes: MAX_FILE_BYTES,
+        }
+    }
 }
 
 /// What became of the wish for a hash.
@@ -50,8 +78,26 @@ pub(crate) struct HashJob {
 pub(crate) struct Hashed {
     /// The hash.
     pub(crate) sha256: Option<Digest>,
-    /// Why there is none, or that there is.
-    pub(crate) status: HashStatus,
+    /// Why there is none, or that there is; `None` if it is no regular file.
+    pub(crate) status: Option<HashStatus>,
+}
+
+impl Hashed {
+    /// No hash, for this reason.
+    pub(crate) const fn without(status: HashStatus) -> Self {
+        Self {
+            sha256: None,
+            status: Some(status),
+        }
+    }
+
+    /// This hash.
+    pub(crate) const fn ok(sha256: Digest) -> Self {
+        Self {
+            sha256: Some(sha256),
+            status: Some(HashStatus::Ok),
+        }
+    }
 }
 
 /// The answer to a job.
@@ -61,54 +107,73 @@ pub(crate) struct HashDone {
     pub(crate) job: JobId,
     /// Under which state it may be remembered.
     pub(crate) key: Option<FileKey>,
+    /// How much of it there is.
+    pub(crate) bytes: u64,
     /// The answer.
     pub(crate) hashed: Hashed,
 }
 
 /// Does one job. Takes as long as reading the file takes.
 pub(crate) fn hash(job: &HashJob) -> HashDone {
-    let expected = match job.id {
-        JobId::File(key) => Some(key),
-        JobId::Process(_) => None,
-    };
-    let running = PathBuf::from(format!("/proc/{}/exe", job.pid));
-    let by_name = Path::new(std::ffi::OsStr::from_bytes(job.exe.as_bytes()));
-    // The name alone may mean another file by now: it counts only with the sensor's word for it.
-    let places = if expected.is_some() {
-        vec![running.as_path(), by_name]
-    } else {
-        vec![running.as_path()]
-    };
-    let mut last = Hashed {
-        sha256: None,
-        status: HashStatus::Gone,
-    };
-    for place in places {
-        match hash_file(place, expected) {
-            Ok((key, hashed)) => return done(job, expected.unwrap_or(key), hashed),
-            Err(Refused::Differs) => last.status = HashStatus::Raced,
-            Err(Refused::Unreadable) => {}
+    let mut last = Hashed::without(HashStatus::Gone);
+    for place in places(job) {
+        let began = now_ns();
+        match hash_file(&place, job) {
+            Ok((found, hashed)) => {
+                let key = expected(job).unwrap_or(found);
+                let lasting = matches!(hashed.status, Some(HashStatus::Ok | HashStatus::TooLarge));
+                let settled = key.ctime_ns.saturating_add(TICK_NS) <= began;
+                return HashDone {
+                    job: job.id,
+                    key: (lasting && settled).then_some(key),
+                    bytes: found.size,
+                    hashed,
+                };
+            }
+            Err(Refused::Differs) => last.status = Some(HashStatus::Raced),
+            Err(Refused::NoRegularFile) if matches!(job.id, JobId::Named(_)) => last.status = None,
+            Err(Refused::NoRegularFile | Refused::Unreadable) => {}
         }
     }
     HashDone {
         job: job.id,
         key: None,
+        bytes: 0,
         hashed: last,
     }
 }
 
-fn done(job: &HashJob, key: FileKey, hashed: Hashed) -> HashDone {
-    let lasting = matches!(hashed.status, HashStatus::Ok | HashStatus::TooLarge);
-    HashDone {
-        job: job.id,
-        key: lasting.then_some(key),
-        hashed,
+/// Where the file may be. A name alone may mean another file by now: it counts only with the sensor's
+/// word for the state. In a container it means what it means to the process.
+fn places(job: &HashJob) -> Vec<PathBuf> {
+    let name = Path::new(std::ffi::OsStr::from_bytes(job.path.as_bytes()));
+    let running = PathBuf::from(format!("/proc/{}/exe", job.pid));
+    match job.id {
+        JobId::File(_) => vec![running, name.to_owned()],
+        JobId::Process(_) => vec![running],
+        JobId::Written(_) | JobId::Named(_) => {
+            let root = PathBuf::from(format!("/proc/{}/root", job.pid));
+            let inside = name.strip_prefix("/").map(|inside| root.join(inside));
+            [Ok(name.to_owned()), inside]
+                .into_iter()
+                .flatten()
+                .collect()
+        }
+    }
+}
+
+const fn expected(job: &HashJob) -> Option<FileKey> {
+    match job.id {
+        JobId::File(key) | JobId::Written(key) => Some(key),
+        JobId::Process(_) | JobId::Named(_) => None,
     }
 }
 
 /// Why a place was not taken.
+#[derive(Debug)]
 enum Refused {
     Unreadable,
+    NoRegularFile,
     Differs,
 }
 
@@ -118,38 +183,54 @@ impl From<io::Error> for Refused {
     }
 }
 
-fn hash_file(place: &Path, expected: Option<FileKey>) -> Result<(FileKey, Hashed), Refused> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::open(place, flags, Mode::empty()).map_err(io::Error::from)?;
-    let mut file = File::from(file);
+fn hash_file(place: &Path, job: &HashJob) -> Result<(FileKey, Hashed), Refused> {
+    let mut file = open(place, job)?;
     let found = file.metadata()?;
     if !found.is_file() {
-        return Err(Refused::Unreadable);
+        return Err(Refused::NoRegularFile);
     }
     let before = key_of(&found);
-    if expected.is_some_and(|expected| !same_state(&expected, &before)) {
+    if !is_meant(&before, job) {
         return Err(Refused::Differs);
     }
-    if before.size > MAX_FILE_BYTES {
-        return Ok((
-            before,
-            Hashed {
-                sha256: None,
-                status: HashStatus::TooLarge,
-            },
-        ));
+    if before.size > job.max_bytes {
+        return Ok((before, Hashed::without(HashStatus::TooLarge)));
     }
-    let sha256 = read_through(&mut file)?;
+    let sha256 = read_through(&mut file, job.max_bytes)?;
     if key_of(&file.metadata()?) != before {
         return Err(Refused::Differs);
     }
-    Ok((
-        before,
-        Hashed {
-            sha256: Some(sha256),
-            status: HashStatus::Ok,
-        },
-    ))
+    Ok((before, Hashed::ok(sha256)))
+}
+
+/// What was written or renamed is the file itself: a symbolic link in its place is not followed.
+fn open(place: &Path, job: &HashJob) -> Result<File, Refused> {
+    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    if matches!(job.id, JobId::Written(_) | JobId::Named(_)) {
+        flags |= OFlags::NOFOLLOW;
+    }
+    match rustix::fs::open(place, flags, Mode::empty()) {
+        Ok(file) => Ok(File::from(file)),
+        Err(rustix::io::Errno::LOOP) => Err(Refused::NoRegularFile),
+        Err(error) => Err(io::Error::from(error).into()),
+    }
+}
+
+/// Of a new name only the moment is known. File systems note it as a change of the file, so a file that
+/// changed later was changed again, and one that changed long before is another file.
+fn is_meant(found: &FileKey, job: &HashJob) -> bool {
+    if let Some(UnixNanos(named)) = job.named {
+        let earliest = named.saturating_sub(RENAME_NS);
+        let latest = named.saturating_add(CLOCK_NS);
+        return (earliest..=latest).contains(&i64::try_from(found.ctime_ns).unwrap_or(i64::MAX));
+    }
+    expected(job).is_none_or(|expected| same_state(&expected, found))
+}
+
+/// The wall clock, which is what file systems go by.
+fn now_ns() -> u64 {
+    let UnixNanos(now) = crate::clock::system().now();
+    u64::try_from(now).unwrap_or(0)
 }
 
 /// On overlays `stat` gives another device, and then another inode number, than the kernel saw; the
@@ -161,7 +242,7 @@ fn same_state(expected: &FileKey, found: &FileKey) -> bool {
         && (expected.inode == found.inode || expected.dev != found.dev)
 }
 
-fn read_through(file: &mut File) -> Result<Digest, Refused> {
+fn read_through(file: &mut File, max_bytes: u64) -> Result<Digest, Refused> {
     let mut context = Context::new(&SHA256);
     let mut buffer = vec![0; 128 << 10];
     let mut total = 0_u64;
@@ -174,7 +255,7 @@ fn read_through(file: &mut File) -> Result<Digest, Refused> {
         };
         context.update(buffer.get(..count).unwrap_or_default());
         total = total.saturating_add(count as u64);
-        if total > MAX_FILE_BYTES {
+        if total > max_bytes {
             return Err(Refused::Differs);
         }
     }
@@ -226,87 +307,4 @@ impl HashCache {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn job(id: JobId, exe: &Path) -> HashJob {
-        HashJob {
-            id,
-            pid: u32::MAX,
-            exe: Text::from(exe.to_str().unwrap()),
-        }
-    }
-
-    #[test]
-    fn a_file_in_the_state_that_the_sensor_saw_has_a_hash() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
-        std::fs::write(&path, b"abc").unwrap();
-        let key = key_of(&std::fs::metadata(&path).unwrap());
-        let done = hash(&job(JobId::File(key), &path));
-        assert_eq!(done.hashed.sha256, Some(Digest::of(b"abc")));
-        assert_eq!((done.hashed.status, done.key), (HashStatus::Ok, Some(key)));
-    }
-
-    #[test]
-    fn a_file_that_changed_since_is_raced_and_not_remembered() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
-        std::fs::write(&path, b"abc").unwrap();
-        let key = key_of(&std::fs::metadata(&path).unwrap());
-        std::fs::write(&path, b"abcd").unwrap();
-        let done = hash(&job(JobId::File(key), &path));
-        assert_eq!(
-            (done.hashed.status, done.hashed.sha256),
-            (HashStatus::Raced, None)
-        );
-        assert_eq!(done.key, None);
-    }
-
-    #[test]
-    fn a_name_alone_is_not_believed_and_a_device_is_not_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
-        std::fs::write(&path, b"abc").unwrap();
-        let id = JobId::Process(ProcessUid::new([0; 16]));
-        assert_eq!(hash(&job(id, &path)).hashed.status, HashStatus::Gone);
-        assert!(hash_file(Path::new("/dev/zero"), None).is_err());
-        assert!(hash_file(dir.path(), None).is_err());
-    }
-
-    #[test]
-    fn a_running_process_is_hashed_by_what_it_runs() {
-        let own = std::env::current_exe().unwrap();
-        let id = JobId::Process(ProcessUid::new([0; 16]));
-        let job = HashJob {
-            id,
-            pid: std::process::id(),
-            exe: Text::from("/nonexistent"),
-        };
-        let expected = Digest::of(&std::fs::read(own).unwrap());
-        assert_eq!(hash(&job).hashed.sha256, Some(expected));
-    }
-
-    #[test]
-    fn the_cache_is_bounded_and_keeps_what_is_asked_for() {
-        let mut cache = HashCache::default();
-        let key = |inode| FileKey {
-            dev: 1,
-            inode,
-            size: 1,
-            mtime_ns: 1,
-            ctime_ns: 1,
-        };
-        let hashed = Hashed {
-            sha256: None,
-            status: HashStatus::Ok,
-        };
-        cache.insert(key(0), hashed);
-        for inode in 1..50_000 {
-            cache.insert(key(inode), hashed);
-            assert!(cache.get(&key(0)).is_some());
-            assert!(cache.young.len() + cache.old.len() <= MAX_CACHED + 1);
-        }
-        assert!(cache.get(&key(1)).is_none());
-    }
-}
+mod tests;

@@ -111,11 +111,12 @@ impl ProcessTable {
     /// Remembers the hash of the executable that an event speaks of.
     pub(crate) fn note_hash(&mut self, event: &Event, hashed: Hashed) {
         let uid = event.process.as_ref().map(|process| process.uid);
-        if let (Some(entry), Some(sha256)) = (
+        if let (Some(entry), Some(sha256), Some(status)) = (
             uid.and_then(|uid| self.entries.get_mut(&uid)),
             hashed.sha256,
+            hashed.status,
         ) {
-            entry.hash = Some((sha256, hashed.status));
+            entry.hash = Some((sha256, status));
         }
     }
 

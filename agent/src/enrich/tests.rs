@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use picket_event::{File, Text, UnixNanos};
-use picket_seal::Digest;
+use picket_sensor::FileKey;
 
 use super::*;
 
@@ -47,22 +47,25 @@ fn key(inode: u64) -> FileKey {
     }
 }
 
+fn programs(keys: Vec<(ProcessUid, FileKey)>) -> FileStates {
+    FileStates::new(keys, Vec::new())
+}
+
 fn enricher() -> Enricher {
     Enricher::new(
         uid(255),
         Some(PathBuf::from("/own")),
         SharedTable::default(),
+        Limits::default(),
     )
 }
 
 fn done(job: JobId, inode: u64) -> HashDone {
-    let hashed = Hashed {
-        sha256: Some(Digest::of(b"x")),
-        status: HashStatus::Ok,
-    };
+    let hashed = Hashed::ok(Digest::of(b"x"));
     HashDone {
         job,
         key: Some(key(inode)),
+        bytes: 1,
         hashed,
     }
 }
@@ -71,10 +74,10 @@ fn done(job: JobId, inode: u64) -> HashDone {
 fn events_behind_a_hash_wait_with_it_and_keep_their_order() {
     let (mut enricher, hasher) = (enricher(), Slow::default());
     let events = vec![exec(1), exit(1), exec(2)];
-    let keys = vec![(uid(1), key(1)), (uid(2), key(1))];
+    let keys = programs(vec![(uid(1), key(1)), (uid(2), key(1))]);
     assert!(enricher.take(events, keys, 0, &hasher).is_empty());
     assert_eq!(hasher.jobs.borrow().len(), 1, "one file is hashed once");
-    enricher.hashed(&done(JobId::File(key(1)), 1));
+    enricher.hashed(&[done(JobId::File(key(1)), 1)]);
     let out = enricher.release(1);
     let kinds: Vec<Kind> = out.iter().map(|event| event.kind).collect();
     assert_eq!(kinds, [Kind::Exec, Kind::Exit, Kind::Exec]);
@@ -84,10 +87,10 @@ fn events_behind_a_hash_wait_with_it_and_keep_their_order() {
 #[test]
 fn a_known_file_does_not_wait() {
     let (mut enricher, hasher) = (enricher(), Slow::default());
-    enricher.take(vec![exec(1)], vec![(uid(1), key(1))], 0, &hasher);
-    enricher.hashed(&done(JobId::File(key(1)), 1));
+    enricher.take(vec![exec(1)], programs(vec![(uid(1), key(1))]), 0, &hasher);
+    enricher.hashed(&[done(JobId::File(key(1)), 1)]);
     enricher.release(1);
-    let out = enricher.take(vec![exec(2)], vec![(uid(2), key(1))], 2, &hasher);
+    let out = enricher.take(vec![exec(2)], programs(vec![(uid(2), key(1))]), 2, &hasher);
     assert_eq!(
         out[0].process.as_ref().unwrap().hash_status,
         Some(HashStatus::Ok)
@@ -99,7 +102,7 @@ fn nobody_waits_longer_than_agreed() {
     let (mut enricher, hasher) = (enricher(), Slow::default());
     assert!(
         enricher
-            .take(vec![exec(1)], Vec::new(), 0, &hasher)
+            .take(vec![exec(1)], FileStates::default(), 0, &hasher)
             .is_empty()
     );
     assert_eq!(enricher.due_ns(), Some(HASH_WAIT_NS));
@@ -120,7 +123,7 @@ fn a_full_hasher_and_a_full_room_make_events_late_not_lost() {
             ..Slow::default()
         },
     );
-    let out = enricher.take(vec![exec(1)], Vec::new(), 0, &full);
+    let out = enricher.take(vec![exec(1)], FileStates::default(), 0, &full);
     assert_eq!(
         out[0].process.as_ref().unwrap().hash_status,
         Some(HashStatus::Late)
@@ -128,7 +131,9 @@ fn a_full_hasher_and_a_full_room_make_events_late_not_lost() {
     let slow = Slow::default();
     let mut seen = 0;
     for _ in 0..MAX_WAITING + 10 {
-        seen += enricher.take(vec![exec(2)], Vec::new(), 0, &slow).len();
+        seen += enricher
+            .take(vec![exec(2)], FileStates::default(), 0, &slow)
+            .len();
     }
     assert_eq!(seen, 10);
 }
@@ -144,7 +149,12 @@ fn the_agents_own_doings_are_left_out_and_counted() {
         Event::new(Kind::FileModify, UnixNanos(1), Source::Portable).with(detail)
     };
     let events = vec![exit(255), file("/own/spool/x"), file("/ownership"), exit(1)];
-    assert_eq!(enricher.take(events, Vec::new(), 0, &hasher).len(), 2);
+    assert_eq!(
+        enricher
+            .take(events, FileStates::default(), 0, &hasher)
+            .len(),
+        2
+    );
     let filtered: Vec<_> = enricher.filtered().iter().collect();
     assert_eq!(filtered, [(&Kind::Exit, &1), (&Kind::FileModify, &1)]);
 }
@@ -158,7 +168,7 @@ fn an_exit_knows_what_ran() {
             ..Slow::default()
         },
     );
-    enricher.take(vec![exec(1)], Vec::new(), 0, &hasher);
-    let out = enricher.take(vec![exit(1)], Vec::new(), 1, &hasher);
+    enricher.take(vec![exec(1)], FileStates::default(), 0, &hasher);
+    let out = enricher.take(vec![exit(1)], FileStates::default(), 1, &hasher);
     assert_eq!(out[0].process.as_ref().unwrap().exe, Text::from("/bin/1"));
 }

@@ -1,44 +1,72 @@
-//! The hashing thread: reads files so that the path never does.
+//! The hashing threads: they read files so that the path never does.
+//!
+//! What stays true: programs and written files have a thread and a queue each, so that a storm of files
+//! makes no exec late.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use super::{Input, alarm};
 use crate::enrich::Hasher;
-use crate::enrich::hash::{HashJob, hash};
+use crate::enrich::hash::{HashJob, JobId, hash};
 use crate::failure::Failure;
 
-/// Jobs that may wait.
+/// Jobs that may wait, for each thread.
 pub(crate) const JOBS: usize = 512;
+/// Answers in one message.
+const ANSWERS: usize = 64;
 
-/// The way to the hashing thread. The thread ends when this is dropped, or when nobody wants answers.
+/// The way to the hashing threads. They end when this is dropped, or when nobody wants answers.
 #[derive(Debug)]
 pub(crate) struct HashThread {
-    jobs: SyncSender<HashJob>,
+    programs: SyncSender<HashJob>,
+    files: SyncSender<HashJob>,
 }
 
 impl HashThread {
-    /// Starts the thread. Answers go to `inputs`.
+    /// Starts the threads. Answers go to `inputs`.
     pub(crate) fn start(inputs: SyncSender<Input>) -> Result<Self, Failure> {
-        let (jobs, waiting) = sync_channel(JOBS);
-        let answers = inputs.clone();
-        alarm::spawn("hasher", inputs, move || work(&waiting, &answers))?;
-        Ok(Self { jobs })
+        Ok(Self {
+            programs: start("hasher", inputs.clone())?,
+            files: start("file-hasher", inputs)?,
+        })
     }
 }
 
 impl Hasher for HashThread {
     fn submit(&self, job: HashJob) -> bool {
+        let queue = match job.id {
+            JobId::File(_) | JobId::Process(_) => &self.programs,
+            JobId::Written(_) | JobId::Named(_) => &self.files,
+        };
         !matches!(
-            self.jobs.try_send(job),
+            queue.try_send(job),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_))
         )
     }
 }
 
+fn start(name: &'static str, inputs: SyncSender<Input>) -> Result<SyncSender<HashJob>, Failure> {
+    let (jobs, waiting) = sync_channel(JOBS);
+    let answers = inputs.clone();
+    alarm::spawn(name, inputs, move || work(&waiting, &answers))?;
+    Ok(jobs)
+}
+
+/// Answers go together only when the next job waits already and what was read so far was small.
 fn work(waiting: &Receiver<HashJob>, inputs: &SyncSender<Input>) {
-    for job in waiting {
-        if inputs.send(Input::Hashed(hash(&job))).is_err() {
+    while let Ok(first) = waiting.recv() {
+        let mut answers = vec![hash(&first)];
+        while answers.len() < ANSWERS && answers.iter().all(|done| done.bytes < SMALL) {
+            let Ok(next) = waiting.try_recv() else {
+                break;
+            };
+            answers.push(hash(&next));
+        }
+        if inputs.send(Input::Hashed(answers)).is_err() {
             return;
         }
     }
 }
+
+/// Reading so much takes less than a message.
+const SMALL: u64 = 64 << 10;

@@ -10,12 +10,14 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use picket_event::{BootId, Event, Hook, Process};
+use picket_sensor::device::DeviceFollower;
 use picket_sensor::login::{LoginFollower, LoginSettings, Position};
 use picket_sensor::{Secret, Sensor, SensorError, Settings, open_audit, open_ebpf, open_portable};
 
 use super::{Input, alarm, send};
 use crate::cli::SourceArg;
 use crate::config::Config;
+use crate::enrich::FileStates;
 use crate::failure::{Code, Failure, chain};
 
 /// How long one look of a sensor may take.
@@ -148,6 +150,17 @@ impl Readers {
         alarm::spawn("logins", inputs, move || drive(reader, positions)).map(drop)
     }
 
+    /// Reads the kernel's word of devices.
+    pub(crate) fn read_devices(
+        &mut self,
+        devices: DeviceFollower,
+        inputs: SyncSender<Input>,
+    ) -> Result<(), Failure> {
+        let reader = self.reader(devices, inputs.clone());
+        self.count += 1;
+        alarm::spawn("devices", inputs, move || drive(reader, |_| None)).map(drop)
+    }
+
     /// Tells all to stop, and how many there are.
     pub(crate) fn stop(&self) -> usize {
         self.stop.store(true, Ordering::Release);
@@ -208,8 +221,9 @@ fn drive<S: Sensed>(mut reader: Reader<S>, positions: impl Fn(&S) -> Option<Vec<
 
 impl<S: Sensed> Reader<S> {
     fn send(&mut self, events: Vec<Event>) -> bool {
-        let keys = self.sensor.sensed().executables();
-        send(&self.inputs, events, keys)
+        let sensor = self.sensor.sensed();
+        let states = FileStates::new(sensor.executables(), sensor.written());
+        send(&self.inputs, events, states)
     }
 
     fn send_ledger(&mut self) -> bool {
@@ -239,6 +253,12 @@ trait Sensed: Send {
 impl Sensed for Box<dyn Sensor> {
     fn sensed(&mut self) -> &mut dyn Sensor {
         self.as_mut()
+    }
+}
+
+impl Sensed for DeviceFollower {
+    fn sensed(&mut self) -> &mut dyn Sensor {
+        self
     }
 }
 

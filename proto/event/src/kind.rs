@@ -200,6 +200,8 @@ closed_set! {
         Agent = "agent",
         /// A recording.
         Replay = "replay",
+        /// The kernel's word of devices.
+        Uevent = "uevent",
     }
 }
 

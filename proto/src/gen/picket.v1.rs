@@ -897,6 +897,8 @@ pub enum Source {
     /// the agent speaks of itself
     Agent = 6,
     Replay = 7,
+    /// the kernel's word of devices
+    Uevent = 8,
 }
 impl Source {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -913,6 +915,7 @@ impl Source {
             Self::AuthLog => "SOURCE_AUTH_LOG",
             Self::Agent => "SOURCE_AGENT",
             Self::Replay => "SOURCE_REPLAY",
+            Self::Uevent => "SOURCE_UEVENT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -926,6 +929,7 @@ impl Source {
             "SOURCE_AUTH_LOG" => Some(Self::AuthLog),
             "SOURCE_AGENT" => Some(Self::Agent),
             "SOURCE_REPLAY" => Some(Self::Replay),
+            "SOURCE_UEVENT" => Some(Self::Uevent),
             _ => None,
         }
     }

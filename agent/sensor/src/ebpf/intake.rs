@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::io::Write;
 
-use picket_event::{Event, ProcessUid};
+use picket_event::{Event, Kind, ProcessUid};
 
 use super::canary::Canary;
 use super::raw::RawRecord;
@@ -29,6 +29,7 @@ pub(super) struct Intake {
     recording: Option<File>,
     waiting: Vec<(Event, Option<FileKey>)>,
     executables: Vec<(ProcessUid, FileKey)>,
+    written: Vec<(u64, FileKey)>,
 }
 
 impl Intake {
@@ -41,6 +42,7 @@ impl Intake {
             recording,
             waiting: Vec::new(),
             executables: Vec::new(),
+            written: Vec::new(),
         }
     }
 
@@ -80,8 +82,12 @@ impl Intake {
             .waiting
             .partition_point(|(event, _)| event.boot_ns <= cut);
         for (event, key) in self.waiting.drain(..ready) {
-            if let (Some(process), Some(key)) = (&event.process, key) {
-                self.executables.push((process.uid, key));
+            match (&event.process, key) {
+                (Some(process), Some(key)) if event.kind == Kind::Exec => {
+                    self.executables.push((process.uid, key));
+                }
+                (_, Some(key)) => self.written.push((event.boot_ns, key)),
+                (_, None) => {}
             }
             out.push(event);
         }
@@ -95,6 +101,17 @@ impl Intake {
     /// The executables of what was released since the last call.
     pub(super) fn take_executables(&mut self) -> Vec<(ProcessUid, FileKey)> {
         std::mem::take(&mut self.executables)
+    }
+
+    /// The files that were written according to what was released since the last call.
+    pub(super) fn take_written(&mut self) -> Vec<(u64, FileKey)> {
+        std::mem::take(&mut self.written)
+    }
+
+    /// What nobody asked for after a poll is not kept for the next.
+    pub(super) fn forget_keys(&mut self) {
+        self.executables.clear();
+        self.written.clear();
     }
 
     fn record(&mut self, bytes: &[u8]) {

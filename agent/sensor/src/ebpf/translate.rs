@@ -32,7 +32,7 @@ pub(super) struct Translator {
 /// What became of a record.
 #[derive(Debug)]
 pub(super) enum Translated {
-    /// An event, and for an exec the state of the executable.
+    /// An event, and the state of the executable or of the file that was written.
     Event(Box<Event>, Option<FileKey>),
     /// Its path does not matter, seen whole.
     Unwanted,
@@ -95,7 +95,11 @@ impl Translator {
                 flags: Some(*flags),
             })),
             Body::File(file) => match self.file(record, file) {
-                Some(file) => Some(Detail::File(file)),
+                Some(told) => {
+                    let written = matches!(kind, Kind::FileCreate | Kind::FileModify);
+                    key = (written && !told.path_given).then(|| file_key(&file.stat));
+                    Some(Detail::File(told))
+                }
                 None => return Translated::Unwanted,
             },
             Body::Connect(connect) => Some(Detail::Network(network(record, connect))),
