@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod privileged {
+    mod fallback;
     mod outage;
     mod written;
 }

@@ -87,14 +87,28 @@ struct AuditSensor {
     looked: Instant,
     /// How many messages were read.
     read: u64,
+    execs: Execs,
+}
+
+/// The execs that were told, and how much of them is known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Execs {
+    told: u64,
+    /// Those that have a record of audit.
+    recorded: u64,
+    /// Those that have neither a record nor could be read.
+    unread: u64,
 }
 
 impl AuditSensor {
     fn open(settings: &Settings) -> Result<Self, SensorError> {
-        let connector = Connector::open().map_err(|source| SensorError::Connector { source })?;
+        let buffer = usize::try_from(settings.ring_bytes).unwrap_or(usize::MAX);
+        let buffer = buffer.saturating_mul(2);
+        let connector = Connector::open(buffer);
+        let connector = connector.map_err(|source| SensorError::Connector { source })?;
         let mut sensor = Self {
             connector,
-            multicast: Multicast::open(),
+            multicast: Multicast::open(buffer),
             files: Files::open(settings),
             table: Table::new(Census::new(settings.boot), settings.environment),
             tally: Tally::of(&KINDS),
@@ -107,6 +121,7 @@ impl AuditSensor {
             losses: LossWatch::default(),
             looked: Instant::now(),
             read: 0,
+            execs: Execs::default(),
         };
         sensor.table.look_at_all();
         sensor.prove_at_start()?;
@@ -286,12 +301,13 @@ impl AuditSensor {
         let time = self.table.census.at(at_ns);
         let multicast = self.multicast.as_mut().ok();
         let record = multicast.and_then(|multicast| multicast.take(task.pid, time));
-        if record.is_some()
-            && let Some(canary) = self.proofs.canary()
-        {
-            canary.note_record(task.pid);
+        let fate = self.table.exec(at_ns, task.pid, facts, record.as_ref());
+        let canary = self.proofs.canary();
+        match canary.filter(|canary| canary.is_child(task.pid)) {
+            Some(canary) => canary.note_exec(record.is_some()),
+            None => self.execs.note(&fate, record.is_some()),
         }
-        self.table.exec(at_ns, task.pid, facts, record.as_ref())
+        fate
     }
 
     /// What becomes of a message that is no exec; `rest` came after it.
@@ -378,13 +394,13 @@ impl AuditSensor {
             let names: Vec<&str> = missing.map(|kind| kind.name()).collect();
             names.join(", ")
         };
-        let (execs, unread) = (self.table.execs, self.table.unread);
+        let Execs { told, unread, .. } = self.execs;
         let full = self.connector.overflows();
-        let told = format!(
-            "{unread} of {execs} execs were over before they could be read, buffer was full {full} times"
+        let detail = format!(
+            "{unread} of {told} execs were over before they could be read, buffer was full {full} times"
         );
         [
-            standing("proc_connector", &missing(&CONNECTORS), &told),
+            standing("proc_connector", &missing(&CONNECTORS), &detail),
             standing("proc_connector_ids", &missing(&[Kind::CredChange]), ""),
             standing("proc_connector_ptrace", &missing(&[Kind::Ptrace]), ""),
         ]
@@ -428,7 +444,7 @@ impl Sensor for AuditSensor {
     fn hooks(&self) -> Vec<Hook> {
         let mut hooks = self.connector_hooks().to_vec();
         hooks.push(match &self.multicast {
-            Ok(multicast) => multicast.hook(self.table.joined, self.table.execs),
+            Ok(multicast) => multicast.hook(self.execs.recorded, self.execs.told),
             Err(error) => no_multicast(error),
         });
         match &self.files {
@@ -454,6 +470,19 @@ impl Sensor for AuditSensor {
         }
         self.report_loss(out);
         Ok(())
+    }
+}
+
+impl Execs {
+    fn note(&mut self, fate: &Fate, is_recorded: bool) {
+        let Fate::Told(event) = fate else { return };
+        let is_unread = event
+            .process
+            .as_ref()
+            .is_some_and(|process| process.exe.is_empty());
+        self.told = self.told.saturating_add(1);
+        self.recorded = self.recorded.saturating_add(is_recorded.into());
+        self.unread = self.unread.saturating_add(is_unread.into());
     }
 }
 

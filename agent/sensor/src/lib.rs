@@ -42,7 +42,8 @@ pub struct Settings {
     pub watch: Vec<PathBuf>,
     /// Files whose opening is an event.
     pub secrets: Vec<Secret>,
-    /// Size of each of the two rings in bytes: a power of two and a multiple of the page size.
+    /// Size of each of the two rings in bytes: a power of two and a multiple of the page size. Where there are no rings the
+    /// buffers of the sockets have twice that size.
     pub ring_bytes: u32,
     /// Where to keep a copy of the raw records, for replay.
     pub recording: Option<PathBuf>,

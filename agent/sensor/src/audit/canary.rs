@@ -105,9 +105,14 @@ impl Canary {
         &self.came_back
     }
 
-    /// An exec of this process had a record of audit.
-    pub(super) fn note_record(&mut self, pid: u32) {
-        self.is_recorded |= self.children.contains(&pid);
+    /// Whether the canary started this process.
+    pub(super) fn is_child(&self, pid: u32) -> bool {
+        self.children.contains(&pid)
+    }
+
+    /// A child ran a program, and audit may have recorded that.
+    pub(super) fn note_exec(&mut self, is_recorded: bool) {
+        self.is_recorded |= is_recorded;
     }
 
     /// Whether audit recorded an exec of the canary's.

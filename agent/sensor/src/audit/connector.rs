@@ -7,7 +7,8 @@
 //! # Invariants
 //!
 //! - The kernel numbers its messages per CPU. A number that is left out is a lost message, so losses
-//!   are counted exactly; only their kinds are not known.
+//!   are counted exactly; only their kinds are not known. After an overflow each CPU is made to send
+//!   one more, so that also the last that were lost are counted.
 //! - Only one message kind is made of any bytes, or none; nothing panics.
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::net::netlink;
+use rustix::thread::{CpuSet, sched_setaffinity, set_name};
 
 use super::netlink::{Netlink, Received, frames, u32_at, u64_at};
 
@@ -77,18 +79,21 @@ pub(super) struct Connector {
     next: HashMap<u32, u32>,
     lost: u64,
     overflows: u64,
+    /// It overflowed, and no CPU was made to send another message since.
+    is_behind: bool,
 }
 
 impl Connector {
     /// Subscribes. The kernel says nothing to processes outside the first pid namespace, and does not
     /// say that it will not: the canary finds out.
-    pub(super) fn open() -> io::Result<Self> {
-        let socket = Netlink::open(netlink::CONNECTOR, GROUP)?;
+    pub(super) fn open(buffer: usize) -> io::Result<Self> {
+        let socket = Netlink::open(netlink::CONNECTOR, GROUP, buffer)?;
         let connector = Self {
             socket,
             next: HashMap::new(),
             lost: 0,
             overflows: 0,
+            is_behind: false,
         };
         connector.tell(LISTEN)?;
         Ok(connector)
@@ -99,9 +104,17 @@ impl Connector {
         for _ in 0..MOST_MESSAGES {
             let begin = messages.len();
             match self.socket.receive()? {
-                Received::Nothing => return Ok(()),
+                Received::Nothing => {
+                    if std::mem::take(&mut self.is_behind) {
+                        sound(self.next.keys().copied().collect());
+                    }
+                    return Ok(());
+                }
                 Received::Foreign => {}
-                Received::Overflow => self.overflows = self.overflows.saturating_add(1),
+                Received::Overflow => {
+                    self.overflows = self.overflows.saturating_add(1);
+                    self.is_behind = true;
+                }
                 Received::Datagram(datagram) => {
                     messages.extend(frames(datagram).filter_map(|(_, frame)| parse(frame)));
                 }
@@ -151,6 +164,28 @@ impl Drop for Connector {
         if let Err(error) = self.tell(IGNORE) {
             tracing::debug!(%error, "process connector was not told of the end");
         }
+    }
+}
+
+/// Makes each of these CPUs send a message: a thread visits them and names itself there. On a CPU that it
+/// may not visit, the next process tells.
+fn sound(cpus: Vec<u32>) {
+    let visit = move || {
+        for cpu in cpus {
+            let cpu = usize::try_from(cpu).unwrap_or(usize::MAX);
+            if cpu < CpuSet::MAX_CPU {
+                let mut only = CpuSet::new();
+                only.set(cpu);
+                let named = sched_setaffinity(None, &only).and_then(|()| set_name(SOUNDING));
+                if let Err(error) = named {
+                    tracing::debug!(cpu, %error, "CPU was not sounded");
+                }
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().spawn(visit);
+    if thread.map(std::thread::JoinHandle::join).is_err() {
+        tracing::debug!("no thread to sound the CPUs with");
     }
 }
 
@@ -231,6 +266,7 @@ const DONE: u16 = 3;
 const LISTEN: u32 = 1;
 const IGNORE: u32 = 2;
 const MOST_MESSAGES: usize = 16_384;
+const SOUNDING: &std::ffi::CStr = c"picket-sounding";
 
 // `enum proc_cn_event` of linux/cn_proc.h.
 const ACKNOWLEDGED: u32 = 0;

@@ -47,9 +47,9 @@ struct Status {
 
 impl Multicast {
     /// Joins the group of readers.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(super) fn open(buffer: usize) -> io::Result<Self> {
         let mut multicast = Self {
-            socket: Netlink::open(netlink::AUDIT, READERS)?,
+            socket: Netlink::open(netlink::AUDIT, READERS, buffer)?,
             reassembly: Reassembly::default(),
             execs: VecDeque::new(),
             overflows: 0,
@@ -140,7 +140,10 @@ impl Multicast {
             );
             (HookState::Proved, told)
         } else if self.status.is_some_and(|status| !status.is_enabled) {
-            (HookState::Attached, "audit is disabled".to_owned())
+            (
+                HookState::Attached,
+                "audit is disabled, so nothing is recorded".to_owned(),
+            )
         } else {
             let told = "no record of the canary's exec came: no rule asks for it".to_owned();
             (HookState::Attached, told)
@@ -204,7 +207,7 @@ fn exec(reassembly: &mut Reassembly, datagram: &[u8]) -> Option<AuditedExec> {
 
 /// Asks through a socket of its own, which is closed again; the answer comes within the call.
 fn status() -> io::Result<Option<Status>> {
-    let mut socket = Netlink::open(netlink::AUDIT, NO_GROUP)?;
+    let mut socket = Netlink::open(netlink::AUDIT, NO_GROUP, ANSWERS)?;
     socket.send(GET, REQUEST, &[])?;
     for _ in 0..MOST_ANSWERS {
         let patience = Timespec {
@@ -253,6 +256,7 @@ const GET: u16 = 1000;
 const REQUEST: u16 = 1;
 const HEADER: usize = 16;
 const MOST_ANSWERS: usize = 8;
+const ANSWERS: usize = 64 * 1024;
 const MOST_RECORDS: usize = 65_536;
 const MOST_EXECS: usize = 4_096;
 const MOST_BYTES: usize = 16 * 1024 * 1024;

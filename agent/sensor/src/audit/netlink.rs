@@ -36,8 +36,8 @@ pub(super) enum Received<'a> {
 }
 
 impl Netlink {
-    /// Joins these groups of the protocol with a large buffer.
-    pub(super) fn open(protocol: Protocol, groups: u32) -> io::Result<Self> {
+    /// Joins these groups of the protocol with a buffer of this size.
+    pub(super) fn open(protocol: Protocol, groups: u32, buffer: usize) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(
             AddressFamily::NETLINK,
@@ -45,8 +45,8 @@ impl Netlink {
             flags,
             Some(protocol),
         )?;
-        if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
-            sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
+        if sockopt::set_socket_recv_buffer_size_force(&socket, buffer).is_err() {
+            sockopt::set_socket_recv_buffer_size(&socket, buffer)?;
         }
         bind(&socket, &SocketAddrNetlink::new(0, groups))?;
         Ok(Self {
@@ -136,7 +136,6 @@ const KERNEL: u32 = 0;
 const HEADER: usize = 16;
 /// The largest record of audit has under 9,000 bytes.
 const DATAGRAM: usize = 16 * 1024;
-const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -102,16 +102,16 @@ impl AuditSensor {
         if self.is_waiting_for_canary() {
             return;
         }
-        let before = self.count_proved();
+        let before = self.proved();
         self.end_proof();
-        let after = self.count_proved();
-        if before != after {
-            let change = if after < before {
-                "hook_lost"
-            } else {
-                "hook_back"
-            };
-            out.push(self.state_event(change, identity::boot_ns()));
+        let after = self.proved();
+        for (change, has_come) in [
+            ("hook_lost", !before.is_subset(&after)),
+            ("hook_back", !after.is_subset(&before)),
+        ] {
+            if has_come {
+                out.push(self.state_event(change, identity::boot_ns()));
+            }
         }
     }
 
@@ -189,10 +189,10 @@ impl AuditSensor {
         }
     }
 
-    fn count_proved(&self) -> usize {
-        let is_proved = |state: HookState| state == HookState::Proved;
+    fn proved(&self) -> BTreeSet<String> {
         let hooks = self.hooks().into_iter();
-        hooks.filter(|hook| is_proved(hook.state)).count()
+        let proved = hooks.filter(|hook| hook.state == HookState::Proved);
+        proved.map(|hook| hook.name).collect()
     }
 
     fn lost_so_far(&self) -> u64 {

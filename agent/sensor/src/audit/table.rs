@@ -31,10 +31,6 @@ pub(super) struct Table {
     round: u64,
     /// What is told of earlier moments was there before the sensor.
     since_ns: u64,
-    /// Execs, of these those that a record of audit was found for, and those of which nothing is known.
-    pub(super) execs: u64,
-    pub(super) joined: u64,
-    pub(super) unread: u64,
 }
 
 #[derive(Debug)]
@@ -84,9 +80,6 @@ impl Table {
             known: HashMap::new(),
             round: 0,
             since_ns: 0,
-            execs: 0,
-            joined: 0,
-            unread: 0,
         }
     }
 
@@ -171,19 +164,14 @@ impl Table {
         facts: Option<Facts>,
         record: Option<&AuditedExec>,
     ) -> Fate {
-        self.execs = self.execs.saturating_add(1);
         let facts = facts.filter(|facts| self.is_same(pid, &facts.stat));
         let read = facts.map(|facts| self.learn(pid, facts));
         let Some(mut process) = read.or_else(|| self.begin_unread(pid)) else {
             return self.unknown(at_ns);
         };
         if let Some(record) = record {
-            self.joined = self.joined.saturating_add(1);
             complete(&mut process, record);
             self.keep(pid, &process);
-        }
-        if process.exe.is_empty() {
-            self.unread = self.unread.saturating_add(1);
         }
         Fate::Told(Box::new(self.event(Kind::Exec, at_ns, process)))
     }

@@ -233,14 +233,14 @@ fn a_process_whose_threads_die_together_or_run_another_program_ends_once() {
     }
 }
 
-/// A reader that is away while forty thousand threads begin and end loses messages, and knows how many: the buffer has room for
-/// 33,000 at most.
+/// A reader that is away while two thousand threads begin and end loses messages, and knows how many: the buffer has room for
+/// six hundred at most.
 #[test]
 fn what_the_connector_drops_is_counted_by_its_numbers() {
-    let Some(mut sensor) = sensor(|_| {}) else {
+    let Some(mut sensor) = sensor(|settings| settings.ring_bytes = 64 * 1024) else {
         return;
     };
-    for _ in 0..40_000 {
+    for _ in 0..2_000 {
         std::thread::spawn(|| {}).join().unwrap();
     }
     let pid = run(":", Path::new("/"));
@@ -252,8 +252,8 @@ fn what_the_connector_drops_is_counted_by_its_numbers() {
     assert_balanced(&ledger);
     let lost = ledger.iter().find(|line| line.kind == Kind::Exec);
     let lost = lost.unwrap().lost;
-    eprintln!("{lost} of 80,000 lost");
-    assert!((47_000..100_000).contains(&lost));
+    eprintln!("{lost} of 4,000 lost");
+    assert!((3_400..6_000).contains(&lost));
     assert!(has_loss(&events) && has_exit(&events, seen));
     assert!(!has_exit(&events, pid), "what came last was lost first");
 }
@@ -283,7 +283,8 @@ fn it_is_proved_again_and_nobody_sees_how() {
     sensor.stop(&mut events).unwrap();
     assert!(filtered(sensor.as_ref()) >= 3 * once);
     assert_eq!(self::states(sensor.as_ref()), states);
-    assert!(!events.iter().any(|event| event.kind == Kind::Sensor));
+    let changes = events.iter().filter(|event| event.kind == Kind::Sensor);
+    assert_eq!(changes.collect::<Vec<_>>(), Vec::<&Event>::new());
     assert!(!events.iter().any(is_canarys));
     assert_balanced(&sensor.ledger());
 }

@@ -36,7 +36,7 @@ impl Control {
         Some(Self(socket))
     }
 
-    /// Asks, waits for the kernel's word, and gives what else it said before.
+    /// Asks, waits for the kernel's word, and gives the answer if there is one.
     fn ask(&self, kind: u16, numbers: &[u32]) -> Vec<u32> {
         let length = u32::try_from(16 + 4 * numbers.len()).unwrap();
         let head = [length, u32::from(kind) | (REQUEST_AND_WORD << 16), 1, 0];
@@ -53,12 +53,12 @@ impl Control {
             let (words, _) = buffer[..length].as_chunks::<4>();
             let words: Vec<u32> = words.iter().map(|word| u32::from_ne_bytes(*word)).collect();
             match words[1] & 0xffff {
-                ERROR => {
-                    assert_eq!(words[4], 0, "audit refused {kind}");
-                    return said;
-                }
+                ERROR => assert_eq!(words[4], 0, "audit refused {kind}"),
                 came if came == u32::from(kind) => said = words[4..].to_vec(),
-                _ => {}
+                _ => continue,
+            }
+            if kind != GET || !said.is_empty() {
+                return said;
             }
         }
     }
