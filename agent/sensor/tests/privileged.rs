@@ -16,4 +16,5 @@ mod privileged {
     mod ledger;
     mod processes;
     mod records;
+    mod storms;
 }
