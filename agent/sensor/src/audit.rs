@@ -293,6 +293,9 @@ impl AuditSensor {
         let lost = self.connector.take_lost();
         if lost > 0 {
             self.tally.lost_by(Kind::Exec, LossCause::Ring, lost);
+            if let Ok(multicast) = &mut self.multicast {
+                multicast.forget();
+            }
             self.table.look_at_all();
         }
     }

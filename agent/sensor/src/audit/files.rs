@@ -202,6 +202,8 @@ impl Files {
         }) {
             tracing::debug!(%error, "mark of the canary's file system stays");
         }
+        // Meanwhile a watched folder may have been mounted there: the next look finds it.
+        self.mounts.clear();
     }
 
     fn mark_secret(&mut self, path: &Path) {

@@ -6,6 +6,8 @@
 //!   changed; the state is asked for.
 //! - A record only says more of an exec that the connector told: without it there is an event all the
 //!   same, so what is missed here is no lost event.
+//! - A record is given to the exec that it is of, or to none: one that comes too late for its exec is
+//!   dropped, and when the connector lost messages all that wait are.
 //! - At most [`MOST_EXECS`] execs with [`MOST_BYTES`] of arguments wait to be joined, each for
 //!   [`KEPT_MILLIS`]; the oldest are dropped.
 
@@ -28,6 +30,8 @@ pub(super) struct Multicast {
     socket: Netlink,
     reassembly: Reassembly,
     execs: VecDeque<AuditedExec>,
+    /// Execs that were told without their record: the process, and until when the record was made.
+    overdue: VecDeque<(u32, u64)>,
     overflows: u64,
     /// As it was when last asked for.
     status: Option<Status>,
@@ -52,6 +56,7 @@ impl Multicast {
             socket: Netlink::open(netlink::AUDIT, READERS, buffer)?,
             reassembly: Reassembly::default(),
             execs: VecDeque::new(),
+            overdue: VecDeque::new(),
             overflows: 0,
             status: None,
             is_proved: false,
@@ -80,7 +85,9 @@ impl Multicast {
                 Received::Foreign => {}
                 Received::Overflow => self.overflows = self.overflows.saturating_add(1),
                 Received::Datagram(datagram) => {
-                    self.execs.extend(exec(&mut self.reassembly, datagram));
+                    if let Some(exec) = exec(&mut self.reassembly, datagram) {
+                        self.accept(exec);
+                    }
                 }
             }
         }
@@ -88,7 +95,26 @@ impl Multicast {
         Ok(())
     }
 
+    /// Keeps an exec, unless it is one that was told without.
+    fn accept(&mut self, exec: AuditedExec) {
+        let is_it = |(pid, until): &(u32, u64)| *pid == exec.call.pid && exec.millis <= *until;
+        match self.overdue.iter().position(is_it) {
+            Some(place) => drop(self.overdue.remove(place)),
+            None => self.execs.push_back(exec),
+        }
+    }
+
+    /// Drops what waits: nobody knows any more which exec it is of.
+    pub(super) fn forget(&mut self) {
+        self.execs.clear();
+        self.overdue.clear();
+    }
+
     fn drop_old(&mut self, now: u64) {
+        let is_old = |(_, until): &(u32, u64)| until.saturating_add(KEPT_MILLIS) < now;
+        while self.overdue.len() > MOST_EXECS || self.overdue.front().is_some_and(is_old) {
+            self.overdue.pop_front();
+        }
         let bytes = self.execs.iter().map(AuditedExec::argv_bytes);
         let mut bytes = bytes.fold(0, usize::saturating_add);
         while let Some(first) = self.execs.front() {
@@ -120,8 +146,11 @@ impl Multicast {
     pub(super) fn take(&mut self, pid: u32, at: UnixNanos) -> Option<AuditedExec> {
         let at = millis(at).saturating_add(CLOCKS_APART_MILLIS);
         let is_it = |exec: &AuditedExec| exec.call.pid == pid && exec.millis <= at;
-        let place = self.execs.iter().position(is_it)?;
-        self.execs.remove(place)
+        let place = self.execs.iter().position(is_it);
+        if place.is_none() && self.is_proved {
+            self.overdue.push_back((pid, at));
+        }
+        self.execs.remove(place?)
     }
 
     /// Whether it works, and what of it was used.
@@ -346,6 +375,23 @@ mod tests {
         let mut gone = process();
         complete(&mut gone, &cut);
         assert_eq!((gone.argv.len(), gone.argv_truncated), (1, true));
+    }
+
+    #[test]
+    fn a_record_that_comes_too_late_is_not_given_to_the_next_exec() {
+        let Ok(mut multicast) = Multicast::open(64 * 1024) else {
+            return eprintln!("SKIPPED: audit cannot be read here");
+        };
+        multicast.is_proved = true;
+        let at = |millis: i64| UnixNanos(millis * 1_000_000);
+        assert!(multicast.take(7, at(1_000)).is_none());
+        multicast.accept(audited(7, 999, &["late"]));
+        multicast.accept(audited(7, 1_200, &["next"]));
+        multicast.accept(audited(8, 999, &["other"]));
+        assert_eq!(multicast.take(7, at(1_201)).unwrap().argv, ["next".into()]);
+        assert!(multicast.has_all([8].into_iter()) && !multicast.has_all([8, 8].into_iter()));
+        multicast.forget();
+        assert!(!multicast.has_all([8].into_iter()));
     }
 
     #[test]
