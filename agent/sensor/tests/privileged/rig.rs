@@ -93,3 +93,12 @@ pub(super) fn assert_balanced(ledger: &[KindCounts]) {
         assert!(line.balances(), "{line:?}");
     }
 }
+
+/// Whether fanotify can mark the file system of the temporary folder: a tmpfs has no number before Linux 5.13.
+pub(super) fn can_mark_files() -> bool {
+    let can = rustix::fs::statvfs(std::env::temp_dir()).unwrap().f_fsid != 0;
+    if !can {
+        eprintln!("SKIPPED: the temporary folder's file system cannot be marked on this kernel");
+    }
+    can
+}
