@@ -102,6 +102,9 @@ struct Execs {
 
 impl AuditSensor {
     fn open(settings: &Settings) -> Result<Self, SensorError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(SensorError::NotRoot);
+        }
         let buffer = usize::try_from(settings.ring_bytes).unwrap_or(usize::MAX);
         let buffer = buffer.saturating_mul(2);
         let connector = Connector::open(buffer);

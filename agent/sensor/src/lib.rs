@@ -169,6 +169,9 @@ pub enum SensorError {
     /// The kernel refuses unprivileged users.
     #[error("kernel sensor needs root (CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN)")]
     NotPermitted,
+    /// Newer kernels let everybody listen to the process connector, but not read what another user's process is.
+    #[error("source audit needs root (CAP_NET_ADMIN, and CAP_SYS_ADMIN for files)")]
+    NotRoot,
     /// The kernel does not describe its own types.
     #[error("kernel has no type information at `{}`", path.display())]
     NoTypes {

@@ -92,7 +92,7 @@ fn refused(error: &SensorError) -> Failure {
 
 fn hint(error: &SensorError) -> &'static str {
     match error {
-        SensorError::NotPermitted => "run as root, or use --source portable",
+        SensorError::NotPermitted | SensorError::NotRoot => "run as root, or use --source portable",
         _ => "picket-agent doctor, or use --source portable",
     }
 }
