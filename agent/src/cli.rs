@@ -25,6 +25,7 @@ mod watch;
 
 /// Does what the command line says and gives the exit code of the contract.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    picket_sensor::memory::share_pools();
     let done = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli.command.run(),
         Err(error) => refuse_or_help(&error),

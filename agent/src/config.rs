@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use picket_sensor::{DEFAULT_CPU_PERCENT, Environment};
+use picket_sensor::{DEFAULT_CPU_PERCENT, DEFAULT_MEMORY_BYTES, Environment};
 use serde::Deserialize;
 
 use crate::cli::SourceArg;
@@ -43,6 +43,9 @@ pub(crate) struct Config {
     pub(crate) environment: EnvironmentArg,
     /// The share of one processor, in hundredths, above which details of files and network are left out; 0 for no limit.
     pub(crate) cpu_percent: u32,
+    /// Private memory of the agent, in bytes, above which it forgets what it can find again and leaves out details of
+    /// files and network; 0 for no limit.
+    pub(crate) memory_bytes: u64,
     /// Written files larger than this are not hashed; 0: none is.
     pub(crate) hash_file_bytes: u64,
     /// How much of written files may be read for hashing in a second.
@@ -82,6 +85,7 @@ impl Default for Config {
             secret_paths: None,
             environment: EnvironmentArg::Listed,
             cpu_percent: DEFAULT_CPU_PERCENT,
+            memory_bytes: DEFAULT_MEMORY_BYTES,
             hash_file_bytes: Limits::default().file_bytes,
             hash_bytes_per_second: Limits::default().bytes_per_second,
             protected_exes: vec![PathBuf::from("/usr/bin/picket-collector")],
@@ -128,6 +132,9 @@ impl Config {
                 "epoch_seconds must be from {MIN_EPOCH} to {MAX_EPOCH}"
             ));
         }
+        if (1..MIN_MEMORY).contains(&self.memory_bytes) {
+            return Err(format!("memory_bytes must be 0 or at least {MIN_MEMORY}"));
+        }
         if self.hash_file_bytes > MAX_FILE_BYTES {
             return Err(format!("hash_file_bytes must be at most {MAX_FILE_BYTES}"));
         }
@@ -169,6 +176,7 @@ fn place(text: &str, error: &toml::de::Error) -> String {
 }
 
 const MIN_QUOTA: u64 = 8 << 20;
+const MIN_MEMORY: u64 = 32 << 20;
 const MIN_EPOCH: u64 = 10;
 const MAX_EPOCH: u64 = 7 * 24 * 3_600;
 
@@ -195,6 +203,7 @@ mod tests {
         for (text, name) in [
             ("spool_quota_bytes = 1", "spool_quota_bytes"),
             ("epoch_seconds = 1", "epoch_seconds"),
+            ("memory_bytes = 1048576", "memory_bytes"),
             ("scorer_alert_p = 2.0", "scorer_alert_p"),
             ("hash_file_bytes = 1000000000000", "hash_file_bytes"),
         ] {

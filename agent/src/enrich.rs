@@ -171,6 +171,12 @@ impl Enricher {
         self.waiting.drain(..).map(leave).collect()
     }
 
+    /// Makes room: forgets half of what can be found again.
+    pub(crate) fn forget(&mut self) {
+        self.cache.forget_old();
+        self.table().forget_ended();
+    }
+
     /// When the first waiting event must go on, in nanoseconds since boot.
     pub(crate) fn due_ns(&self) -> Option<u64> {
         self.waiting.front().map(|first| first.until_ns)

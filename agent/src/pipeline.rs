@@ -28,11 +28,13 @@ use crate::enrich::{Enricher, FileStates, Hasher};
 use crate::failure::Failure;
 
 pub(crate) mod alarm;
+pub(crate) mod bounds;
 pub(crate) mod hasher;
 pub(crate) mod ledger;
 pub(crate) mod sensors;
 pub(crate) mod signals;
 
+use bounds::Bounds;
 use ledger::Ledgers;
 
 /// Messages that may wait for the path.
@@ -95,6 +97,8 @@ pub(crate) struct Stages {
     pub(crate) detect: Detector,
     /// Both sensors' ledgers.
     pub(crate) ledgers: Ledgers,
+    /// The agent's memory.
+    pub(crate) bounds: Bounds,
     /// The wall clock.
     pub(crate) clock: SharedClock,
 }
@@ -124,6 +128,7 @@ pub(crate) fn walk(
         };
         stages.release(sink)?;
         sink.tick(stages)?;
+        stages.keep_bounds();
         match next {
             Next::GoOn | Next::SensorDone => {}
             Next::End => break,
@@ -214,6 +219,11 @@ impl Stages {
     fn release(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
         let ready = self.enrich.release(boot_ns());
         self.judge(ready, sink)
+    }
+
+    fn keep_bounds(&mut self) {
+        let enrich = &mut self.enrich;
+        self.bounds.keep(Instant::now(), || enrich.forget());
     }
 
     fn drain(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {

@@ -36,7 +36,7 @@ use self::proof::{Proofs, Tries};
 use self::translate::Translator;
 use self::watch::Watch;
 use crate::ledger::LossWatch;
-use crate::{FileKey, Sensor, SensorError, Settings, identity};
+use crate::{FileKey, Sensor, SensorError, Settings, identity, memory};
 
 mod calls;
 pub(crate) mod canary;
@@ -119,7 +119,7 @@ impl KernelSensor {
             losses_read: Instant::now(),
             misses: Vec::new(),
             orders: Orders::default(),
-            governor: Governor::new(settings.cpu_percent),
+            governor: Governor::new(settings.cpu_percent, settings.memory_bytes),
             proofs: Proofs::new(settings, tries, told_facts),
             intake,
             loaded,
@@ -206,12 +206,14 @@ impl KernelSensor {
     /// Whether the governor has changed what may be told.
     fn govern(&mut self) -> bool {
         let now = Duration::from_nanos(identity::boot_ns());
-        let changed = self.governor.look(now, identity::processor_time());
+        let memory = memory::private_bytes().unwrap_or(0);
+        let changed = self.governor.look(now, identity::processor_time(), memory);
         if changed {
             let records = self.governor.allowance();
             tracing::warn!(
                 records,
-                "the agent's share of the processor changes what may be told of files and network; 0 is all"
+                memory,
+                "the agent's share of the processor or its memory changes what may be told of files and network; 0 is all"
             );
         }
         changed

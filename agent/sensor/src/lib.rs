@@ -26,6 +26,7 @@ pub mod ebpf;
 pub mod identity;
 pub mod ledger;
 pub mod login;
+pub mod memory;
 pub mod portable;
 
 mod tally;
@@ -52,6 +53,8 @@ pub struct Settings {
     /// The share of one processor, in hundredths, above which the kernel sensor leaves out records of files and network;
     /// 0 for no limit.
     pub cpu_percent: u32,
+    /// Private memory of this process, in bytes, above which it leaves them out too; 0 for no limit.
+    pub memory_bytes: u64,
     /// How long after one proof of the hooks the next is due; zero for never again.
     pub prove_every: Duration,
 }
@@ -77,6 +80,7 @@ impl Settings {
             recording: None,
             environment: Environment::Listed,
             cpu_percent: DEFAULT_CPU_PERCENT,
+            memory_bytes: DEFAULT_MEMORY_BYTES,
             prove_every: PROVE_EVERY,
         }
     }
@@ -254,4 +258,6 @@ pub enum SensorError {
 pub const DEFAULT_RING_BYTES: u32 = 4 * 1024 * 1024;
 /// Default of [`Settings::cpu_percent`]: one whole processor for four seconds.
 pub const DEFAULT_CPU_PERCENT: u32 = 100;
+/// Default of [`Settings::memory_bytes`].
+pub const DEFAULT_MEMORY_BYTES: u64 = 192 << 20;
 const PROVE_EVERY: Duration = Duration::from_mins(10);

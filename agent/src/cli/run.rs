@@ -25,6 +25,7 @@ use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
 use crate::enrich::{Enricher, FileStates, SharedTable};
 use crate::failure::{Code, Failure, chain};
 use crate::health::{self, Health, Link, SharedHealth, Status, notify, socket};
+use crate::pipeline::bounds::Bounds;
 use crate::pipeline::hasher::HashThread;
 use crate::pipeline::ledger::Ledgers;
 use crate::pipeline::sensors::{self, Opened, Readers};
@@ -173,6 +174,7 @@ impl Service {
             enrich: Enricher::new(own_uid(), own, Arc::clone(&self.table), config.hashing()),
             detect: Detector::new(rules, scorer(&self.state, config)?),
             ledgers: Ledgers::default(),
+            bounds: Bounds::new(config.memory_bytes),
             clock: clock::system(),
         })
     }

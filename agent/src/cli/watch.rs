@@ -13,6 +13,7 @@ use crate::config::{Config, DEFAULT_RULES};
 use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
 use crate::enrich::{Enricher, SharedTable};
 use crate::failure::{Code, Failure};
+use crate::pipeline::bounds::Bounds;
 use crate::pipeline::hasher::HashThread;
 use crate::pipeline::ledger::Ledgers;
 use crate::pipeline::sensors::{self, Readers};
@@ -52,6 +53,7 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
             Scorer::new(scorer_settings(secret, config.scorer_alert_p)),
         ),
         ledgers: Ledgers::default(),
+        bounds: Bounds::new(config.memory_bytes),
         clock: clock::system(),
     };
     let hasher = HashThread::start(inputs.clone())?;

@@ -297,6 +297,12 @@ impl HashCache {
         Some(hashed)
     }
 
+    /// Forgets what was not asked for lately.
+    pub(crate) fn forget_old(&mut self) {
+        self.old = std::mem::take(&mut self.young);
+        self.old.shrink_to_fit();
+    }
+
     /// Remembers a hash.
     pub(crate) fn insert(&mut self, key: FileKey, hashed: Hashed) {
         if self.young.len() >= MAX_CACHED / 2 {

@@ -108,6 +108,15 @@ impl ProcessTable {
         }
     }
 
+    /// Forgets the half of the ended processes that ended first.
+    pub(crate) fn forget_ended(&mut self) {
+        let half = self.ended.len().div_ceil(2);
+        for uid in self.ended.drain(..half) {
+            self.entries.remove(&uid);
+        }
+        self.entries.shrink_to_fit();
+    }
+
     /// Remembers the hash of the executable that an event speaks of.
     pub(crate) fn note_hash(&mut self, event: &Event, hashed: Hashed) {
         let uid = event.process.as_ref().map(|process| process.uid);

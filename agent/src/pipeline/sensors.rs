@@ -24,6 +24,8 @@ use crate::failure::{Code, Failure, chain};
 const POLL: Duration = Duration::from_millis(200);
 /// How often a ledger is sent while nothing changes it.
 const LEDGER_EVERY: Duration = Duration::from_secs(1);
+/// How often at most while events come: reading the kernel's counters costs as much as many events do.
+const LEDGER_PAUSE: Duration = Duration::from_millis(250);
 
 /// A sensor that was opened, and why it is not a better one.
 #[derive(Debug)]
@@ -101,6 +103,7 @@ fn settings(config: &Config, boot: BootId) -> Settings {
     let mut settings = Settings::new(boot);
     settings.environment = config.environment.into();
     settings.cpu_percent = config.cpu_percent;
+    settings.memory_bytes = config.memory_bytes;
     if let Some(paths) = &config.watch_paths {
         settings.watch = paths.iter().map(Into::into).collect();
     }
@@ -185,6 +188,7 @@ struct Reader<S> {
 /// Reads until told to stop or nobody listens; then everything that is left, and the final ledger.
 fn drive<S: Sensed>(mut reader: Reader<S>, positions: impl Fn(&S) -> Option<Vec<Position>>) {
     let mut told = None;
+    let mut is_untold = false;
     let mut last_ledger = Instant::now();
     while !reader.stop.load(Ordering::Acquire) {
         let mut events = Vec::new();
@@ -198,12 +202,18 @@ fn drive<S: Sensed>(mut reader: Reader<S>, positions: impl Fn(&S) -> Option<Vec<
             );
             break;
         }
-        let some = !events.is_empty();
+        is_untold |= !events.is_empty();
         let now = positions(&reader.sensor);
         if !reader.send(events) {
             return;
         }
-        if some || last_ledger.elapsed() >= LEDGER_EVERY {
+        let due = if is_untold {
+            LEDGER_PAUSE
+        } else {
+            LEDGER_EVERY
+        };
+        if last_ledger.elapsed() >= due {
+            is_untold = false;
             last_ledger = Instant::now();
             if !reader.send_ledger() {
                 return;

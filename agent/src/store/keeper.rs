@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use picket_event::Class;
 use picket_spool::{Record, Spool, SpoolError};
@@ -19,8 +19,10 @@ use crate::seal::Sealed;
 const RETRY: Duration = Duration::from_millis(500);
 /// How often a disk that refuses is tried at the end.
 const LAST_TRIES: u32 = 4;
-/// The most batches that one group has.
-const GROUP: usize = 64;
+/// The most batches that one group has; fewer than may wait, so that the path never waits for a group to fill.
+const GROUP: usize = 24;
+/// How long a group is gathered.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// What the thread holds.
 #[derive(Debug)]
@@ -56,9 +58,7 @@ impl Keeper {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            for batch in waiting.try_iter().take(GROUP) {
-                self.hold(batch);
-            }
+            self.gather(waiting);
             self.keep();
         }
         for _ in 0..LAST_TRIES {
@@ -67,6 +67,20 @@ impl Keeper {
                 return;
             }
             thread::park_timeout(RETRY);
+        }
+    }
+
+    /// Takes what follows soon, so that one sync does for all of it. An alert waits for nothing.
+    fn gather(&mut self, waiting: &Receiver<Sealed>) {
+        let until = Instant::now() + GATHER;
+        for _ in 0..GROUP {
+            let is_urgent = !self.held[index(Class::Alert)].is_empty();
+            let left = until.saturating_duration_since(Instant::now());
+            let wait = if is_urgent { Duration::ZERO } else { left };
+            match waiting.recv_timeout(wait) {
+                Ok(batch) => self.hold(batch),
+                Err(_) => return,
+            }
         }
     }
 

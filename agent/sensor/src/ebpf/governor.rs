@@ -1,4 +1,5 @@
-//! The governor: keeps the agent's share of the processor below a limit by letting the kernel programs leave out records.
+//! The governor: keeps the agent's share of the processor and its memory below their limits by letting the kernel programs
+//! leave out records.
 //!
 //! # Invariants
 //!
@@ -9,11 +10,13 @@
 
 use std::time::Duration;
 
-/// Looks at the agent's processor time and says how much may be told.
+/// Looks at the agent's processor time and memory and says how much may be told.
 #[derive(Clone, Debug)]
 pub(super) struct Governor {
     /// The most processor time for each second; zero for no limit.
     limit: Duration,
+    /// The most private memory, in bytes; zero for no limit.
+    memory_limit: u64,
     looks: [Look; LOOKS],
     calm: u32,
     allowance: Option<u32>,
@@ -27,9 +30,10 @@ struct Look {
 }
 
 impl Governor {
-    /// With so many hundredths of one processor as the limit, 0 for none.
-    pub(super) fn new(percent: u32) -> Self {
+    /// With so many hundredths of one processor and so many bytes as the limits, 0 for none.
+    pub(super) fn new(percent: u32, memory_limit: u64) -> Self {
         Self {
+            memory_limit,
             limit: Duration::from_millis(u64::from(percent).saturating_mul(10)),
             looks: [Look::default(); LOOKS],
             calm: 0,
@@ -42,22 +46,35 @@ impl Governor {
         self.allowance.unwrap_or(0)
     }
 
-    /// Takes a look: `now` since any fixed moment, `used` the processor time so far. Whether the allowance changed.
-    pub(super) fn look(&mut self, now: Duration, used: Duration) -> bool {
+    /// Takes a look: `now` since any fixed moment, `used` the processor time so far, `memory` in bytes. Whether the
+    /// allowance changed.
+    pub(super) fn look(&mut self, now: Duration, used: Duration, memory: u64) -> bool {
+        let before = self.allowance;
+        let load = self.load(now, used);
+        let is_too_big = self.memory_limit > 0 && memory > self.memory_limit;
+        match load {
+            _ if is_too_big => self.decide(TOO_MUCH),
+            Some(load) => self.decide(load),
+            // Too early to say, or nobody limits the processor: memory is as it should be.
+            None => self.decide(0.0),
+        }
+        self.allowance != before
+    }
+
+    /// 1 where the agent uses just what it may.
+    fn load(&mut self, now: Duration, used: Duration) -> Option<f64> {
         let [oldest, ..] = self.looks;
         self.looks.rotate_left(1);
         if let Some(last) = self.looks.last_mut() {
             *last = Look { at: now, used };
         }
         if self.limit.is_zero() || oldest.at.is_zero() {
-            return false;
+            return None;
         }
         let passed = now.saturating_sub(oldest.at);
         let share =
             used.saturating_sub(oldest.used).as_secs_f64() / passed.as_secs_f64().max(0.001);
-        let before = self.allowance;
-        self.decide(share / self.limit.as_secs_f64());
-        self.allowance != before
+        Some(share / self.limit.as_secs_f64())
     }
 
     /// `load` is 1 where the agent uses just what it may.
@@ -79,6 +96,8 @@ impl Governor {
     }
 }
 
+/// More than the limit, however much.
+const TOO_MUCH: f64 = 2.0;
 /// The share is taken over so many looks: a short storm is no reason to leave anything out.
 const LOOKS: usize = 8;
 /// Looks below half of the limit before more is allowed.
@@ -97,12 +116,14 @@ mod tests {
         governor: Governor,
         now: Duration,
         used: Duration,
+        memory: u64,
     }
 
     impl Watched {
         fn with_limit(percent: u32) -> Self {
             Self {
-                governor: Governor::new(percent),
+                governor: Governor::new(percent, 100),
+                memory: 0,
                 now: Duration::ZERO,
                 used: Duration::ZERO,
             }
@@ -115,7 +136,7 @@ mod tests {
                 self.now = self.now.saturating_add(pause);
                 let used = pause.saturating_mul(percent).checked_div(100).unwrap();
                 self.used = self.used.saturating_add(used);
-                self.governor.look(self.now, self.used);
+                self.governor.look(self.now, self.used, self.memory);
             }
             self.governor.allowance()
         }
@@ -144,6 +165,19 @@ mod tests {
         assert!((LEAST..MOST).contains(&least), "{least}");
         assert_eq!(watched.use_for(9, 10), least * 2);
         assert_eq!(watched.use_for(200, 10), 0);
+    }
+
+    #[test]
+    fn too_much_memory_counts_like_too_much_time_and_at_once() {
+        for percent in [0, 50] {
+            let mut watched = Watched::with_limit(percent);
+            assert_eq!(watched.use_for(20, 10), 0);
+            watched.memory = 101;
+            assert_eq!(watched.use_for(1, 10), MOST);
+            assert_eq!(watched.use_for(100, 10), LEAST);
+            watched.memory = 100;
+            assert_eq!(watched.use_for(200, 10), 0);
+        }
     }
 
     #[test]
