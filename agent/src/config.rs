@@ -220,6 +220,36 @@ mod tests {
     }
 
     #[test]
+    fn the_page_on_settings_has_every_key_with_its_default() {
+        let page = include_str!("../../docs/settings.md");
+        let rows: Vec<Vec<&str>> = page
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .map(|line| {
+                line.split('|')
+                    .map(|cell| cell.trim().trim_matches('`'))
+                    .collect()
+            })
+            .collect();
+        let keys: Vec<&str> = rows.iter().map(|row| row[1]).collect();
+        let unknown = Config::parse("no_such_key = 1").unwrap_err();
+        let known: Vec<&str> = unknown.split('`').skip(3).step_by(2).collect();
+        assert!(known.len() > 10, "{unknown}");
+        assert!(
+            known.iter().all(|key| keys.contains(key)),
+            "{known:?} {keys:?}"
+        );
+        assert_eq!(keys.len(), known.len());
+        for row in rows {
+            let (key, default) = (row[1], row[2]);
+            if default.starts_with(|first: char| first.is_ascii_digit() || "\"[".contains(first)) {
+                let config = Config::parse(&format!("{key} = {default}"));
+                assert_eq!(config, Ok(Config::default()), "{key}");
+            }
+        }
+    }
+
+    #[test]
     fn a_named_file_must_exist() {
         let failure = Config::load(Some(Path::new("/nonexistent/agent.toml"))).unwrap_err();
         assert_eq!(failure.code, Code::Failed);
