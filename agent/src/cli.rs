@@ -187,6 +187,10 @@ pub(crate) struct WatchArgs {
     /// Only what was judged at least as bad: informational, low, medium, high or critical
     #[arg(long, value_name = "SEVERITY", value_parser = severity)]
     pub(crate) min_severity: Option<Severity>,
+    /// Each exec with its whole environment, secrets included; without this, only what changes how a program is loaded
+    /// and who came from where
+    #[arg(long)]
+    pub(crate) env: bool,
     /// End after this time, as `10s`, `5m` or `500ms`
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) time: Option<Duration>,

@@ -4,5 +4,6 @@
 mod privileged {
     mod fallback;
     mod outage;
+    mod watch;
     mod written;
 }

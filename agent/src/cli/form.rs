@@ -8,8 +8,13 @@ use super::watch::readable;
 /// The form of lines.
 #[derive(Debug)]
 pub(crate) enum Form {
-    /// For people.
-    People(Paint),
+    /// For people, with the environment of the process if they want it.
+    People {
+        /// Its colours.
+        paint: Paint,
+        /// Whether the environment is shown.
+        env: bool,
+    },
     /// Our own JSON.
     Json,
     /// OCSF, with how the host calls itself, if it is this host.
@@ -22,7 +27,18 @@ impl Form {
         match (json, ocsf) {
             (true, _) => Self::Json,
             (false, true) => Self::Ocsf(None),
-            (false, false) => Self::People(Paint::of_stdout()),
+            (false, false) => Self::People {
+                paint: Paint::of_stdout(),
+                env: false,
+            },
+        }
+    }
+
+    /// With the environment. The other forms have all that an event has, always.
+    pub(crate) fn with_environment(self, shown: bool) -> Self {
+        match self {
+            Self::People { paint, .. } => Self::People { paint, env: shown },
+            other => other,
         }
     }
 
@@ -38,7 +54,13 @@ impl Form {
     /// The line, without its newline.
     pub(crate) fn line(&self, event: &Event, origin: &Origin) -> String {
         match self {
-            Self::People(paint) => readable::line(event, *paint),
+            Self::People { paint, env } => {
+                let mut text = readable::line(event, *paint);
+                if *env {
+                    text.push_str(&readable::environment(event));
+                }
+                text
+            }
             Self::Json => json::to_string(event, origin),
             Self::Ocsf(hostname) => ocsf::to_string(event, origin, hostname.as_deref()),
         }

@@ -9,7 +9,7 @@ use picket_sensor::device::DeviceFollower;
 
 use super::WatchArgs;
 use super::output::Reader;
-use crate::config::{Config, DEFAULT_RULES};
+use crate::config::{Config, DEFAULT_RULES, EnvironmentArg};
 use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
 use crate::enrich::{Enricher, SharedTable};
 use crate::failure::{Code, Failure};
@@ -31,7 +31,10 @@ use printer::Printer;
 /// Shows events until it is told to stop, or its time is over, or nobody reads.
 pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
     health::log_to_stderr("warn");
-    let config = Config::load(arguments.config.as_deref())?;
+    let mut config = Config::load(arguments.config.as_deref())?;
+    if arguments.env {
+        config.environment = EnvironmentArg::All;
+    }
     let boot = clock::boot_id();
     let rules = load_rules(rules_from(arguments, &config))?;
     let (inputs, waiting) = sync_channel(INPUTS);

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use picket_tests::programs::Programs;
+use picket_tests::wait;
 use serde_json::Value;
 
 #[test]
@@ -113,7 +114,7 @@ fn make_files(folder: &Path, over: &AtomicBool) {
         for name in ["wanted", "other"] {
             fs::write(folder.join(format!("{name}-{number}")), name).unwrap();
         }
-        thread::park_timeout(Duration::from_millis(50));
+        wait::pause(Duration::from_millis(50));
     }
 }
 

@@ -34,7 +34,9 @@ impl Printer {
     pub(super) fn new(arguments: &WatchArgs, origin: Origin) -> Self {
         Self {
             out: Output::new(),
-            form: Form::new(arguments.json, arguments.ocsf).of_this_host(),
+            form: Form::new(arguments.json, arguments.ocsf)
+                .of_this_host()
+                .with_environment(arguments.env),
             chosen: Chosen::new(arguments),
             origin,
             seq: 0,
@@ -73,7 +75,7 @@ impl Printer {
 
     fn print_last(&mut self, last: &Event) -> Result<(), Failure> {
         match (&self.form, &last.detail) {
-            (Form::People(paint), Some(Detail::Loss(loss))) => {
+            (Form::People { paint, .. }, Some(Detail::Loss(loss))) => {
                 let lines = table::lines(loss, *paint);
                 lines.iter().try_for_each(|line| self.line(line))
             }

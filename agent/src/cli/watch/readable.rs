@@ -2,7 +2,7 @@
 //!
 //! What stays true: host text moves no cursor, and a line is one line.
 
-use picket_event::{Detail, Event, Process, Severity, Verdict};
+use picket_event::{Detail, Event, Process, Severity, Text, Verdict};
 
 use crate::cli::output::Paint;
 
@@ -21,6 +21,25 @@ pub(crate) fn line(event: &Event, paint: Paint) -> String {
         push(&mut text, &judged(verdict, paint));
     }
     text
+}
+
+/// The environment of the process, to stand behind the line; nothing if none is known.
+pub(crate) fn environment(event: &Event) -> String {
+    let vars = event.process.iter().flat_map(|process| &process.env);
+    vars.fold(String::new(), |mut text, var| {
+        push(&mut text, &format!("{}={}", var.name, quoted(&var.value)));
+        text
+    })
+}
+
+/// With spaces it stands in quotes, so that one sees where it ends.
+fn quoted(value: &Text) -> String {
+    let text = value.for_terminal();
+    if text.is_empty() || text.contains([' ', '\'']) {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    } else {
+        text
+    }
 }
 
 fn push(text: &mut String, part: &str) {
@@ -43,7 +62,7 @@ fn who(process: &Process) -> String {
         push(&mut text, &process.exe.for_terminal());
     } else {
         push(&mut text, &process.exe.for_terminal());
-        let arguments = picket_event::Text::from(process.command_line());
+        let arguments = Text::from(process.command_line());
         push(&mut text, &format!("[{}]", arguments.for_terminal()));
     }
     text
@@ -93,10 +112,7 @@ fn login_line(login: &picket_event::Login) -> String {
     for (word, value) in [("by", &login.service), ("from", &login.source_ip)] {
         if !value.is_empty() {
             push(&mut text, word);
-            push(
-                &mut text,
-                &picket_event::Text::from(value.as_str()).for_terminal(),
-            );
+            push(&mut text, &Text::from(value.as_str()).for_terminal());
         }
     }
     text
@@ -123,7 +139,7 @@ fn judged(verdict: &Verdict, paint: Paint) -> String {
 
 #[cfg(test)]
 mod tests {
-    use picket_event::{File, Kind, ProcessUid, Source, Text, UnixNanos};
+    use picket_event::{EnvVar, File, Kind, ProcessUid, Source, UnixNanos};
 
     use super::*;
 
@@ -145,5 +161,22 @@ mod tests {
             "{line}"
         );
         assert!(line.starts_with("00:00:00.000 file_open"));
+    }
+
+    #[test]
+    fn the_environment_stands_behind_the_line_and_moves_no_cursor() {
+        let var = |name: &str, value: &str| EnvVar {
+            name: Text::from(name),
+            value: Text::from(value),
+        };
+        let mut process = Process::new(ProcessUid::new([0; 16]), 7);
+        process.env = vec![
+            var("A", "b"),
+            var("C", "it's d"),
+            var("E", "\n"),
+            var("F", ""),
+        ];
+        let event = Event::new(Kind::Exec, UnixNanos(0), Source::Ebpf).by(process);
+        assert_eq!(environment(&event), r" A=b C='it'\''s d' E=\n F=''");
     }
 }
