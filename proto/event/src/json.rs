@@ -46,7 +46,7 @@ pub struct Line {
 
 /// The event as a JSON value.
 pub fn to_value(event: &Event, origin: &Origin) -> Value {
-    write::event(event, origin)
+    parsed(&to_string(event, origin))
 }
 
 /// One line of the sensor's ledger as a JSON value.
@@ -56,7 +56,12 @@ pub fn counts(line: &KindCounts) -> Value {
 
 /// The event as one line, without its newline.
 pub fn to_string(event: &Event, origin: &Origin) -> String {
-    to_value(event, origin).to_string()
+    write::event(event, origin).into_string()
+}
+
+/// What was written, as a value.
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).expect("what was written is JSON")
 }
 
 /// An event from one line.

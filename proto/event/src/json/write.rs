@@ -10,19 +10,20 @@ mod own;
 mod process;
 mod verdict;
 
-use serde_json::Value;
-
-use self::object::Object;
+use self::object::{Json, Object, Plain};
 pub(super) use self::own::counts;
 use crate::{Detail, Event, Origin};
 
-pub(super) fn event(event: &Event, origin: &Origin) -> Value {
-    let object = Object::new()
+/// Room that most events fit in, so that their text seldom moves while it grows.
+const USUAL_BYTES: usize = 2048;
+
+pub(super) fn event(event: &Event, origin: &Origin) -> Json {
+    let object = Object::with_room(USUAL_BYTES)
         .put("kind", event.kind.name())
         .put("seq", event.seq)
-        .put("time", event.time.to_string())
-        .maybe("host", origin.host.map(|host| host.to_string()))
-        .put("boot", origin.boot.to_string())
+        .put("time", Plain(event.time))
+        .maybe("host", origin.host.map(Plain))
+        .put("boot", Plain(origin.boot))
         .put("source", event.source.name())
         .maybe("boot_ns", (event.boot_ns != 0).then_some(event.boot_ns))
         .maybe("process", event.process.as_ref().map(actor::process));

@@ -36,6 +36,31 @@ fn every_detail_goes_to_json_and_back() {
     }
 }
 
+/// Scripts read these lines, so they stay as they are to the byte. New fields may come.
+const GOLDEN: &str = include_str!("golden.jsonl");
+
+#[test]
+fn lines_stay_as_scripts_know_them() {
+    let lines: Vec<String> = events()
+        .iter()
+        .map(|event| json::to_string(event, &origin()))
+        .collect();
+    assert_eq!(lines, GOLDEN.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_name_that_comes_twice_stands_once_and_both_are_in_the_exact_twin() {
+    let var = |value: &str| EnvVar {
+        name: Text::from("A"),
+        value: Text::from(value),
+    };
+    let mut event = exec();
+    event.process.as_mut().expect("an exec has a process").env = vec![var("1"), var("2")];
+    let line = json::to_string(&event, &origin());
+    let expected = r#""env":{"A":"2"},"env_raw":[["QQ==","MQ=="],["QQ==","Mg=="]]"#;
+    assert!(line.contains(expected), "{line}");
+}
+
 #[test]
 fn an_exec_reads_as_the_contract_says() {
     let value = json::to_value(&exec(), &origin());

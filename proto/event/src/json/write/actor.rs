@@ -2,37 +2,29 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::object::{Object, base64};
-use crate::{Ancestor, EnvVar, Fidelity, HashStatus, Process};
+use super::USUAL_BYTES;
+use super::object::{Hex, Json, Lossy, Object, Plain, base64};
+use crate::{Ancestor, EnvVar, Fidelity, HashStatus, Namespaces, Process, Text};
 
-pub(super) fn process(process: &Process) -> Value {
-    let object = Object::new()
-        .put("uid", process.uid.to_string())
+pub(super) fn process(process: &Process) -> Json {
+    let object = Object::with_room(USUAL_BYTES)
+        .put("uid", Hex(process.uid.as_bytes()))
         .put("pid", process.pid)
         .maybe("ppid", (process.ppid != 0).then_some(process.ppid))
         .uid("parent_uid", process.parent_uid)
         .text("exe", &process.exe);
-    credentials(arguments(object, process), process)
-        .maybe(
-            "start_time",
-            process.start_time.map(|time| time.to_string()),
-        )
+    let object = credentials(arguments(object, process), process)
+        .maybe("start_time", process.start_time.map(Plain))
         .hash("sha256", process.sha256)
         .maybe("hash_status", process.hash_status.map(HashStatus::name))
         .put("container", process.container.as_deref())
         .text("cgroup", &process.cgroup)
-        .maybe(
-            "ns",
-            process
-                .ns
-                .map(|ns| json!({"pid": ns.pid, "mnt": ns.mnt, "net": ns.net, "user": ns.user})),
-        )
+        .maybe("ns", process.ns.map(namespaces))
         .caps("caps", process.caps)
-        .put("memfd", process.memfd)
-        .maybe("env", (!process.env.is_empty()).then(|| env(&process.env)))
-        .maybe("env_raw", env_raw(&process.env))
+        .put("memfd", process.memfd);
+    environment(object, &process.env)
         .list("ancestry", &process.ancestry, ancestor)
         .maybe("fidelity", process.fidelity.map(Fidelity::name))
         .done()
@@ -74,29 +66,49 @@ fn credentials(object: Object, process: &Process) -> Object {
         .text("tty", &process.tty)
 }
 
-fn env(vars: &[EnvVar]) -> Value {
-    let pairs = vars
-        .iter()
-        .map(|var| (var.name.lossy().into_owned(), var.value.lossy().into()));
-    Value::Object(pairs.collect())
-}
-
-/// What an object cannot hold: bytes that are no text, and a name that comes twice.
-fn env_raw(vars: &[EnvVar]) -> Option<Value> {
-    let mut names = BTreeSet::new();
-    let fits = |var: &EnvVar| var.name.as_str().is_some() && var.value.as_str().is_some();
-    if vars.iter().all(|var| fits(var) && names.insert(&var.name)) {
-        return None;
-    }
-    let pairs = vars
-        .iter()
-        .map(|var| json!([base64(&var.name), base64(&var.value)]));
-    Some(pairs.collect())
-}
-
-fn ancestor(ancestor: &Ancestor) -> Value {
+fn namespaces(ns: Namespaces) -> Json {
     Object::new()
-        .put("uid", ancestor.uid.to_string())
+        .put("pid", ns.pid)
+        .put("mnt", ns.mnt)
+        .put("net", ns.net)
+        .put("user", ns.user)
+        .done()
+}
+
+fn environment(object: Object, vars: &[EnvVar]) -> Object {
+    if vars.is_empty() {
+        return object;
+    }
+    if fit_an_object(vars) {
+        let pairs = vars.iter().fold(Object::new(), |pairs, var| {
+            pairs.put_under(Lossy(&var.name), Lossy(&var.value))
+        });
+        return object.put("env", pairs.done());
+    }
+    let lossy = |text: &Text| text.lossy().into_owned();
+    let last_of_each = vars
+        .iter()
+        .map(|var| (lossy(&var.name), lossy(&var.value).into()));
+    let exact: Vec<[String; 2]> = vars
+        .iter()
+        .map(|var| [base64(&var.name), base64(&var.value)])
+        .collect();
+    object
+        .put("env", Value::Object(last_of_each.collect()))
+        .put("env_raw", exact)
+}
+
+/// What does not: bytes that are no text, and a name that comes twice.
+fn fit_an_object(vars: &[EnvVar]) -> bool {
+    let mut names = BTreeSet::new();
+    let is_text = |var: &EnvVar| var.name.as_str().is_some() && var.value.as_str().is_some();
+    vars.iter()
+        .all(|var| is_text(var) && names.insert(&var.name))
+}
+
+fn ancestor(ancestor: &Ancestor) -> Json {
+    Object::new()
+        .put("uid", Hex(ancestor.uid.as_bytes()))
         .put("pid", ancestor.pid)
         .text("exe", &ancestor.exe)
         .done()

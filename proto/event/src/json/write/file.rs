@@ -1,11 +1,9 @@
 //! Files, scripts and scheduled jobs to JSON.
 
-use serde_json::Value;
-
-use super::object::Object;
+use super::object::{Json, Object};
 use crate::{File, HashStatus, ScheduledJob, Script};
 
-pub(super) fn file(file: &File) -> Value {
+pub(super) fn file(file: &File) -> Json {
     Object::new()
         .text("path", &file.path)
         .text("new_path", &file.new_path)
@@ -27,7 +25,7 @@ pub(super) fn file(file: &File) -> Value {
         .done()
 }
 
-pub(super) fn script(script: &Script) -> Value {
+pub(super) fn script(script: &Script) -> Json {
     Object::new()
         .text("path", &script.path)
         .text("interpreter", &script.interpreter)
@@ -37,7 +35,7 @@ pub(super) fn script(script: &Script) -> Value {
         .done()
 }
 
-pub(super) fn scheduled_job(job: &ScheduledJob) -> Value {
+pub(super) fn scheduled_job(job: &ScheduledJob) -> Json {
     Object::new()
         .word("action", &job.action)
         .word("scheduler", &job.scheduler)

@@ -1,11 +1,9 @@
 //! Modules, programs, mounts, rings and devices to JSON.
 
-use serde_json::Value;
-
-use super::object::Object;
+use super::object::{Json, Object};
 use crate::{Bpf, Device, IoUring, Module, Mount};
 
-pub(super) fn module(module: &Module) -> Value {
+pub(super) fn module(module: &Module) -> Json {
     Object::new()
         .word("action", &module.action)
         .text("name", &module.name)
@@ -15,7 +13,7 @@ pub(super) fn module(module: &Module) -> Value {
         .done()
 }
 
-pub(super) fn bpf(bpf: &Bpf) -> Value {
+pub(super) fn bpf(bpf: &Bpf) -> Json {
     Object::new()
         .word("action", &bpf.action)
         .word("prog_type", &bpf.prog_type)
@@ -26,7 +24,7 @@ pub(super) fn bpf(bpf: &Bpf) -> Value {
         .done()
 }
 
-pub(super) fn mount(mount: &Mount) -> Value {
+pub(super) fn mount(mount: &Mount) -> Json {
     Object::new()
         .word("action", &mount.action)
         .text("source", &mount.source)
@@ -37,7 +35,7 @@ pub(super) fn mount(mount: &Mount) -> Value {
         .done()
 }
 
-pub(super) fn io_uring(ring: &IoUring) -> Value {
+pub(super) fn io_uring(ring: &IoUring) -> Json {
     Object::new()
         .word("action", &ring.action)
         .word("opcode", &ring.opcode)
@@ -46,7 +44,7 @@ pub(super) fn io_uring(ring: &IoUring) -> Value {
         .done()
 }
 
-pub(super) fn device(device: &Device) -> Value {
+pub(super) fn device(device: &Device) -> Json {
     Object::new()
         .word("action", &device.action)
         .word("subsystem", &device.subsystem)

@@ -1,11 +1,9 @@
 //! Logins to JSON.
 
-use serde_json::Value;
-
-use super::object::Object;
+use super::object::{Json, Object};
 use crate::Login;
 
-pub(super) fn login(login: &Login) -> Value {
+pub(super) fn login(login: &Login) -> Json {
     Object::new()
         .text("user", &login.user)
         .word("outcome", &login.outcome)
@@ -19,6 +17,6 @@ pub(super) fn login(login: &Login) -> Value {
         .maybe("session", login.session)
         .text("target_user", &login.target_user)
         .text("command", &login.command)
-        .put("seen_by", login.seen_by.clone())
+        .put("seen_by", &login.seen_by)
         .done()
 }

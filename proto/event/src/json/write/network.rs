@@ -1,11 +1,9 @@
 //! Connections and names to JSON.
 
-use serde_json::Value;
-
-use super::object::Object;
+use super::object::{Json, Object};
 use crate::{Dns, Network};
 
-pub(super) fn network(network: &Network) -> Value {
+pub(super) fn network(network: &Network) -> Json {
     let port = |port: u32| (port != 0).then_some(port);
     Object::new()
         .word("proto", &network.proto)
@@ -20,11 +18,11 @@ pub(super) fn network(network: &Network) -> Value {
         .done()
 }
 
-pub(super) fn dns(dns: &Dns) -> Value {
+pub(super) fn dns(dns: &Dns) -> Json {
     Object::new()
         .text("query", &dns.query)
         .word("type", &dns.record_type)
-        .put("answers", dns.answers.clone())
+        .put("answers", &dns.answers)
         .maybe("rcode", dns.rcode)
         .ip("server_ip", dns.server_ip)
         .flag("response", dns.response)

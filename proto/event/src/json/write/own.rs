@@ -1,8 +1,8 @@
 //! What the agent says of itself, to JSON.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::object::Object;
+use super::object::{Hex, Json, Object};
 use crate::{Containment, Gap, KindCounts, Loss, LostBy, SensorState};
 
 pub(super) fn loss(loss: &Loss) -> Value {
@@ -14,15 +14,21 @@ pub(super) fn loss(loss: &Loss) -> Value {
 }
 
 pub(in crate::json) fn counts(line: &KindCounts) -> Value {
-    let lost_by = (line.lost_by != LostBy::default()).then(|| lost_by(&line.lost_by));
-    Object::new()
-        .put("generated", line.generated)
-        .put("filtered", line.filtered)
-        .put("aggregated", line.aggregated)
-        .put("submitted", line.submitted)
-        .put("lost", line.lost)
-        .maybe("lost_by", lost_by)
-        .done()
+    let counts = [
+        ("generated", line.generated),
+        ("filtered", line.filtered),
+        ("aggregated", line.aggregated),
+        ("submitted", line.submitted),
+        ("lost", line.lost),
+    ];
+    let mut fields: Map<String, Value> = counts
+        .map(|(name, count)| (name.to_owned(), count.into()))
+        .into_iter()
+        .collect();
+    if line.lost_by != LostBy::default() {
+        fields.insert("lost_by".to_owned(), lost_by(&line.lost_by));
+    }
+    Value::Object(fields)
 }
 
 fn lost_by(by: &LostBy) -> Value {
@@ -34,9 +40,9 @@ fn lost_by(by: &LostBy) -> Value {
     )
 }
 
-pub(super) fn containment(done: &Containment) -> Value {
+pub(super) fn containment(done: &Containment) -> Json {
     Object::new()
-        .put("command_id", done.command_id.to_string())
+        .put("command_id", Hex(done.command_id.as_bytes()))
         .put("action", done.action.as_str())
         .put("state", done.state.name())
         .word("reason", &done.reason)
@@ -44,11 +50,11 @@ pub(super) fn containment(done: &Containment) -> Value {
         .put("verified", done.verified)
         .flag("redelivered", done.redelivered)
         .word("undo_token", &done.undo_token)
-        .put("signers", done.signers.clone())
+        .put("signers", &done.signers)
         .word("stated_reason", &done.stated_reason)
         .list("affected", &done.affected, |one| {
             Object::new()
-                .put("process_uid", one.process_uid.to_string())
+                .put("process_uid", Hex(one.process_uid.as_bytes()))
                 .put("pid", one.pid)
                 .text("exe", &one.exe)
                 .put("outcome", one.outcome.as_str())
@@ -57,7 +63,7 @@ pub(super) fn containment(done: &Containment) -> Value {
         .done()
 }
 
-pub(super) fn sensor(state: &SensorState) -> Value {
+pub(super) fn sensor(state: &SensorState) -> Json {
     Object::new()
         .put("backend", state.backend.as_str())
         .word("change", &state.change)
@@ -72,7 +78,7 @@ pub(super) fn sensor(state: &SensorState) -> Value {
         .done()
 }
 
-pub(super) fn gap(gap: &Gap) -> Value {
+pub(super) fn gap(gap: &Gap) -> Json {
     let kinds = gap
         .kinds
         .iter()

@@ -1,11 +1,9 @@
 //! What processes do to themselves and to each other, to JSON.
 
-use serde_json::{Value, json};
-
-use super::object::Object;
+use super::object::{Hex, Json, Object};
 use crate::{CredChange, Credentials, ExecFailed, Exit, Fork, MemExec, Memfd, Ptrace, Signal};
 
-pub(super) fn exit(exit: &Exit) -> Value {
+pub(super) fn exit(exit: &Exit) -> Json {
     Object::new()
         .maybe("code", exit.code)
         .maybe("signal", exit.signal)
@@ -13,11 +11,14 @@ pub(super) fn exit(exit: &Exit) -> Value {
         .done()
 }
 
-pub(super) fn fork(fork: &Fork) -> Value {
-    json!({"child_uid": fork.child_uid.to_string(), "child_pid": fork.child_pid})
+pub(super) fn fork(fork: &Fork) -> Json {
+    Object::new()
+        .put("child_uid", Hex(fork.child_uid.as_bytes()))
+        .put("child_pid", fork.child_pid)
+        .done()
 }
 
-pub(super) fn exec_failed(failed: &ExecFailed) -> Value {
+pub(super) fn exec_failed(failed: &ExecFailed) -> Json {
     Object::new()
         .text("path", &failed.path)
         .texts("argv", &failed.argv)
@@ -27,11 +28,14 @@ pub(super) fn exec_failed(failed: &ExecFailed) -> Value {
         .done()
 }
 
-pub(super) fn cred(change: &CredChange) -> Value {
-    json!({"old": credentials(&change.old), "new": credentials(&change.new)})
+pub(super) fn cred(change: &CredChange) -> Json {
+    Object::new()
+        .put("old", credentials(&change.old))
+        .put("new", credentials(&change.new))
+        .done()
 }
 
-fn credentials(held: &Credentials) -> Value {
+fn credentials(held: &Credentials) -> Json {
     Object::new()
         .put("uid", held.uid)
         .put("gid", held.gid)
@@ -47,7 +51,7 @@ fn credentials(held: &Credentials) -> Value {
         .done()
 }
 
-pub(super) fn ptrace(ptrace: &Ptrace) -> Value {
+pub(super) fn ptrace(ptrace: &Ptrace) -> Json {
     Object::new()
         .word("request", &ptrace.request)
         .uid("target_uid", ptrace.target_uid)
@@ -56,7 +60,7 @@ pub(super) fn ptrace(ptrace: &Ptrace) -> Value {
         .done()
 }
 
-pub(super) fn signal(signal: &Signal) -> Value {
+pub(super) fn signal(signal: &Signal) -> Json {
     Object::new()
         .put("number", signal.number)
         .uid("target_uid", signal.target_uid)
@@ -65,7 +69,7 @@ pub(super) fn signal(signal: &Signal) -> Value {
         .done()
 }
 
-pub(super) fn mem_exec(memory: &MemExec) -> Value {
+pub(super) fn mem_exec(memory: &MemExec) -> Json {
     Object::new()
         .put("address", memory.address)
         .put("length", memory.length)
@@ -76,7 +80,7 @@ pub(super) fn mem_exec(memory: &MemExec) -> Value {
         .done()
 }
 
-pub(super) fn memfd(memfd: &Memfd) -> Value {
+pub(super) fn memfd(memfd: &Memfd) -> Json {
     Object::new()
         .text("name", &memfd.name)
         .maybe("flags", memfd.flags)

@@ -1,30 +1,28 @@
 //! What was judged, to JSON.
 
-use serde_json::{Value, json};
-
-use super::object::Object;
+use super::object::{Json, Object};
 use crate::{Reason, RuleVerdict, ScorerVerdict, Verdict};
 
-pub(super) fn verdict(verdict: &Verdict) -> Value {
+pub(super) fn verdict(verdict: &Verdict) -> Json {
     match verdict {
         Verdict::Rule(verdict) => rule(verdict),
         Verdict::Scorer(verdict) => score(verdict),
     }
 }
 
-fn rule(rule: &RuleVerdict) -> Value {
+fn rule(rule: &RuleVerdict) -> Json {
     Object::new()
         .put("by", "rule")
         .put("id", rule.id.as_str())
         .put("title", rule.title.as_str())
         .put("severity", rule.severity.name())
-        .put("attack", rule.attack.clone())
+        .put("attack", &rule.attack)
         .word("author", &rule.author)
         .word("license", &rule.license)
         .done()
 }
 
-fn score(score: &ScorerVerdict) -> Value {
+fn score(score: &ScorerVerdict) -> Json {
     Object::new()
         .put("by", "scorer")
         .put("bits", score.bits)
@@ -37,7 +35,7 @@ fn score(score: &ScorerVerdict) -> Value {
         .done()
 }
 
-fn reason(reason: &Reason) -> Value {
+fn reason(reason: &Reason) -> Json {
     Object::new()
         .put("factor", reason.factor.as_str())
         .text("context", &reason.context)
@@ -49,12 +47,12 @@ fn reason(reason: &Reason) -> Value {
         .put("days", reason.days)
         .put("distinct", reason.distinct)
         .list("backoff", &reason.backoff, |level| {
-            json!({
-                "context": level.context,
-                "seen": level.seen,
-                "context_seen": level.context_seen,
-                "distinct": level.distinct,
-            })
+            Object::new()
+                .put("context", &level.context)
+                .put("seen", level.seen)
+                .put("context_seen", level.context_seen)
+                .put("distinct", level.distinct)
+                .done()
         })
         .done()
 }
