@@ -9,7 +9,7 @@ use picket_sensor::device::DeviceFollower;
 
 use super::WatchArgs;
 use super::output::Reader;
-use crate::config::{Config, DEFAULT_RULES, EnvironmentArg};
+use crate::config::{Config, EnvironmentArg};
 use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
 use crate::enrich::{Enricher, SharedTable};
 use crate::failure::{Code, Failure};
@@ -79,8 +79,7 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
 fn rules_from<'a>(arguments: &'a WatchArgs, config: &'a Config) -> RulesFrom<'a> {
     match &arguments.rules {
         Some(directory) => RulesFrom::Only(directory),
-        None if arguments.config.is_some() => RulesFrom::Pack(&config.rules),
-        None => RulesFrom::Pack(std::path::Path::new(DEFAULT_RULES)),
+        None => RulesFrom::Pack(&config.rules),
     }
 }
 
