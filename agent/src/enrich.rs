@@ -215,6 +215,11 @@ impl Enricher {
             process.container = container::of_cgroup(process.cgroup.as_bytes());
         }
         self.name_user(process);
+        if let Some(Detail::Ptrace(ptrace)) = &mut event.detail {
+            let target = ptrace.target_uid.take();
+            ptrace.target_uid =
+                target.or_else(|| table.meant(self.own, process, ptrace.target_pid));
+        }
         match (&event.kind, &event.detail) {
             (Kind::Fork, Some(Detail::Fork(fork))) => table.fork(process, *fork),
             (Kind::Exit, _) => table.exit(process),

@@ -150,6 +150,13 @@ impl ProcessTable {
         entry.complete_executable(process);
     }
 
+    /// The process that `asker` means by this number: if it gives numbers as the process `own` does, whose are the table's.
+    pub(crate) fn meant(&self, own: ProcessUid, asker: &Process, pid: u32) -> Option<ProcessUid> {
+        let numbers = self.entries.get(&own)?.ns?.pid;
+        let same = asker.ns.is_some_and(|ns| ns.pid == numbers);
+        same.then(|| self.by_pid.get(&pid).copied()).flatten()
+    }
+
     /// Its parent, its parent's parent and so on, as far as they are known.
     pub(crate) fn ancestry(&self, process: &Process) -> Vec<Ancestor> {
         let mut ancestors: Vec<Ancestor> = Vec::new();
@@ -352,6 +359,28 @@ mod tests {
         assert!(table.entries.len() <= MAX_PROCESSES);
         assert!(table.order.len() <= MAX_PROCESSES * 2);
         assert!(table.by_pid.len() <= MAX_PROCESSES);
+    }
+
+    #[test]
+    fn a_number_is_believed_only_from_who_numbers_processes_alike() {
+        let mut table = ProcessTable::default();
+        let numbered_in = |number, pids| {
+            let mut process = process(number, 1);
+            process.ns = Some(Namespaces {
+                pid: pids,
+                mnt: 1,
+                net: 1,
+                user: 1,
+            });
+            process
+        };
+        for (number, pids) in [(1, 7), (2, 7), (3, 8)] {
+            table.see(&numbered_in(number, pids));
+        }
+        let meant = |asker, pids| table.meant(uid(1), &numbered_in(asker, pids), 2);
+        assert_eq!(meant(2, 7), Some(uid(2)));
+        assert_eq!(meant(3, 8), None);
+        assert_eq!(table.meant(uid(9), &numbered_in(2, 7), 2), None);
     }
 
     #[test]
