@@ -62,6 +62,7 @@ fn watch(folder: &Path, more: &str) -> Option<Service> {
     command.arg(&settings);
     let mut watch = Service::start("watch", command, &folder.join("log")).unwrap();
     let begun = wait::until("the first event", PATIENCE, || {
+        act(folder, ":");
         let begun = !watch.lines().is_empty();
         Ok((begun || watch.still_runs().is_err()).then_some(begun))
     });
