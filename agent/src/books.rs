@@ -260,7 +260,9 @@ impl Books {
         status.transport = transport;
         status.spool_bytes = spool.bytes;
         status.spool_quota = spool.quota_bytes;
-        status.kinds = stages.ledgers.combined(stages.enrich.filtered());
+        status.kinds = stages
+            .ledgers
+            .combined(stages.enrich.filtered(), stages.enrich.derived());
         status.rules = stages.detect.rules();
     }
 

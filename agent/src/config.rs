@@ -14,10 +14,11 @@ use crate::cli::SourceArg;
 use crate::enrich::hash::MAX_FILE_BYTES;
 use crate::enrich::written::Limits;
 use crate::failure::{Code, Failure};
+use crate::integrity::set::{self, Set};
 
 /// Where the agent keeps its state unless told otherwise.
 pub(crate) const DEFAULT_STATE: &str = "/var/lib/picket";
-const DEFAULT_CONFIG: &str = "/etc/picket/agent.toml";
+pub(crate) const DEFAULT_CONFIG: &str = "/etc/picket/agent.toml";
 /// Rules that an administrator put beside the built-in ones.
 pub(crate) const DEFAULT_RULES: &str = "/etc/picket/rules.d";
 
@@ -43,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) environment: EnvironmentArg,
     /// The share of one processor, in hundredths, above which details of files and network are left out; 0 for no limit.
     pub(crate) cpu_percent: u32,
+    /// Whether the kernel is to refuse what others do to the running service, where it can.
+    pub(crate) protect: bool,
     /// Private memory of the agent, in bytes, above which it forgets what it can find again and leaves out details of
     /// files and network; 0 for no limit.
     pub(crate) memory_bytes: u64,
@@ -50,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) hash_file_bytes: u64,
     /// How much of written files may be read for hashing in a second.
     pub(crate) hash_bytes_per_second: u64,
+    /// Files and folders of which a baseline is kept, in place of the built-in list; `*` is any one name.
+    pub(crate) integrity_paths: Option<Vec<String>>,
     /// Executables that no command may kill, beside the built-in protection.
     pub(crate) protected_exes: Vec<PathBuf>,
 }
@@ -85,9 +90,11 @@ impl Default for Config {
             secret_paths: None,
             environment: EnvironmentArg::Listed,
             cpu_percent: DEFAULT_CPU_PERCENT,
+            protect: false,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             hash_file_bytes: Limits::default().file_bytes,
             hash_bytes_per_second: Limits::default().bytes_per_second,
+            integrity_paths: None,
             protected_exes: vec![PathBuf::from("/usr/bin/picket-collector")],
         }
     }
@@ -138,6 +145,10 @@ impl Config {
         if self.hash_file_bytes > MAX_FILE_BYTES {
             return Err(format!("hash_file_bytes must be at most {MAX_FILE_BYTES}"));
         }
+        let named = self.integrity_paths.iter().flatten();
+        if let Some(path) = named.into_iter().find(|path| !path.starts_with('/')) {
+            return Err(format!("integrity_paths: `{path}` is not absolute"));
+        }
         if self.scorer_alert_p.is_some_and(|p| !(p > 0.0 && p < 1.0)) {
             return Err("scorer_alert_p must be between 0 and 1".to_owned());
         }
@@ -149,6 +160,14 @@ impl Config {
         Limits {
             file_bytes: self.hash_file_bytes,
             bytes_per_second: self.hash_bytes_per_second,
+        }
+    }
+
+    /// The files of which a baseline is kept.
+    pub(crate) fn integrity(&self) -> Set {
+        match &self.integrity_paths {
+            Some(paths) => Set::new(paths),
+            None => Set::new(set::DEFAULT),
         }
     }
 
@@ -206,6 +225,7 @@ mod tests {
             ("memory_bytes = 1048576", "memory_bytes"),
             ("scorer_alert_p = 2.0", "scorer_alert_p"),
             ("hash_file_bytes = 1000000000000", "hash_file_bytes"),
+            ("integrity_paths = [\"etc\"]", "integrity_paths"),
         ] {
             assert!(Config::parse(text).unwrap_err().contains(name));
         }
@@ -217,6 +237,12 @@ mod tests {
         assert_eq!(all.environment, EnvironmentArg::All);
         let reason = Config::parse("environment = \"some\"").unwrap_err();
         assert!(reason.contains("`listed` or `all`"), "{reason}");
+    }
+
+    #[test]
+    fn nothing_is_protected_unless_that_is_asked_for() {
+        assert!(!Config::default().protect);
+        assert!(Config::parse("protect = true").unwrap().protect);
     }
 
     #[test]

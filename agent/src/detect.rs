@@ -49,11 +49,12 @@ impl Detector {
 
     /// Judges an event.
     pub(crate) fn judge(&mut self, now: UnixNanos, event: &mut Event) {
-        if event.source == Source::Agent {
+        if is_of_the_agent_itself(event) {
             return;
         }
         let by_rules = self.rules.verdicts(event, &mut self.scratch);
-        let by_scorer = self.scorer.step(now, event);
+        let derived = event.source == Source::Agent;
+        let by_scorer = (!derived).then(|| self.scorer.step(now, event)).flatten();
         event.verdicts.extend(by_rules);
         event.verdicts.extend(by_scorer.map(Verdict::Scorer));
     }
@@ -77,6 +78,11 @@ impl Detector {
     pub(crate) fn snapshot(&self) -> Vec<u8> {
         self.scorer.snapshot()
     }
+}
+
+/// What the agent says of itself is judged by nobody; what it found out about the host is, by rules.
+fn is_of_the_agent_itself(event: &Event) -> bool {
+    event.source == Source::Agent && !crate::enrich::is_found(event)
 }
 
 /// Reads and compiles rules. A rule that is refused is logged and left out; the others are used.

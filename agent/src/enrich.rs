@@ -1,8 +1,10 @@
-//! Adds to each event what the agent knows about its process: names, ancestors, container, hash.
+//! Adds to each event what the agent knows about its process: names, ancestors, container, hash. And
+//! says what follows from it: that a script was started, that a job was scheduled.
 //!
 //! # Invariants
 //!
-//! - Events leave in the order in which they came.
+//! - Events leave in the order in which they came; what follows from one comes right behind it, by the
+//!   same process, and is counted when it leaves.
 //! - A file event has the hash of the file in the state that the event tells, or the reason why not.
 //! - An event waits for a hash at most [`HASH_WAIT_NS`]; then it goes on and says `late`.
 //! - What the sensor said is never overwritten; only what it could not know is filled in.
@@ -17,17 +19,24 @@ use picket_seal::Digest;
 
 pub(crate) mod container;
 pub(crate) mod hash;
+pub(crate) mod lookup;
+pub(crate) mod schedule;
 pub(crate) mod table;
 pub(crate) mod users;
 pub(crate) mod written;
 
+mod derived;
+mod script;
 mod states;
 
+use crate::integrity::{self, SharedBaseline};
 use hash::{HashCache, HashDone, HashJob, Hashed, JobId};
+use lookup::Eyes;
 use table::ProcessTable;
 use users::Users;
 use written::{Budget, Limits, Wish};
 
+pub(crate) use derived::is_found;
 pub(crate) use states::FileStates;
 
 /// How long an event may wait for a hash, in nanoseconds.
@@ -50,22 +59,34 @@ pub(crate) struct Enricher {
     /// Jobs whose answer has not come.
     asked: HashSet<JobId>,
     budget: Budget,
-    names: u64,
+    /// Tells the jobs apart that have no other name.
+    numbers: u64,
     filtered: BTreeMap<Kind, u64>,
+    derived: BTreeMap<Kind, u64>,
+    baseline: Option<SharedBaseline>,
 }
 
 /// An event whose turn has not come.
 #[derive(Debug)]
 struct Waiting {
     event: Event,
-    job: Option<JobId>,
+    job: Option<Awaited>,
     until_ns: u64,
 }
 
-/// Where hash jobs go. The answer is whether there was room; if not, the event says `late`.
+/// Whose answer it waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Awaited {
+    Hash(JobId),
+    Schedule(u64),
+}
+
+/// Where files are read. The answer is whether there was room; if not, the event goes on without.
 pub(crate) trait Hasher {
-    /// Takes a job, or refuses because its queue is full.
+    /// Takes a hash job, or refuses because its queue is full.
     fn submit(&self, job: HashJob) -> bool;
+    /// Takes a look at what is scheduled, or refuses because its queue is full.
+    fn look(&self, job: schedule::Job) -> bool;
 }
 
 impl Enricher {
@@ -85,9 +106,17 @@ impl Enricher {
             waiting: VecDeque::new(),
             asked: HashSet::new(),
             budget: Budget::new(hashing),
-            names: 0,
+            numbers: 0,
             filtered: BTreeMap::new(),
+            derived: BTreeMap::new(),
+            baseline: None,
         }
+    }
+
+    /// With what important files were before.
+    pub(crate) fn remembering(mut self, baseline: SharedBaseline) -> Self {
+        self.baseline = Some(baseline);
+        self
     }
 
     /// Takes events in, gives out those whose turn has come.
@@ -118,11 +147,14 @@ impl Enricher {
                     None => None,
                 }
             };
+            let until_ns = now_ns.saturating_add(HASH_WAIT_NS);
+            let follows = self.derive(&event, until_ns, hasher);
             self.waiting.push_back(Waiting {
                 event,
-                job,
-                until_ns: now_ns.saturating_add(HASH_WAIT_NS),
+                job: job.map(Awaited::Hash),
+                until_ns,
             });
+            self.waiting.extend(follows);
         }
         self.release(now_ns)
     }
@@ -138,17 +170,20 @@ impl Enricher {
                 self.budget.charge(done.bytes);
             }
         }
-        let answers: HashMap<JobId, Hashed> =
-            answers.iter().map(|done| (done.job, done.hashed)).collect();
+        let answers: HashMap<JobId, &HashDone> =
+            answers.iter().map(|done| (done.job, done)).collect();
         let table = Arc::clone(&self.table);
         let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
         for waiting in &mut self.waiting {
-            if let Some(hashed) = waiting.job.and_then(|job| answers.get(&job)) {
+            if let Some(Awaited::Hash(job)) = waiting.job
+                && let Some(done) = answers.get(&job)
+            {
                 waiting.job = None;
                 if waiting.event.kind == Kind::Exec {
-                    table.note_hash(&waiting.event, *hashed);
+                    table.note_hash(&waiting.event, done.hashed);
                 }
-                set_hash(&mut waiting.event, *hashed);
+                set_hash(&mut waiting.event, done.hashed);
+                derived::set_size(&mut waiting.event, done);
             }
         }
     }
@@ -161,14 +196,20 @@ impl Enricher {
             if first.job.is_some() && patient {
                 break;
             }
-            ready.extend(self.waiting.pop_front().map(leave));
+            let Some(first) = self.waiting.pop_front() else {
+                break;
+            };
+            ready.push(self.leave(first));
         }
         ready
     }
 
     /// Gives out every event, as at the end.
     pub(crate) fn drain(&mut self) -> Vec<Event> {
-        self.waiting.drain(..).map(leave).collect()
+        let rest = std::mem::take(&mut self.waiting);
+        rest.into_iter()
+            .map(|waiting| self.leave(waiting))
+            .collect()
     }
 
     /// Makes room: forgets half of what can be found again.
@@ -185,6 +226,23 @@ impl Enricher {
     /// How many events of the agent itself were left out, by kind.
     pub(crate) const fn filtered(&self) -> &BTreeMap<Kind, u64> {
         &self.filtered
+    }
+
+    /// How many events were made here, by kind.
+    pub(crate) const fn derived(&self) -> &BTreeMap<Kind, u64> {
+        &self.derived
+    }
+
+    /// Whoever leaves without an answer says so.
+    fn leave(&mut self, mut waiting: Waiting) -> Event {
+        if let Some(Awaited::Hash(_)) = waiting.job {
+            set_hash(&mut waiting.event, Hashed::without(HashStatus::Late));
+        }
+        if let Some(baseline) = &self.baseline {
+            integrity::note(baseline, &mut waiting.event);
+        }
+        self.count(&waiting.event);
+        waiting.event
     }
 
     fn is_own(&self, event: &Event) -> bool {
@@ -296,18 +354,24 @@ impl Enricher {
     }
 
     fn job_for(&mut self, event: &Event, wish: Wish) -> HashJob {
-        self.names = self.names.wrapping_add(1);
+        let number = self.number();
         let (id, named) = match wish {
             Wish::State(key) => (JobId::Written(key), None),
-            Wish::Empty | Wish::NewName => (JobId::Named(self.names), Some(event.time)),
+            Wish::Empty | Wish::NewName => (JobId::Named(number), Some(event.time)),
         };
         HashJob {
             id,
             pid: event.process.as_ref().map_or(0, |process| process.pid),
+            eyes: Eyes::OWN,
             path: written::name_after(event),
             named,
             max_bytes: self.budget.file_bytes(),
         }
+    }
+
+    const fn number(&mut self) -> u64 {
+        self.numbers = self.numbers.wrapping_add(1);
+        self.numbers
     }
 
     /// Hands the job on, unless an answer to it is on its way already.
@@ -326,20 +390,16 @@ impl Enricher {
     }
 }
 
-/// Whoever leaves without an answer says so.
-fn leave(mut waiting: Waiting) -> Event {
-    if waiting.job.is_some() {
-        set_hash(&mut waiting.event, Hashed::without(HashStatus::Late));
-    }
-    waiting.event
-}
-
-/// Of an exec the hash is the program's, otherwise the file's.
+/// Of an exec the hash is the program's, otherwise the file's or the script's.
 fn set_hash(event: &mut Event, hashed: Hashed) {
     match (&mut event.detail, &mut event.process) {
         (Some(Detail::File(file)), _) => {
             file.sha256_after = hashed.sha256;
             file.hash_status = hashed.status;
+        }
+        (Some(Detail::Script(script)), _) => {
+            script.sha256 = hashed.sha256;
+            script.hash_status = hashed.status;
         }
         (_, Some(process)) => {
             process.sha256 = hashed.sha256;

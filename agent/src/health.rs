@@ -8,10 +8,14 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use picket_event::{Class, HostId, KindCounts, SensorState, StreamId, json as event_json};
+use picket_event::{
+    Class, HostId, KindCounts, SensorState, StreamId, UnixNanos, json as event_json,
+};
 use picket_scorer::Maturity;
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
+
+use crate::clock;
 
 pub(crate) mod notify;
 pub(crate) mod socket;
@@ -52,6 +56,8 @@ pub(crate) struct Status {
     pub(crate) sensor: SensorState,
     /// Why the kernel sensor is not used; empty: it is.
     pub(crate) fallback: String,
+    /// The baseline of files.
+    pub(crate) integrity: Integrity,
     /// How many rules are loaded.
     pub(crate) rules: usize,
     /// How much the scorer has learned.
@@ -66,6 +72,29 @@ pub(crate) struct Status {
     pub(crate) refused_batches: u64,
     /// When the certificate ends, in seconds since 1970.
     pub(crate) certificate_ends: i64,
+}
+
+/// The baseline of files.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Integrity {
+    /// Files in it.
+    pub(crate) files: usize,
+    /// When it was complete for the first time; `None`: it is not yet, or none is kept.
+    pub(crate) built: Option<UnixNanos>,
+    /// Why the one of an earlier run was not used; empty: it was, or there was none.
+    pub(crate) note: String,
+}
+
+impl Integrity {
+    fn to_json(&self) -> Value {
+        let age = self
+            .built
+            .map(|built| clock::system().now().since(built).as_secs());
+        json!({
+            "files": self.files, "built": self.built.map(|built| built.to_string()),
+            "age_seconds": age, "note": self.note,
+        })
+    }
 }
 
 /// The connection to the collector.
@@ -126,6 +155,7 @@ impl Status {
             spool_error: String::new(),
             sensor: SensorState::default(),
             fallback: String::new(),
+            integrity: Integrity::default(),
             rules: 0,
             scorer: Maturity::default(),
             commands: (0, String::new()),
@@ -169,6 +199,7 @@ impl Status {
                 "backend": self.sensor.backend, "fallback": self.fallback,
                 "hooks": self.sensor.hooks.iter().map(hook_json).collect::<Vec<_>>(),
             },
+            "integrity": self.integrity.to_json(),
             "rules": self.rules,
             "scorer": {
                 "events": self.scorer.events, "days": self.scorer.days,

@@ -17,6 +17,7 @@ mod enrich;
 mod enroll;
 mod failure;
 mod health;
+mod integrity;
 mod pipeline;
 mod respond;
 mod seal;

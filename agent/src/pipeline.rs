@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! sensor, login, device threads -\
-//! hasher threads ---------------- [inputs] -> enrich -> detect -> sink
+//! hasher and reader threads ----- [inputs] -> enrich -> detect -> sink
 //! responder, signals -----------/
 //! ```
 //!
@@ -13,6 +13,7 @@
 //! | --- | --- | --- |
 //! | inputs | [`INPUTS`] messages of at most [`CHUNK`] events | whoever sends waits; a sensor that waits stops reading its ring, and the kernel counts what the ring cannot hold as lost |
 //! | hash jobs, of programs and of written files | [`hasher::JOBS`] each | the event goes on without a hash and says `late` |
+//! | looks at what is scheduled | [`hasher::JOBS`] | the event goes on and says only which file changed |
 //! | events that wait for a hash | 2,048, 50 ms | the oldest goes on and says `late` |
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -24,6 +25,7 @@ use picket_sensor::login::Position;
 use crate::clock::{SharedClock, boot_ns};
 use crate::detect::Detector;
 use crate::enrich::hash::HashDone;
+use crate::enrich::schedule::Answer;
 use crate::enrich::{Enricher, FileStates, Hasher};
 use crate::failure::Failure;
 
@@ -56,6 +58,8 @@ pub(crate) enum Input {
     Ledger(Source, Vec<KindCounts>),
     /// Answers to hash jobs.
     Hashed(Vec<HashDone>),
+    /// Answers about what is scheduled.
+    Scheduled(Vec<Answer>),
     /// The answer to a command.
     Outcome(Box<Containment>),
     /// Read the rules again.
@@ -202,6 +206,7 @@ impl Stages {
                 }
             }
             Input::Hashed(answers) => self.enrich.hashed(&answers),
+            Input::Scheduled(answers) => self.enrich.scheduled(answers),
             Input::Outcome(outcome) => sink.take(self.outcome(*outcome))?,
             Input::Reload => {
                 if let Some(rules) = (world.reload)() {
@@ -247,7 +252,9 @@ impl Stages {
 
     /// The ledger as an event.
     pub(crate) fn balance(&self, last: bool) -> Event {
-        let kinds = self.ledgers.combined(self.enrich.filtered());
+        let kinds = self
+            .ledgers
+            .combined(self.enrich.filtered(), self.enrich.derived());
         self.own(Kind::Loss)
             .with(Detail::Loss(Loss { kinds, last }))
     }

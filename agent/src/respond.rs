@@ -21,6 +21,7 @@ use picket_seal::Digest;
 
 use crate::clock::SharedClock;
 use crate::enrich::SharedTable;
+use crate::enrich::hash::{HashCache, HashJob, JobId, hash};
 use crate::state::StateError;
 use crate::state::commands::{CommandLog, Known};
 
@@ -357,10 +358,10 @@ impl Scene for Responder {
     }
 
     fn exe_hash(&self, found: &Found) -> Option<Digest> {
-        let id = crate::enrich::hash::JobId::Process(found.uid);
+        let id = JobId::Process(found.uid);
         let none = picket_event::Text::NONE;
-        let job = crate::enrich::hash::HashJob::executable(id, found.pid, none);
-        crate::enrich::hash::hash(&job).hashed.sha256
+        let job = HashJob::executable(id, found.pid, none);
+        hash(&job, &mut HashCache::default()).hashed.sha256
     }
 
     fn protected(&self, command: &Command, found: &Found) -> Option<(u32, &'static str)> {

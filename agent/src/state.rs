@@ -11,6 +11,7 @@
 //! commands             ids and receipts of commands
 //! spool/               sealed batches
 //! scorer.snapshot logins.json
+//! integrity.baseline   what important files were
 //! ```
 //!
 //! # Invariants

@@ -4,6 +4,7 @@
 //! when an event was lost or doubled, because that is never a matter of speed.
 
 mod figure;
+pub mod sensor;
 mod storm;
 
 use std::process::{Command, Stdio};
@@ -55,11 +56,12 @@ fn latency(rig: &Rig, samples: usize) -> Result<Figure, Failure> {
     let median = millis.get(samples / 2).copied().unwrap_or_default();
     let worst = millis.last().copied().unwrap_or_default();
     Ok(Figure {
-        name: "event to searchable, median",
+        name: "event to searchable, median".to_owned(),
         value: median.to_string(),
         unit: "ms",
         goal: "< 500",
         reached: median < 500,
+        anchor: "",
         conditions: format!("{samples} single execs, the search included, slowest {worst} ms"),
     })
 }
@@ -67,11 +69,12 @@ fn latency(rig: &Rig, samples: usize) -> Result<Figure, Failure> {
 fn memory(agent: &Service) -> Option<Figure> {
     let kib = agent.resident_kib()?;
     Some(Figure {
-        name: "agent resident memory",
+        name: "agent resident memory".to_owned(),
         value: (kib / 1024).to_string(),
         unit: "MB",
         goal: "< 60",
         reached: kib < 60 * 1024,
+        anchor: "",
         conditions: "after the storm, everyday build".to_owned(),
     })
 }

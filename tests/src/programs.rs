@@ -10,6 +10,7 @@ use crate::failure::Failure;
 #[derive(Clone, Debug)]
 pub struct Programs {
     folder: PathBuf,
+    agent: Option<PathBuf>,
 }
 
 /// How a program ended and what it printed.
@@ -36,6 +37,7 @@ impl Programs {
         };
         let programs = Self {
             folder: folder.to_path_buf(),
+            agent: None,
         };
         for name in ["picket-agent", "picket-collector", "picketctl"] {
             programs.path(name)?;
@@ -43,9 +45,18 @@ impl Programs {
         Ok(programs)
     }
 
+    /// The same with another build of the agent.
+    #[must_use]
+    pub fn with_agent(self, agent: Option<PathBuf>) -> Self {
+        Self { agent, ..self }
+    }
+
     /// One program.
     pub fn path(&self, name: &str) -> Result<PathBuf, Failure> {
-        let path = self.folder.join(name);
+        let path = match &self.agent {
+            Some(agent) if name == "picket-agent" => agent.clone(),
+            _ => self.folder.join(name),
+        };
         if path.is_file() {
             Ok(path)
         } else {

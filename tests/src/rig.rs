@@ -46,7 +46,11 @@ pub struct Addresses {
 impl Rig {
     /// Keys, collector, operator: ready for tokens.
     pub fn start() -> Result<Self, Failure> {
-        let programs = Programs::find()?;
+        Self::start_with(Programs::find()?)
+    }
+
+    /// The same with these programs.
+    pub fn start_with(programs: Programs) -> Result<Self, Failure> {
         let dir = tempfile::Builder::new().prefix("picket-rig-").tempdir();
         let dir = dir.map_err(Failure::file(std::env::temp_dir()))?;
         let fingerprint = prepare(&programs, dir.path())?;

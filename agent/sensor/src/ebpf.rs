@@ -30,9 +30,11 @@ use picket_event::{
 use self::cgroups::Cgroups;
 use self::counters::Counters;
 use self::governor::Governor;
+use self::hooks::{PROTECT, Standing};
 use self::intake::Intake;
 use self::program::{Loaded, kernel};
 use self::proof::{Proofs, Tries};
+use self::protect::Guard;
 use self::translate::Translator;
 use self::watch::Watch;
 use crate::ledger::LossWatch;
@@ -47,6 +49,7 @@ mod hooks;
 mod intake;
 mod program;
 mod proof;
+pub mod protect;
 pub mod raw;
 pub mod replay;
 pub(crate) mod snapshot;
@@ -73,6 +76,7 @@ pub struct KernelSensor {
     orders: Orders,
     governor: Governor,
     proofs: Proofs,
+    guard: Option<Guard>,
 }
 
 /// What the kernel programs are told and may be told anew.
@@ -98,7 +102,9 @@ impl KernelSensor {
     pub fn open(settings: Settings) -> Result<Self, SensorError> {
         check_host(&settings)?;
         let watch = Watch::new(&settings.watch, &settings.secrets);
-        let loaded = Loaded::new(settings.ring_bytes)?;
+        let mut loaded = Loaded::new(settings.ring_bytes)?;
+        let protect = settings.protect.clone();
+        let protect = protect.filter(|_guarded| may_protect(&mut loaded, &settings));
         let tries = Tries::of(&loaded)?;
         tries.fill(&watch)?;
         let has_secret_trees = watch.has_secret_trees();
@@ -121,13 +127,33 @@ impl KernelSensor {
             orders: Orders::default(),
             governor: Governor::new(settings.cpu_percent, settings.memory_bytes),
             proofs: Proofs::new(settings, tries, told_facts),
+            guard: None,
             intake,
             loaded,
         };
         sensor.write_settings()?;
         sensor.loaded.attach();
+        if let Some(guarded) = protect {
+            sensor.switch_protection_on(guarded)?;
+        }
         sensor.prove_at_start()?;
         Ok(sensor)
+    }
+
+    /// Guards that did not attach are not told for whom: they refuse nothing.
+    fn switch_protection_on(&mut self, guarded: protect::Guarded) -> Result<(), SensorError> {
+        let usable = self.loaded.hooks.usable();
+        if usable.iter().any(|spec| spec.name == PROTECT) {
+            let guard = Guard::of(&self.loaded, guarded)?;
+            guard.set(true)?;
+            self.guard = Some(guard);
+        }
+        Ok(())
+    }
+
+    /// The switch of the protection, where that is on.
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
     }
 
     /// How many records the kernel programs numbered that have not come: those that were lost, counted
@@ -307,6 +333,22 @@ impl Sensor for KernelSensor {
         self.report_loss(out);
         Ok(())
     }
+}
+
+/// Loads the programs that refuse, if that is wanted and possible; the hook's standing says why not.
+fn may_protect(loaded: &mut Loaded, settings: &Settings) -> bool {
+    let why_not = match (protect::obstacle(), &settings.protect) {
+        (Some(obstacle), _) => Some(obstacle),
+        (None, None) => {
+            Some("switched off; `protect = true` in the settings of the service".to_owned())
+        }
+        (None, Some(_)) => loaded.add_guards().err(),
+    };
+    let is_loaded = why_not.is_none();
+    if let Some(why) = why_not {
+        loaded.hooks.set(PROTECT, Standing::Refused(why));
+    }
+    is_loaded
 }
 
 /// What must be true before it is worth asking the kernel.

@@ -32,6 +32,7 @@ pub mod portable;
 mod tally;
 
 pub use audit::open_audit;
+pub use ebpf::protect::{Guard, Guarded};
 pub use portable::open_portable;
 
 /// What a kernel or portable sensor is told.
@@ -53,6 +54,8 @@ pub struct Settings {
     /// The share of one processor, in hundredths, above which the kernel sensor leaves out records of files and network;
     /// 0 for no limit.
     pub cpu_percent: u32,
+    /// What is protected against everybody else, if anything is.
+    pub protect: Option<Guarded>,
     /// Private memory of this process, in bytes, above which it leaves them out too; 0 for no limit.
     pub memory_bytes: u64,
     /// How long after one proof of the hooks the next is due; zero for never again.
@@ -80,6 +83,7 @@ impl Settings {
             recording: None,
             environment: Environment::Listed,
             cpu_percent: DEFAULT_CPU_PERCENT,
+            protect: None,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             prove_every: PROVE_EVERY,
         }

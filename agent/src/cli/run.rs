@@ -10,9 +10,9 @@ use picket_event::batch::PreviousStream;
 use picket_event::{BootId, Detail, Event, Kind, SensorState, Source, StreamId};
 use picket_proto::v1;
 use picket_scorer::Scorer;
-use picket_sensor::Sensor;
 use picket_sensor::device::DeviceFollower;
 use picket_sensor::login::Position;
+use picket_sensor::{Guarded, Sensor};
 use picket_spool::{Limits, RealDisk, Spool};
 use tokio::sync::mpsc;
 
@@ -20,11 +20,13 @@ use super::RunArgs;
 use super::watch::{own_uid, remember};
 use crate::books::{Books, LOGINS, Parts, SCORER};
 use crate::clock::{self, boot_ns};
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_CONFIG};
 use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
 use crate::enrich::{Enricher, FileStates, SharedTable};
 use crate::failure::{Code, Failure, chain};
 use crate::health::{self, Health, Link, SharedHealth, Status, notify, socket};
+use crate::integrity::keeper::{Keeper, Keeping};
+use crate::integrity::{Baseline, SharedBaseline};
 use crate::pipeline::bounds::Bounds;
 use crate::pipeline::hasher::HashThread;
 use crate::pipeline::ledger::Ledgers;
@@ -56,8 +58,35 @@ pub(super) fn run(arguments: &RunArgs) -> Result<(), Failure> {
     config.source = arguments.source.unwrap_or(config.source);
     host::require(&arguments.state)?;
     let state = Arc::new(StateDir::open(&arguments.state)?);
+    let settings = arguments.config.as_deref();
+    let guarded = guarded(
+        &state,
+        &config,
+        settings.unwrap_or_else(|| Path::new(DEFAULT_CONFIG)),
+    );
     let service = Service::open(state, &config)?;
-    service.run(&config)
+    service.run(&config, guarded)
+}
+
+fn join(threads: [JoinHandle<()>; 2]) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread broke");
+        }
+    }
+}
+
+fn nobody_listens() -> Failure {
+    Failure::line(Code::Failed, "the path ended before it began")
+}
+
+/// What belongs to the service: its program, its settings and rules, its state.
+fn guarded(state: &StateDir, config: &Config, settings: &Path) -> Guarded {
+    let program = std::env::current_exe().ok();
+    Guarded {
+        files: program.into_iter().chain([settings.to_owned()]).collect(),
+        trees: vec![state.root().to_owned(), config.rules.clone()],
+    }
 }
 
 /// Everything that is open before the path begins.
@@ -98,15 +127,16 @@ impl Service {
         })
     }
 
-    fn run(self, config: &Config) -> Result<(), Failure> {
+    fn run(self, config: &Config, guarded: Guarded) -> Result<(), Failure> {
         let (inputs, waiting) = sync_channel(INPUTS);
         signals::watch(inputs.clone(), None)?;
-        let mut opened = sensors::open(config.source, config, self.boot)?;
+        let mut opened = sensors::open_protected(config.source, config, self.boot, guarded)?;
         self.note_fallback(&opened);
         remember(&self.table, opened.sensor.as_mut());
         let began = began(opened.sensor.as_ref());
         self.health.status().sensor = sensor_state(opened.sensor.as_ref());
-        let mut stages = self.stages(config)?;
+        let baseline = Baseline::new(config.integrity());
+        let mut stages = self.stages(config, &baseline)?;
         let hasher = HashThread::start(inputs.clone())?;
         let store = Store::start(Arc::clone(&self.spool), Arc::clone(&self.health))?;
         if let Err(failure) = socket::serve(self.state.root(), &self.health) {
@@ -116,17 +146,12 @@ impl Service {
         let responder = self.responder(config);
         let health = Arc::clone(&self.health);
         let responding = respond(responder, asked, inputs.clone(), health)?;
-        let mut readers = Readers::default();
-        readers.read(opened.sensor, inputs.clone())?;
-        readers.read_logins(self.logins()?, inputs.clone())?;
-        readers.read_devices(DeviceFollower::open(), inputs.clone())?;
+        let readers = self.readers(opened.sensor, &inputs)?;
+        let keeping = self.keeper(&baseline, inputs.clone())?;
         let (stop, uplink) = self.uplink(commands, inputs.clone())?;
-        let none = FileStates::default();
-        if inputs.send(Input::Events(vec![began], none)).is_err() {
-            return Err(Failure::line(
-                Code::Failed,
-                "the path ended before it began",
-            ));
+        let began = Input::Events(vec![began], FileStates::default());
+        if inputs.send(began).is_err() {
+            return Err(nobody_listens());
         }
         let rules = config.rules.clone();
         let (health, shared) = (Arc::clone(&self.health), Arc::clone(&self.spool));
@@ -142,16 +167,26 @@ impl Service {
         };
         let done = pipeline::walk(&mut stages, &mut books, &waiting, &mut world);
         drop(waiting);
+        keeping.end();
         send_rest(&health, &shared);
         stop.ring();
-        for thread in [uplink, responding] {
-            if thread.join().is_err() {
-                tracing::error!("a thread broke");
-            }
-        }
+        join([uplink, responding]);
         save_cursor(&shared);
         tracing::info!("run ends");
         done
+    }
+
+    /// The threads that read what sees.
+    fn readers(
+        &self,
+        sensor: Box<dyn Sensor>,
+        inputs: &SyncSender<Input>,
+    ) -> Result<Readers, Failure> {
+        let mut readers = Readers::default();
+        readers.read(sensor, inputs.clone())?;
+        readers.read_logins(self.logins()?, inputs.clone())?;
+        readers.read_devices(DeviceFollower::open(), inputs.clone())?;
+        Ok(readers)
     }
 
     fn note_fallback(&self, opened: &Opened) {
@@ -166,17 +201,32 @@ impl Service {
         }
     }
 
-    fn stages(&self, config: &Config) -> Result<Stages, Failure> {
+    fn stages(&self, config: &Config, baseline: &SharedBaseline) -> Result<Stages, Failure> {
         let rules = load_rules(RulesFrom::Pack(&config.rules))?;
         tracing::info!(rules = rules.rules().len(), "rules loaded");
         let own = Some(self.state.root().to_owned());
         Ok(Stages {
-            enrich: Enricher::new(own_uid(), own, Arc::clone(&self.table), config.hashing()),
+            enrich: Enricher::new(own_uid(), own, Arc::clone(&self.table), config.hashing())
+                .remembering(Arc::clone(baseline)),
             detect: Detector::new(rules, scorer(&self.state, config)?),
             ledgers: Ledgers::default(),
             bounds: Bounds::new(config.memory_bytes),
             clock: clock::system(),
         })
+    }
+
+    fn keeper(
+        &self,
+        baseline: &SharedBaseline,
+        inputs: SyncSender<Input>,
+    ) -> Result<Keeping, Failure> {
+        let keeper = Keeper {
+            baseline: Arc::clone(baseline),
+            state: Arc::clone(&self.state),
+            health: Arc::clone(&self.health),
+            inputs,
+        };
+        keeper.start()
     }
 
     fn responder(&self, config: &Config) -> Responder {

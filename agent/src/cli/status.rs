@@ -57,6 +57,12 @@ fn readable(status: &Value) -> Vec<String> {
             text("/sensor/backend"),
             text("/sensor/fallback")
         ),
+        format!(
+            "integrity {} files since {} {}",
+            text("/integrity/files"),
+            text("/integrity/built"),
+            text("/integrity/note")
+        ),
         format!("rules     {}", text("/rules")),
         format!(
             "scorer    {} events on {} days, {} of {} contexts mature",

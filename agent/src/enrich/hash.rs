@@ -21,8 +21,12 @@ use picket_sensor::FileKey;
 use ring::digest::{Context, SHA256};
 use rustix::fs::{Mode, OFlags};
 
+use super::lookup::{self, Eyes, Missing};
+
 /// Larger executables are not hashed.
 pub(crate) const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Larger scripts are not hashed.
+pub(crate) const MAX_SCRIPT_BYTES: u64 = 32 << 20;
 /// Two changes of a file within one tick of the kernel's clock leave the same times: at most 10 ms.
 const TICK_NS: u64 = 20_000_000;
 /// Between the change of a name, as the file system notes it, and the end of the call that changed it.
@@ -43,6 +47,8 @@ pub(crate) enum JobId {
     Written(FileKey),
     /// The file that a name was given to; the number tells the jobs apart.
     Named(u64),
+    /// The script that was started; the number tells the jobs apart.
+    Script(u64),
 }
 
 /// A job for the hasher.
@@ -52,9 +58,11 @@ pub(crate) struct HashJob {
     pub(crate) id: JobId,
     /// The process that runs it, or that wrote it.
     pub(crate) pid: u32,
+    /// Of a script: through whose eyes its path is read.
+    pub(crate) eyes: Eyes,
     /// Its path; of an executable for when the process is gone.
     pub(crate) path: Text,
-    /// When the name was given, if that is all that is known of the state.
+    /// When the name was given or the script was started, if that is all that is known of the state.
     pub(crate) named: Option<UnixNanos>,
     /// Larger files are not hashed.
     pub(crate) max_bytes: u64,
@@ -66,6 +74,7 @@ impl HashJob {
         Self {
             id,
             pid,
+            eyes: Eyes::OWN,
             path,
             named: None,
             max_bytes: MAX_FILE_BYTES,
@@ -113,8 +122,11 @@ pub(crate) struct HashDone {
     pub(crate) hashed: Hashed,
 }
 
-/// Does one job. Takes as long as reading the file takes.
-pub(crate) fn hash(job: &HashJob) -> HashDone {
+/// Does one job. Takes as long as reading the file takes, if it is not a script that is `known`.
+pub(crate) fn hash(job: &HashJob, known: &mut HashCache) -> HashDone {
+    if matches!(job.id, JobId::Script(_)) {
+        return hash_script(job, known);
+    }
     let mut last = Hashed::without(HashStatus::Gone);
     for place in places(job) {
         let began = now_ns();
@@ -143,6 +155,42 @@ pub(crate) fn hash(job: &HashJob) -> HashDone {
     }
 }
 
+/// Of a script no state is known before it is opened, so what is known is asked afterwards.
+fn hash_script(job: &HashJob, known: &mut HashCache) -> HashDone {
+    let began = now_ns();
+    let opened = lookup::open(job.path.as_bytes(), job.eyes).map_err(Refused::from);
+    let found = opened.and_then(|mut file| {
+        let key = key_of(&file.metadata()?);
+        match known.get(&key).filter(|_| is_meant(&key, job)) {
+            Some(hashed) => Ok((key, hashed)),
+            None => hash_opened(&mut file, job),
+        }
+    });
+    let (bytes, hashed) = match found {
+        Ok((key, hashed)) => {
+            if key.ctime_ns.saturating_add(TICK_NS) <= began {
+                known.insert(key, hashed);
+            }
+            (key.size, hashed)
+        }
+        Err(refused) => {
+            let status = match refused {
+                Refused::Unreadable => Some(HashStatus::Gone),
+                Refused::Differs => Some(HashStatus::Raced),
+                Refused::NoRegularFile => None,
+            };
+            let sha256 = None;
+            (0, Hashed { sha256, status })
+        }
+    };
+    HashDone {
+        job: job.id,
+        key: None,
+        bytes,
+        hashed,
+    }
+}
+
 /// Where the file may be. A name alone may mean another file by now: it counts only with the sensor's
 /// word for the state. In a container it means what it means to the process.
 fn places(job: &HashJob) -> Vec<PathBuf> {
@@ -151,6 +199,7 @@ fn places(job: &HashJob) -> Vec<PathBuf> {
     match job.id {
         JobId::File(_) => vec![running, name.to_owned()],
         JobId::Process(_) => vec![running],
+        JobId::Script(_) => Vec::new(),
         JobId::Written(_) | JobId::Named(_) => {
             let root = PathBuf::from(format!("/proc/{}/root", job.pid));
             let inside = name.strip_prefix("/").map(|inside| root.join(inside));
@@ -165,7 +214,7 @@ fn places(job: &HashJob) -> Vec<PathBuf> {
 const fn expected(job: &HashJob) -> Option<FileKey> {
     match job.id {
         JobId::File(key) | JobId::Written(key) => Some(key),
-        JobId::Process(_) | JobId::Named(_) => None,
+        JobId::Process(_) | JobId::Named(_) | JobId::Script(_) => None,
     }
 }
 
@@ -177,6 +226,15 @@ enum Refused {
     Differs,
 }
 
+impl From<Missing> for Refused {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Gone => Self::Unreadable,
+            Missing::NoRegularFile => Self::NoRegularFile,
+        }
+    }
+}
+
 impl From<io::Error> for Refused {
     fn from(_: io::Error) -> Self {
         Self::Unreadable
@@ -184,7 +242,10 @@ impl From<io::Error> for Refused {
 }
 
 fn hash_file(place: &Path, job: &HashJob) -> Result<(FileKey, Hashed), Refused> {
-    let mut file = open(place, job)?;
+    hash_opened(&mut open(place, job)?, job)
+}
+
+fn hash_opened(file: &mut File, job: &HashJob) -> Result<(FileKey, Hashed), Refused> {
     let found = file.metadata()?;
     if !found.is_file() {
         return Err(Refused::NoRegularFile);
@@ -196,7 +257,7 @@ fn hash_file(place: &Path, job: &HashJob) -> Result<(FileKey, Hashed), Refused> 
     if before.size > job.max_bytes {
         return Ok((before, Hashed::without(HashStatus::TooLarge)));
     }
-    let sha256 = read_through(&mut file, job.max_bytes)?;
+    let sha256 = read_through(file, job.max_bytes)?;
     if key_of(&file.metadata()?) != before {
         return Err(Refused::Differs);
     }
@@ -216,11 +277,14 @@ fn open(place: &Path, job: &HashJob) -> Result<File, Refused> {
     }
 }
 
-/// Of a new name only the moment is known. File systems note it as a change of the file, so a file that
+/// Of a script and of a new name only the moment is known. A script may be as old as it likes. File systems note it as a change of the file, so a file that
 /// changed later was changed again, and one that changed long before is another file.
 fn is_meant(found: &FileKey, job: &HashJob) -> bool {
     if let Some(UnixNanos(named)) = job.named {
-        let earliest = named.saturating_sub(RENAME_NS);
+        let earliest = match job.id {
+            JobId::Script(_) => 0,
+            _ => named.saturating_sub(RENAME_NS),
+        };
         let latest = named.saturating_add(CLOCK_NS);
         return (earliest..=latest).contains(&i64::try_from(found.ctime_ns).unwrap_or(i64::MAX));
     }

@@ -1,4 +1,4 @@
-//! The sensors' ledgers, put together, with what the agent itself left out.
+//! The sensors' ledgers, put together, with what the agent itself left out and what it made.
 //!
 //! What stays true: for each kind `generated = filtered + aggregated + submitted + lost`, if it is true
 //! of each sensor.
@@ -30,8 +30,13 @@ impl Ledgers {
         lost
     }
 
-    /// All sensors together. What the agent `filtered` is taken from `submitted`.
-    pub(crate) fn combined(&self, filtered: &BTreeMap<Kind, u64>) -> Vec<KindCounts> {
+    /// All sensors together. What the agent `filtered` is taken from `submitted`, what it `derived` from
+    /// events of sensors is added.
+    pub(crate) fn combined(
+        &self,
+        filtered: &BTreeMap<Kind, u64>,
+        derived: &BTreeMap<Kind, u64>,
+    ) -> Vec<KindCounts> {
         let mut sums: BTreeMap<Kind, KindCounts> = BTreeMap::new();
         for line in self.by_source.values().flat_map(BTreeMap::values) {
             sums.entry(line.kind)
@@ -41,6 +46,16 @@ impl Ledgers {
         for (kind, count) in filtered {
             let sum = sums.entry(*kind).or_insert_with(|| KindCounts::zero(*kind));
             sum.hold_back(*count);
+        }
+        for (kind, count) in derived {
+            let made = KindCounts {
+                generated: *count,
+                submitted: *count,
+                ..KindCounts::zero(*kind)
+            };
+            sums.entry(*kind)
+                .or_insert_with(|| KindCounts::zero(*kind))
+                .add(&made);
         }
         sums.into_values()
             .filter(|line| line.generated > 0)
@@ -87,9 +102,11 @@ mod tests {
         );
         ledgers.update(Source::LoginRecord, vec![line(Kind::Login, 2, 0)]);
         let filtered = BTreeMap::from([(Kind::Exec, 2)]);
-        let combined = ledgers.combined(&filtered);
+        let derived = BTreeMap::from([(Kind::Script, 4)]);
+        let combined = ledgers.combined(&filtered, &derived);
         assert!(combined.iter().all(KindCounts::balances));
-        assert_eq!(combined.len(), 2);
+        assert_eq!(combined.len(), 3);
         assert_eq!((combined[0].submitted, combined[0].filtered), (3, 2));
+        assert_eq!((combined[2].kind, combined[2].submitted), (Kind::Script, 4));
     }
 }

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use picket_event::{BootId, Event, Hook, Process};
 use picket_sensor::device::DeviceFollower;
 use picket_sensor::login::{LoginFollower, LoginSettings, Position};
-use picket_sensor::{Secret, Sensor, SensorError, Settings, open_audit, open_ebpf, open_portable};
+use picket_sensor::{
+    Guarded, Secret, Sensor, SensorError, Settings, open_audit, open_ebpf, open_portable,
+};
 
 use super::{Input, alarm, send};
 use crate::cli::SourceArg;
@@ -38,7 +40,22 @@ pub(crate) struct Opened {
 
 /// Opens the sensor that was asked for; `auto` is the best that can be had.
 pub(crate) fn open(source: SourceArg, config: &Config, boot: BootId) -> Result<Opened, Failure> {
-    let settings = settings(config, boot);
+    open_with(source, settings(config, boot))
+}
+
+/// The same for the service, whose own files and process are protected where the settings say so.
+pub(crate) fn open_protected(
+    source: SourceArg,
+    config: &Config,
+    boot: BootId,
+    guarded: Guarded,
+) -> Result<Opened, Failure> {
+    let mut settings = settings(config, boot);
+    settings.protect = config.protect.then_some(guarded);
+    open_with(source, settings)
+}
+
+fn open_with(source: SourceArg, settings: Settings) -> Result<Opened, Failure> {
     let opened = match source {
         SourceArg::Ebpf => open_ebpf(settings),
         SourceArg::Audit => open_audit(settings),
@@ -106,6 +123,11 @@ fn settings(config: &Config, boot: BootId) -> Settings {
     settings.memory_bytes = config.memory_bytes;
     if let Some(paths) = &config.watch_paths {
         settings.watch = paths.iter().map(Into::into).collect();
+    }
+    for path in config.integrity_paths.iter().flatten() {
+        // Up to the first name that may be any.
+        let fixed = path.split("/*").next().unwrap_or(path);
+        settings.watch.push(fixed.into());
     }
     if let Some(paths) = &config.secret_paths {
         settings.secrets = paths.iter().map(|path| Secret::File(path.into())).collect();

@@ -227,6 +227,9 @@ pub struct File {
     /// the path is what the caller wrote, links in it are not resolved
     #[prost(bool, tag = "17")]
     pub path_given: bool,
+    /// a negative errno where it was tried and refused
+    #[prost(int32, optional, tag = "18")]
+    pub result: ::core::option::Option<i32>,
 }
 /// Credentials before and after, in full.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

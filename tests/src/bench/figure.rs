@@ -7,11 +7,13 @@ use serde_json::json;
 /// A figure with its goal and how it was taken.
 #[derive(Debug)]
 pub(super) struct Figure {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) value: String,
     pub(super) unit: &'static str,
     pub(super) goal: &'static str,
     pub(super) reached: bool,
+    /// What others reach in the same load, or nothing.
+    pub(super) anchor: &'static str,
     pub(super) conditions: String,
 }
 
@@ -30,7 +32,11 @@ pub(super) fn print(figures: &[Figure], json: bool) {
 }
 
 fn as_row(figure: &Figure) -> String {
-    let verdict = if figure.reached { "reached" } else { "MISSED" };
+    let verdict = match (figure.goal, figure.reached) {
+        ("-", _) => "",
+        (_, true) => "reached",
+        (_, false) => "MISSED",
+    };
     let Figure {
         name,
         value,
@@ -47,12 +53,13 @@ fn as_json(figure: &Figure) -> String {
         .value
         .parse::<f64>()
         .map_or_else(|_text| json!(figure.value), |n| json!(n));
+    let anchor = (!figure.anchor.is_empty()).then_some(figure.anchor);
     json!({
         "name": figure.name,
         "value": value,
         "unit": figure.unit,
         "goal": figure.goal,
-        "anchor": null,
+        "anchor": anchor,
         "conditions": figure.conditions,
     })
     .to_string()

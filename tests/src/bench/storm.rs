@@ -112,12 +112,13 @@ impl Storm {
             "{WORKERS} workers, {rate} execs/s, all searchable {:.1} s after the start",
             self.settled.as_secs_f64()
         );
-        let figure = |name, value: usize, goal, reached| Figure {
-            name,
+        let figure = |name: &str, value: usize, goal, reached| Figure {
+            name: name.to_owned(),
             value: value.to_string(),
             unit: "execs",
             goal,
             reached,
+            anchor: "",
             conditions: conditions.clone(),
         };
         let missing = EXECS.saturating_sub(self.seen);

@@ -1,7 +1,7 @@
 //! The canary: harmless things that the sensor does itself, to see them come back through its hooks.
 //!
 //! It runs a program that prints a word, makes, renames and removes files in a folder of its own,
-//! makes a file in memory, connects to a port of its own on the loopback interface, starts and kills children
+//! makes a file in memory, does the same with files through a ring, connects to a port of its own on the loopback interface, starts and kills children
 //! of its own, and asks for things that the kernel must refuse.
 //!
 //! # Invariants
@@ -26,6 +26,7 @@ use super::raw::{Body, Connect, Fact, RawRecord};
 use crate::identity;
 
 pub(crate) mod deeds;
+mod ring;
 
 /// A canary under way.
 #[derive(Debug)]
@@ -70,6 +71,18 @@ impl Canary {
         self.folder.join(SECRET)
     }
 
+    /// A child reaches for this process, which it may not where the agent is protected. Otherwise it reads nothing.
+    pub(super) fn tempt_guard(&mut self) {
+        match deeds::reach_for(self.own) {
+            Ok(mut child) => {
+                self.others.insert(child.id());
+                let ended = child.wait();
+                tracing::trace!(?ended, "a child reached for this process");
+            }
+            Err(error) => tracing::debug!(%error, "nobody reached for this process"),
+        }
+    }
+
     /// Does everything once. What fails is left out.
     pub(super) fn sing(&mut self) {
         deeds::run_nothing(&self.folder.join(NOTHING));
@@ -83,7 +96,7 @@ impl Canary {
             ("become nobody", self.become_nobody()),
             ("reach for a child", self.reach_for_a_child()),
             ("map executable memory", deeds::map_executable()),
-            ("use a ring", deeds::use_ring()),
+            ("use files in a ring", ring::use_files(&self.folder)),
             ("unmount nothing", self.unmount_nothing()),
         ];
         for (step, result) in steps {
@@ -169,15 +182,20 @@ impl Canary {
 
     /// A child becomes nobody and prints a word; another runs a set-user-ID program that only says its version.
     fn become_nobody(&mut self) -> io::Result<()> {
-        self.start_first_as_nobody(PRINTERS)?;
-        self.start_first_as_nobody(PRIVILEGED)
+        self.start_first_as_nobody(PRINTERS, |_mode| true)?;
+        self.start_first_as_nobody(PRIVILEGED, |mode| mode & SET_USER_ID != 0)
     }
 
-    /// Runs the first of these programs that is there.
-    fn start_first_as_nobody(&mut self, programs: &[&str]) -> io::Result<()> {
+    /// Runs the first of these programs that is there with such a mode.
+    fn start_first_as_nobody(
+        &mut self,
+        programs: &[&str],
+        is_right: impl Fn(u32) -> bool,
+    ) -> io::Result<()> {
+        let mode = |program: &str| fs::metadata(program).map(|found| found.permissions().mode());
         let mut there = programs
             .iter()
-            .filter(|program| Path::new(program).exists());
+            .filter(|program| mode(program).is_ok_and(&is_right));
         let program = there.next().ok_or(io::ErrorKind::NotFound)?;
         let mut child = deeds::start_as_nobody(program, "--version")?;
         self.others.insert(child.id());
@@ -209,6 +227,9 @@ impl Canary {
         Some(match kind {
             Kind::ExecFailed if first.starts_with(folder) => "exec_failed",
             Kind::CredChange if self.others.contains(&actor) => hook_of_change(fact),
+            Kind::Ptrace if self.others.contains(&actor) && target == u64::from(self.own) => {
+                "protect"
+            }
             Kind::Ptrace if is_own && self.is_other(target) => "ptrace",
             Kind::Signal if is_own && self.is_other(target) => "signal",
             Kind::MemExec if is_own => "mem_exec",
@@ -256,6 +277,12 @@ impl Canary {
         let name = inner.strip_prefix(b"/")?;
         Some(match (kind, name) {
             (Kind::FileOpen, _) => "file_open",
+            (Kind::FileCreate, RING_FILE) => "io_uring_file_open",
+            (Kind::FileModify, RING_FILE) => "io_uring_file_close",
+            (Kind::FileRename, RING_FILE) => "io_uring_file_rename",
+            (Kind::FileLink, RING_RENAMED) => "io_uring_file_link",
+            (Kind::FileDelete, RING_LINKED) => "io_uring_file_delete",
+            (Kind::FileCreate, RING_FOLDER) => "io_uring_file_make",
             (Kind::FileModify, b"secret") => "file_close",
             (Kind::FileRename, b"secret") => "file_rename",
             (Kind::FileRename, b"renamed") => "file_renameat",
@@ -315,6 +342,10 @@ fn make_memfd() -> io::Result<()> {
 }
 
 const SECRET: &str = "secret";
+const RING_FILE: &[u8] = ring::FILE.as_bytes();
+const RING_RENAMED: &[u8] = ring::RENAMED.as_bytes();
+const RING_LINKED: &[u8] = ring::LINKED.as_bytes();
+const RING_FOLDER: &[u8] = ring::FOLDER.as_bytes();
 /// A DNS question for the address of `picket-canary.invalid`.
 const QUESTION: &[u8] = b"\x50\x43\0\0\0\x01\0\0\0\0\0\0\x0dpicket-canary\x07invalid\0\0\x01\0\x01";
 const NOTHING: &str = "nothing";
@@ -322,5 +353,6 @@ const RENAMED_AT: &str = "renamed-at";
 const MEMFD: &[u8] = b"memfd:picket-canary";
 /// Set-user-ID programs that say their version and do nothing else when asked to.
 const PRIVILEGED: &[&str] = &["/usr/bin/su", "/bin/su", "/usr/bin/mount", "/bin/mount"];
+const SET_USER_ID: u32 = 0o4000;
 /// Programs that write their argument to standard output and do nothing else.
 pub(crate) const PRINTERS: &[&str] = &["/bin/echo", "/usr/bin/echo", "/usr/bin/printf"];

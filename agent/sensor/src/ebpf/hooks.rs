@@ -2,12 +2,13 @@
 //!
 //! # Invariants
 //!
-//! - A hook is worth what its weakest program is: if one of them is refused, the hook is.
+//! - A hook is worth what its weakest program is: if one of them is refused, the hook is. Only the protection goes on without
+//!   what a kernel cannot have, and says without what.
 //! - A refused hook leaves the others alone and keeps the kernel's reason.
 
 use picket_event::{Hook, HookState, Kind};
 
-pub(super) use table::{DISPATCHERS, HOOKS};
+pub(super) use table::{DISPATCHERS, HOOKS, PROTECT};
 
 mod table;
 
@@ -34,6 +35,10 @@ pub(super) struct Program {
 pub(super) enum Place {
     /// To the tracepoint that its section names.
     Tracepoint,
+    /// To the first of these functions of the kernel that is there: it has had several names.
+    Function(&'static [&'static str]),
+    /// To the place that its section names, where it may refuse (BPF LSM).
+    Guard,
     /// To these system calls when they are entered.
     Entry(&'static [Call]),
     /// To these system calls when they return.
@@ -59,7 +64,7 @@ impl Place {
     /// The system calls behind it, and when they are looked at.
     pub(super) const fn calls(self) -> Option<(Edge, &'static [Call])> {
         match self {
-            Self::Tracepoint => None,
+            Self::Tracepoint | Self::Function(_) | Self::Guard => None,
             Self::Entry(calls) => Some((Edge::Entry, calls)),
             Self::Return(calls) => Some((Edge::Return, calls)),
         }
@@ -81,6 +86,8 @@ pub(super) enum Standing {
 #[derive(Clone, Debug)]
 pub(super) struct Hooks {
     standing: Vec<(&'static HookSpec, Standing)>,
+    /// Parts that a hook works without, because this kernel cannot have them.
+    lacks: Vec<(&'static str, String)>,
 }
 
 impl Hooks {
@@ -96,6 +103,7 @@ impl Hooks {
         });
         Self {
             standing: standing.collect(),
+            lacks: Vec::new(),
         }
     }
 
@@ -117,11 +125,24 @@ impl Hooks {
         }
     }
 
+    /// Notes that a hook works without this part.
+    pub(super) fn lack(&mut self, name: &'static str, part: String) {
+        self.lacks.push((name, part));
+    }
+
     /// For reports.
     pub(super) fn report(&self) -> Vec<Hook> {
         self.standing
             .iter()
-            .map(|(spec, standing)| report(spec.name, standing))
+            .map(|(spec, standing)| {
+                let mut hook = report(spec.name, standing);
+                let lacks = self.lacks.iter().filter(|(name, _)| *name == spec.name);
+                for (_, part) in lacks {
+                    hook.detail.push_str("; without ");
+                    hook.detail.push_str(part);
+                }
+                hook
+            })
             .collect()
     }
 }
@@ -145,5 +166,32 @@ impl HookSpec {
     pub(super) fn has_calls(&self) -> bool {
         let mut places = self.programs.iter().map(|program| program.place);
         places.any(|place| place.calls().is_some())
+    }
+
+    /// Which object has its programs.
+    pub(super) fn object(&self) -> InObject {
+        match self.programs.first().map(|program| program.place) {
+            Some(Place::Function(_)) => InObject::Functions,
+            Some(Place::Guard) => InObject::Guards,
+            _ => InObject::Main,
+        }
+    }
+}
+
+/// The objects that programs are in, so that a kernel which refuses one kind of them refuses no other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum InObject {
+    /// `picket.bpf.o`
+    Main,
+    /// `trampoline.bpf.o`: on functions of the kernel.
+    Functions,
+    /// `protect.bpf.o`: what refuses.
+    Guards,
+}
+
+impl InObject {
+    /// The hooks whose programs are in it.
+    pub(super) fn hooks(self) -> impl Iterator<Item = &'static HookSpec> {
+        HOOKS.iter().filter(move |spec| spec.object() == self)
     }
 }

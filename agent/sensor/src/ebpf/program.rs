@@ -5,6 +5,7 @@
 //! - The whole object is tried first, with system calls the cheap way and then the other. Only if the
 //!   kernel refuses both is each hook tried alone, and the object loaded without those that were refused.
 //! - Nothing is attached here before the settings and the tries are in place.
+//! - What needs trampolines is an object of its own, so that a kernel which refuses these refuses nothing else.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,22 +14,29 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 
 use libbpf_rs::{
-    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, ProgramMut,
-    RingBuffer, RingBufferBuilder,
+    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel,
+    Program as LoadedProgram, ProgramImpl, ProgramMut, RingBuffer, RingBufferBuilder,
 };
 
 use picket_event::Kind;
 
 use super::calls::CallTracepoints;
-use super::hooks::{Call, DISPATCHERS, Edge, HOOKS, HookSpec, Hooks, Program, Standing};
+use super::hooks::{
+    Call, DISPATCHERS, Edge, HOOKS, HookSpec, Hooks, InObject, PROTECT, Place, Program, Standing,
+};
 use crate::SensorError;
 
+mod beside;
 mod misses;
 
 /// The loaded object with everything that keeps it working.
 #[derive(Debug)]
 pub(super) struct Loaded {
     object: Object,
+    /// The programs on functions of the kernel and those that refuse, where it takes them.
+    beside: Vec<Object>,
+    /// Programs on functions of the kernel are refused whatever they do.
+    is_forbidden: bool,
     route: Route,
     links: Vec<Link>,
     /// On the tracepoints of system calls.
@@ -77,7 +85,7 @@ impl Loaded {
     /// Loads what this kernel takes, with rings of this size.
     pub(super) fn new(ring_bytes: u32) -> Result<Self, SensorError> {
         libbpf_rs::set_print(Some((PrintLevel::Debug, log)));
-        let all: Vec<&HookSpec> = HOOKS.iter().collect();
+        let all: Vec<&HookSpec> = InObject::Main.hooks().collect();
         for route in Route::per_call().into_iter().chain([Route::Dispatched]) {
             match load(&all, &route, ring_bytes) {
                 Ok(object) => return Ok(Self::with(object, route, &[])),
@@ -93,18 +101,69 @@ impl Loaded {
     }
 
     fn with(object: Object, route: Route, refused: &[(&'static str, String)]) -> Self {
-        Self {
+        let mut loaded = Self {
             object,
+            beside: Vec::new(),
+            is_forbidden: false,
             route,
             links: Vec::new(),
             call_links: Vec::new(),
             hooks: Hooks::new(refused),
+        };
+        loaded.add_functions();
+        loaded
+    }
+
+    /// Loads the programs on functions of the kernel beside the others.
+    fn add_functions(&mut self) {
+        let hooks: Vec<&HookSpec> = InObject::Functions.hooks().collect();
+        let taken = beside::load_what_is_taken(&hooks, &self.object);
+        self.beside.extend(taken.object);
+        self.is_forbidden = taken.is_forbidden;
+        for (name, why) in taken.refused {
+            self.hooks.set(name, Standing::Refused(why));
         }
+    }
+
+    /// Loads the programs that refuse. They do so only once they have been attached and were told for whom.
+    pub(super) fn add_guards(&mut self) -> Result<(), String> {
+        if self.is_forbidden {
+            return Err("this kernel lets nobody have programs on its functions".to_owned());
+        }
+        let (object, left_out) =
+            beside::load_guards(&self.object).map_err(|error| reason(&error))?;
+        self.beside.push(object);
+        for (program, why) in left_out {
+            self.hooks.lack(PROTECT, format!("`{program}` ({why})"));
+        }
+        Ok(())
+    }
+
+    /// What bpf(2) calls the descriptors of our programs, maps and links by, and their numbers.
+    pub(super) fn objects(&self) -> Vec<(u32, u32)> {
+        let objects = || [&self.object].into_iter().chain(&self.beside);
+        let programs = objects().flat_map(Object::progs);
+        let programs = programs.filter(ProgramImpl::autoload);
+        let programs =
+            programs.filter_map(|program| LoadedProgram::id_from_fd(program.as_fd()).ok());
+        let maps = objects().flat_map(Object::maps);
+        let maps = maps.filter_map(|map| Some(map.info().ok()?.info.id));
+        let links = self.links.iter().chain(&self.call_links);
+        let links = links.filter_map(|link| Some(link.info().ok()?.id));
+        let programs = programs.map(|id| (BPF_PROG_GET_FD_BY_ID, id));
+        let maps = maps.map(|id| (BPF_MAP_GET_FD_BY_ID, id));
+        let links = links.map(|id| (BPF_LINK_GET_FD_BY_ID, id));
+        programs.chain(maps).chain(links).collect()
     }
 
     /// The map of this name, as a handle of its own.
     pub(super) fn map(&self, name: &str) -> Result<MapHandle, SensorError> {
-        let map = self.object.maps().find(|map| map.name() == name);
+        let beside = self.beside.iter().flat_map(Object::maps);
+        let map = self
+            .object
+            .maps()
+            .chain(beside)
+            .find(|map| map.name() == name);
         let map = map.ok_or_else(|| missing("map", name))?;
         MapHandle::try_from(&map).map_err(|source| kernel(format!("open map `{name}`"), source))
     }
@@ -160,10 +219,12 @@ impl Loaded {
             forms.map(|name| (spec.kind, name))
         });
         let counts = names.filter_map(|(kind, name)| {
-            let program = self
+            let mut programs = self
                 .object
                 .progs()
-                .find(|program| *program.name() == *name)?;
+                .chain(self.beside.iter().flat_map(Object::progs));
+            let program = programs.find(|program| *program.name() == *name)?;
+            let program = program.autoload().then_some(program)?;
             Some((kind, misses::misses_of(program.as_fd())))
         });
         counts.filter(|(_, count)| *count > 0).collect()
@@ -176,6 +237,10 @@ impl Loaded {
     }
 
     fn attach_program(&mut self, program: &Program) -> Result<(), SensorError> {
+        // One that was left out, because this kernel cannot have it; the hook says so.
+        if matches!(program.place, Place::Guard) && !self.program(program.name)?.autoload() {
+            return Ok(());
+        }
         match (program.place.calls(), &self.route) {
             (None, _) => {
                 let name = program.name;
@@ -240,7 +305,8 @@ impl Loaded {
     }
 
     fn program(&mut self, name: &str) -> Result<ProgramMut<'_>, SensorError> {
-        let mut programs = self.object.progs_mut();
+        let beside = self.beside.iter().flat_map(Object::progs_mut);
+        let mut programs = self.object.progs_mut().chain(beside);
         let found = programs.find(|program| program.name() == name);
         found.ok_or_else(|| missing("program", name))
     }
@@ -308,7 +374,7 @@ fn refused_alone(route: &Route, ring_bytes: u32) -> Vec<(&'static str, String)> 
         Ok(_) => None,
         Err(error) => Some((spec.name, reason(&error))),
     };
-    HOOKS.iter().filter_map(refusal).collect()
+    InObject::Main.hooks().filter_map(refusal).collect()
 }
 
 fn load_without(
@@ -316,8 +382,9 @@ fn load_without(
     route: &Route,
     ring_bytes: u32,
 ) -> Result<Object, SensorError> {
-    let is_refused = |spec: &&HookSpec| refused.iter().any(|(name, _)| *name == spec.name);
-    let rest: Vec<&HookSpec> = HOOKS.iter().filter(|spec| !is_refused(spec)).collect();
+    let is_refused = |spec: &HookSpec| refused.iter().any(|(name, _)| *name == spec.name);
+    let hooks = InObject::Main.hooks();
+    let rest: Vec<&HookSpec> = hooks.filter(|spec| !is_refused(spec)).collect();
     if rest.is_empty() {
         let (_, reason) = refused.first().cloned().unwrap_or_default();
         return Err(SensorError::NothingLoads { reason });
@@ -372,6 +439,10 @@ static OBJECT: Aligned<{ include_bytes!("../../../ebpf/picket.bpf.o").len() }> =
     bytes: *include_bytes!("../../../ebpf/picket.bpf.o"),
 };
 
+/// `enum bpf_cmd`
+const BPF_PROG_GET_FD_BY_ID: u32 = 13;
+const BPF_MAP_GET_FD_BY_ID: u32 = 14;
+const BPF_LINK_GET_FD_BY_ID: u32 = 30;
 /// As `SLOTS_PER_CPU` in `agent/ebpf/emit.h`.
 const SLOTS_PER_CPU: u32 = 2;
 

@@ -181,6 +181,9 @@ impl KernelSensor {
         let lost_before = self.lost_so_far();
         // Nobody reads the rings until the intake knows the canary: it claims all that comes of this.
         canary.sing();
+        if self.guard.is_some() {
+            canary.tempt_guard();
+        }
         self.with_intake(|intake| {
             intake.translator.set_watch(watch.clone());
             intake.canary = Some(canary);

@@ -69,6 +69,8 @@ pub mod flag {
     pub const SECRET: u32 = 1 << 8;
     /// Of a connection's end: it came from outside.
     pub const INBOUND: u32 = 1 << 9;
+    /// Of a file: it was not done.
+    pub const REFUSED: u32 = 1 << 10;
 }
 
 /// Who acted, as the kernel has it.

@@ -157,7 +157,9 @@ impl Translator {
         };
         let new_path = name(file.new_path);
         let sensitive = self.watch.is_secret(&path);
+        let is_refused = record.header.has(flag::REFUSED);
         let wanted = match record.header.kind {
+            _ if is_refused => true,
             Kind::FileOpen => sensitive,
             _ if file.change == SYMBOLIC => self.watch.is_watched(&new_path),
             _ if is_given => self.watch.is_watched(&path) || self.watch.is_watched(&new_path),
@@ -180,6 +182,7 @@ impl Translator {
             owner_gid: set_owner(file.owner.1),
             attribute: file.attribute.into(),
             path_given: is_given,
+            result: is_refused.then_some(NOT_PERMITTED),
             ..File::default()
         })
     }
@@ -330,6 +333,8 @@ const DEEP_PATH: usize = 100;
 
 /// `ARGV_HEAD` of `agent/ebpf/emit.h`.
 const ARGV_HEAD: usize = 96 * 1024;
+/// EPERM
+const NOT_PERMITTED: i32 = -1;
 const SYMBOLIC: &str = "symbolic";
 const OWNER: &str = "owner";
 const IPPROTO_TCP: u16 = 6;

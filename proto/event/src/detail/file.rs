@@ -41,6 +41,8 @@ pub struct File {
     pub attribute: Text,
     /// Whether the path is what the caller wrote; links in it are not resolved.
     pub path_given: bool,
+    /// A negative errno where it was tried and refused.
+    pub result: Option<i32>,
 }
 
 /// A file that an interpreter was given to run.

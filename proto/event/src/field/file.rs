@@ -24,6 +24,7 @@ pub(super) const FIELDS: &[Row] = &[
     ("file.path_given", |e| {
         Some(Value::Flag(e.file()?.path_given))
     }),
+    ("file.result", |e| number(e.file()?.result?)),
     ("script.path", |e| text(&script(e)?.path)),
     ("script.interpreter", |e| text(&script(e)?.interpreter)),
     ("script.sha256", |e| hash(script(e)?.sha256)),

@@ -24,6 +24,7 @@ pub(super) fn file(kind: Kind, file: &File) -> Mapped {
         .part("file_result", result);
     Mapped::new(FILE, activity(kind, file))
         .with(attributes)
+        .result(file.result)
         .taking(match kind {
             Kind::FileLink => LINK,
             Kind::FileRename => RENAME,
@@ -37,6 +38,7 @@ const TAKEN: &[&str] = &[
     "file.inode",
     "file.sha256_after",
     "file.owner_uid",
+    "file.result",
 ];
 
 const RENAME: &[&str] = &[
@@ -46,6 +48,7 @@ const RENAME: &[&str] = &[
     "file.inode",
     "file.sha256_after",
     "file.owner_uid",
+    "file.result",
 ];
 
 /// Of a link, `path` is where it leads.
@@ -55,6 +58,7 @@ const LINK: &[&str] = &[
     "file.inode",
     "file.sha256_after",
     "file.owner_uid",
+    "file.result",
 ];
 
 fn owner(uid: u32) -> Part {

@@ -12,7 +12,6 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -75,45 +74,6 @@ pub(super) fn load_no_program() {
     tracing::trace!(refused, "no program was loaded");
 }
 
-/// Makes a ring of one entry, asks through it for nothing (`IORING_OP_NOP`), and closes it.
-pub(super) fn use_ring() -> io::Result<()> {
-    let mut parameters = [0_u32; 30];
-    let place = parameters.as_mut_ptr();
-    // SAFETY: `parameters` is as large as struct io_uring_params (120 bytes), which the call reads and fills.
-    let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, place) };
-    let ring = outcome(ring)?;
-    // SAFETY: the kernel has just given this descriptor to us, and nobody else knows it.
-    let ring = unsafe { OwnedFd::from_raw_fd(ring) };
-    let [_, _, _, _, _, _, _, _, _, _, _, tail, ..] = parameters;
-    match usize::try_from(tail / WORD) {
-        Ok(word) if word < PAGE_WORDS => submit_nothing(&ring, word),
-        _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
-    }
-}
-
-/// The entry and its place in the queue are zero from the start, which is a request for nothing: only the tail moves.
-fn submit_nothing(ring: &OwnedFd, tail_word: usize) -> io::Result<()> {
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_SHARED;
-    let descriptor = ring.as_raw_fd();
-    // SAFETY: a new mapping at a place that the kernel chooses touches no memory of ours; offset 0 is the queue's page.
-    let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, protection, flags, descriptor, 0) };
-    if page == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the caller checked that the tail lies within the page.
-    let tail = unsafe { page.cast::<u32>().add(tail_word) };
-    // SAFETY: a page is aligned for 32 bits and so is a word of it; nobody else has the ring.
-    unsafe { tail.write_volatile(1) };
-    let none = std::ptr::null::<libc::sigset_t>();
-    // SAFETY: the descriptor is an open ring; no memory of ours is given.
-    let taken = unsafe { libc::syscall(libc::SYS_io_uring_enter, descriptor, 1, 0, 0, none, 0) };
-    // SAFETY: the page was mapped above, and nobody else knows it.
-    let unmapped = unsafe { libc::munmap(page, PAGE) };
-    outcome(taken)?;
-    outcome(unmapped.into()).map(drop)
-}
-
 /// Starts a program as nobody: the child's credentials change before, and by the program if it is a set-user-ID one.
 pub(crate) fn start_as_nobody(program: &str, argument: &str) -> io::Result<Child> {
     let mut command = quiet(program);
@@ -123,6 +83,11 @@ pub(crate) fn start_as_nobody(program: &str, argument: &str) -> io::Result<Child
 /// Starts a program that waits to be killed.
 pub(crate) fn start_sleeper() -> io::Result<Child> {
     quiet("sleep").arg("10").spawn()
+}
+
+/// Starts a program that opens the memory of this process, and finds nothing at its beginning.
+pub(super) fn reach_for(process: u32) -> io::Result<Child> {
+    quiet("cat").arg(format!("/proc/{process}/mem")).spawn()
 }
 
 /// Tries to run what is not there.
@@ -141,7 +106,7 @@ fn quiet(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-fn outcome(result: i64) -> io::Result<i32> {
+pub(super) fn outcome(result: i64) -> io::Result<i32> {
     match i32::try_from(result) {
         Ok(number) if number >= 0 => Ok(number),
         _ => Err(io::Error::last_os_error()),
@@ -149,8 +114,6 @@ fn outcome(result: i64) -> io::Result<i32> {
 }
 
 const PAGE: usize = 4096;
-const WORD: u32 = 4;
-const PAGE_WORDS: usize = 1024;
 const BPF_PROG_LOAD: i32 = 5;
 /// The number that every Linux gives to nobody.
 pub(super) const NOBODY: u32 = 65_534;

@@ -241,6 +241,89 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
             ),
         ],
     ),
+    hook(
+        "io_uring_file_open",
+        Kind::FileOpen,
+        &[at(
+            "on_open_done",
+            Place::Function(&["do_filp_open", "do_file_open"]),
+        )],
+    ),
+    hook(
+        "io_uring_file_close",
+        Kind::FileModify,
+        &[at("on_close_beyond", Place::Function(&["filp_close"]))],
+    ),
+    hook(
+        "io_uring_file_delete",
+        Kind::FileDelete,
+        &[
+            at(
+                "on_unlink_asked",
+                Place::Function(&["security_path_unlink"]),
+            ),
+            at("on_unlink_done", Place::Function(&["vfs_unlink"])),
+            at("on_rmdir_asked", Place::Function(&["security_path_rmdir"])),
+            at("on_rmdir_done", Place::Function(&["vfs_rmdir"])),
+        ],
+    ),
+    hook(
+        "io_uring_file_rename",
+        Kind::FileRename,
+        &[
+            at(
+                "on_rename_asked",
+                Place::Function(&["security_path_rename"]),
+            ),
+            at("on_rename_done", Place::Function(&["vfs_rename"])),
+        ],
+    ),
+    hook(
+        "io_uring_file_make",
+        Kind::FileCreate,
+        &[
+            at("on_mkdir_asked", Place::Function(&["security_path_mkdir"])),
+            at("on_mkdir_done", Place::Function(&["vfs_mkdir"])),
+        ],
+    ),
+    hook(
+        "io_uring_file_link",
+        Kind::FileLink,
+        &[
+            at("on_link_asked", Place::Function(&["security_path_link"])),
+            at("on_link_done", Place::Function(&["vfs_link"])),
+            at(
+                "on_symlink_asked",
+                Place::Function(&["security_path_symlink"]),
+            ),
+            at("on_symlink_done", Place::Function(&["vfs_symlink"])),
+        ],
+    ),
+    hook(PROTECT, Kind::Signal, GUARDS),
+];
+
+/// The hook that refuses what is done to the agent.
+pub(in crate::ebpf) const PROTECT: &str = "protect";
+
+const GUARDS: &[Program] = &[
+    at("guard_signal", Place::Guard),
+    at("guard_reach", Place::Guard),
+    at("guard_limit", Place::Guard),
+    at("guard_open", Place::Guard),
+    at("guard_flags", Place::Guard),
+    at("guard_mode", Place::Guard),
+    at("guard_owner", Place::Guard),
+    at("guard_size", Place::Guard),
+    at("guard_unlink", Place::Guard),
+    at("guard_rmdir", Place::Guard),
+    at("guard_mkdir", Place::Guard),
+    at("guard_mknod", Place::Guard),
+    at("guard_symlink", Place::Guard),
+    at("guard_rename", Place::Guard),
+    at("guard_link", Place::Guard),
+    at("guard_mount", Place::Guard),
+    at("guard_move_mount", Place::Guard),
+    at("guard_bpf", Place::Guard),
 ];
 
 /// What changes a process's credentials.

@@ -78,12 +78,12 @@ fn ptrace(fact: &Fact<'_>, boot: &BootId) -> Ptrace {
 }
 
 fn signal(fact: &Fact<'_>, boot: &BootId) -> Signal {
-    let [number, pid, start, ..] = fact.numbers;
+    let [number, pid, start, result, ..] = fact.numbers;
     Signal {
         number: low(number),
         target_uid: target(boot, pid, start),
         target_pid: signed(pid),
-        result: None,
+        result: (result != 0).then(|| signed(result)),
     }
 }
 
@@ -126,6 +126,9 @@ fn bpf(fact: &Fact<'_>) -> Bpf {
             PROG_ATTACH => "prog_attach".to_owned(),
             RAW_TRACEPOINT_OPEN => "raw_tracepoint_open".to_owned(),
             LINK_CREATE => "link_create".to_owned(),
+            PROG_GET_FD_BY_ID => "prog_get_fd_by_id".to_owned(),
+            MAP_GET_FD_BY_ID => "map_get_fd_by_id".to_owned(),
+            LINK_GET_FD_BY_ID => "link_get_fd_by_id".to_owned(),
             other => other.to_string(),
         },
         prog_type: if is_load {
@@ -216,11 +219,22 @@ fn signed(number: u64) -> i32 {
 }
 
 /// `enum reach` of `agent/ebpf/reach.c`.
-const REQUESTS: &[&str] = &["attach", "seize", "traceme", "vm_readv", "vm_writev"];
+const REQUESTS: &[&str] = &[
+    "attach",
+    "seize",
+    "traceme",
+    "vm_readv",
+    "vm_writev",
+    "access",
+    "limit",
+];
 const MEMORY_CALLS: &[&str] = &["mprotect", "mmap"];
 /// `enum backing` of `agent/ebpf/memory.c`.
 const BACKINGS: &[&str] = &["", "anonymous", "memfd", "file"];
 
+const PROG_GET_FD_BY_ID: u64 = 13;
+const MAP_GET_FD_BY_ID: u64 = 14;
+const LINK_GET_FD_BY_ID: u64 = 30;
 const PROG_LOAD: u64 = 5;
 const PROG_ATTACH: u64 = 8;
 const RAW_TRACEPOINT_OPEN: u64 = 17;

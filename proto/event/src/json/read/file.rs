@@ -22,6 +22,7 @@ pub(super) fn file(object: Object<'_>) -> Result<File> {
         owner_gid: object.small("owner_gid")?,
         attribute: object.text("attribute")?,
         path_given: object.flag("path_given")?,
+        result: object.signed("result")?,
     })
 }
 

@@ -22,6 +22,7 @@ pub(super) fn file(file: &File) -> Json {
         .maybe("owner_gid", file.owner_gid)
         .text("attribute", &file.attribute)
         .flag("path_given", file.path_given)
+        .maybe("result", file.result)
         .done()
 }
 

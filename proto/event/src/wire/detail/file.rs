@@ -25,6 +25,7 @@ impl From<File> for v1::File {
             owner_gid: file.owner_gid,
             attribute: file.attribute.into_bytes(),
             path_given: file.path_given,
+            result: file.result,
         }
     }
 }
@@ -55,6 +56,7 @@ impl TryFrom<v1::File> for File {
             owner_gid: wire.owner_gid,
             attribute: wire.attribute.into(),
             path_given: wire.path_given,
+            result: wire.result,
         })
     }
 }

@@ -1,0 +1,95 @@
+//! Where the CPU goes in the exec storm: to which programs in the kernel, and to which threads of the agent.
+//!
+//! Not a goal but an explanation. The kernel measures its programs here, which costs itself, so that nothing else is measured meanwhile.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::Value;
+
+use super::Measured;
+use super::subject::{Bench, Running, Standing};
+use crate::bench::figure::Figure;
+use crate::failure::Failure;
+
+/// One storm.
+pub(super) fn measure(bench: &Bench, standing: &mut Standing<'_>) -> Result<Measured, Failure> {
+    let count = bench.pick(4_000, 40_000);
+    let running = standing.agent()?;
+    running.settle()?;
+    let before = threads(running)?;
+    let (cost, programs) = bench
+        .load
+        .exec_with_programs(running.service.pid(), count)?;
+    running.settle()?;
+    let mut threads = threads(running)?;
+    for (name, before) in before {
+        if let Some(now) = threads.get_mut(&name) {
+            *now = now.saturating_sub(before);
+        }
+    }
+    let programs = programs.iter().filter_map(program).collect();
+    Ok(Measured {
+        figures: vec![
+            figure(
+                "programs in the kernel, per exec+exit",
+                &programs,
+                cost.done,
+            ),
+            figure("threads of the agent, per exec+exit", &threads, cost.done),
+        ],
+        broken: Vec::new(),
+    })
+}
+
+/// The sum for each exec, and the largest shares in it.
+fn figure(name: &str, shares: &BTreeMap<String, u64>, execs: u64) -> Figure {
+    let micros = |nanos: u64| format!("{:.2}", super::cost::ratio(nanos, execs) / 1_000.0);
+    let mut ordered: Vec<(&String, &u64)> = shares.iter().collect();
+    ordered.sort_by(|a, b| b.1.cmp(a.1));
+    let told: Vec<String> = ordered
+        .into_iter()
+        .take(MOST)
+        .map(|(name, nanos)| format!("{name} {}", micros(*nanos)))
+        .collect();
+    Figure {
+        name: name.to_owned(),
+        value: micros(shares.values().sum()),
+        unit: "us",
+        goal: "-",
+        reached: true,
+        anchor: "",
+        conditions: format!(
+            "{execs} execs with their forks and exits: {}",
+            told.join(", ")
+        ),
+    }
+}
+
+fn program(line: &Value) -> Option<(String, u64)> {
+    let name = line.get("program")?.as_str()?;
+    Some((name.to_owned(), line.get("ns")?.as_u64()?))
+}
+
+/// CPU time of the agent's threads by their names, in nanoseconds.
+fn threads(running: &Running<'_>) -> Result<BTreeMap<String, u64>, Failure> {
+    let folder = format!("/proc/{}/task", running.service.pid());
+    let mut threads = BTreeMap::new();
+    for entry in fs::read_dir(&folder).map_err(Failure::file(&folder))? {
+        let thread = entry.map_err(Failure::file(&folder))?.path();
+        let read = |name: &str| fs::read_to_string(thread.join(name));
+        // A thread that is gone meanwhile was idle.
+        let (Ok(name), Ok(times)) = (read("comm"), read("schedstat")) else {
+            continue;
+        };
+        let nanos = times
+            .split_whitespace()
+            .next()
+            .and_then(|time| time.parse::<u64>().ok());
+        *threads.entry(name.trim().to_owned()).or_insert(0) += nanos.unwrap_or_default();
+    }
+    Ok(threads)
+}
+
+/// So many shares are named.
+const MOST: usize = 8;
