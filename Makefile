@@ -41,6 +41,11 @@ test: deps deps-test build ## all tests; as root the privileged ones too; short 
 	else \
 	    echo "SKIPPED: the privileged tests (kernel sensor, containment as root) need root"; \
 	fi
+	@if [ "$$(id -u)" = 0 ]; then \
+	    $(MAKE) --no-print-directory bench-sensor SHORT=1; \
+	else \
+	    echo "SKIPPED: the benchmark of the sensor (make bench-sensor) needs root"; \
+	fi
 	@$(MAKE) --no-print-directory test-vm SHORT=1
 	@$(MAKE) --no-print-directory bench SHORT=1
 
@@ -52,6 +57,12 @@ test-vm: build ## privileged tests on other kernels, in QEMU; SHORT=1 boots one 
 .PHONY: bench
 bench: build ## figures; SHORT=1 takes under a minute, JSON=1 prints one object per line
 	@$(CARGO_TARGET_DIR)/debug/picket-bench $(if $(SHORT),--short) $(if $(JSON),--json)
+
+.PHONY: bench-sensor
+bench-sensor: build ## figures of the kernel sensor, as root; SHORT=1 takes under a minute with the everyday build, else the release build
+	@$(if $(SHORT),,cargo build --quiet --release -p picket-agent)
+	@$(CARGO_TARGET_DIR)/debug/picket-bench-sensor $(if $(SHORT),--short,--agent $(CARGO_TARGET_DIR)/release/picket-agent) \
+	    $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json)
 
 .PHONY: deps
 deps:

@@ -35,6 +35,8 @@ static long (*bpf_ringbuf_output)(void *ring, void *data, u64 size, u64 flags) =
 static u64 (*bpf_ringbuf_query)(void *ring, u64 flags) = (void *)134;
 static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158;
 static struct pt_regs *(*bpf_task_pt_regs)(struct task_struct *task) = (void *)175;
+static long (*bpf_get_func_arg)(void *ctx, u32 number, u64 *value) = (void *)183;
+static long (*bpf_get_func_ret)(void *ctx, u64 *value) = (void *)184;
 
 #define BPF_ANY 0
 #define BPF_NOEXIST 1

@@ -8,8 +8,12 @@
 
 #define ARGUMENTS_MAX 64
 #define ARGUMENT_MAX 256
+/* Of append_argument: nothing more in the list, and what cannot be read or does not fit. */
+#define LIST_ENDS 0
+#define UNREADABLE -1
 
-/* Appends one argument with its NUL. Gives what is appended; 0 ends the list. */
+/* Appends one argument with its NUL. Gives how many bytes that are, LIST_ENDS or UNREADABLE.
+   Before 5.19 the kernel copies no NUL for an empty text. */
 VERIFIED_ALONE int append_argument(s32 slot, u64 list, u32 index)
 {
 	struct scratch *scratch = scratch_at(slot);
@@ -17,15 +21,20 @@ VERIFIED_ALONE int append_argument(s32 slot, u64 list, u32 index)
 	long length;
 	u32 at;
 
-	bpf_probe_read_user(&argument, sizeof(argument), (void *)(list + index * sizeof(argument)));
-	if (!scratch || !argument)
-		return 0;
+	if (!scratch || bpf_probe_read_user(&argument, sizeof(argument), (void *)(list + index * sizeof(argument))))
+		return UNREADABLE;
+	if (!argument)
+		return LIST_ENDS;
 	at = scratch->length;
 	if (at > TEXT_END - TEXT_MAX)
-		return 0;
+		return UNREADABLE;
 	length = bpf_probe_read_user_str(&scratch->record[at], ARGUMENT_MAX, (void *)argument);
-	if (length <= 0)
-		return 0;
+	if (length < 0)
+		return UNREADABLE;
+	if (!length) {
+		scratch->record[at] = 0;
+		length = 1;
+	}
 	scratch->length += length;
 	return length;
 }
@@ -38,10 +47,12 @@ VERIFIED_ALONE int append_arguments(s32 slot, u64 list)
 	if (!body || !list)
 		return 0;
 	for (u32 index = 0; index < ARGUMENTS_MAX; index++) {
-		u32 length = append_argument(slot, list, index);
+		s32 length = append_argument(slot, list, index);
 
-		if (!length)
+		if (length == LIST_ENDS)
 			return total;
+		if (length < 0)
+			break;
 		total += length;
 		body->number[1]++;
 		if (length == ARGUMENT_MAX)

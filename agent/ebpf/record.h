@@ -52,6 +52,7 @@ enum record_flag {
 	FLAG_PATH_DETACHED = 1 << 7, /* the path begins at something that is not in any directory */
 	FLAG_SECRET = 1 << 8,        /* the name may be a secret's; user space decides by the whole path */
 	FLAG_INBOUND = 1 << 9,       /* of a connection's end: it came from outside */
+	FLAG_REFUSED = 1 << 10,      /* of a file: it was not done */
 };
 
 struct record_header {

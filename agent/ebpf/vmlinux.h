@@ -98,6 +98,10 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct renamedata {
+	struct dentry *old_dentry;
+};
+
 typedef struct {
 	atomic64_t refcnt;
 } file_ref_t;
