@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use picket_event::{File, Text, UnixNanos};
+use picket_event::{File, ScheduledJob, Text, UnixNanos};
 use picket_sensor::FileKey;
 
 use super::*;
@@ -11,12 +11,18 @@ use super::*;
 #[derive(Default)]
 struct Slow {
     jobs: RefCell<Vec<HashJob>>,
+    looks: RefCell<Vec<schedule::Job>>,
     full: bool,
 }
 
 impl Hasher for Slow {
     fn submit(&self, job: HashJob) -> bool {
         self.jobs.borrow_mut().push(job);
+        !self.full
+    }
+
+    fn look(&self, job: schedule::Job) -> bool {
+        self.looks.borrow_mut().push(job);
         !self.full
     }
 }
@@ -171,4 +177,124 @@ fn an_exit_knows_what_ran() {
     enricher.take(vec![exec(1)], FileStates::default(), 0, &hasher);
     let out = enricher.take(vec![exit(1)], FileStates::default(), 1, &hasher);
     assert_eq!(out[0].process.as_ref().unwrap().exe, Text::from("/bin/1"));
+}
+
+/// A shell that was given `/work/job.sh`.
+fn shell(number: u8) -> Event {
+    let mut event = exec(number);
+    let process = event.process.as_mut().unwrap();
+    process.exe = Text::from("/bin/sh");
+    process.cwd = Text::from("/work");
+    process.argv = ["sh", "-e", "job.sh"].map(Text::from).into();
+    event
+}
+
+fn kinds(events: &[Event]) -> Vec<Kind> {
+    events.iter().map(|event| event.kind).collect()
+}
+
+#[test]
+fn a_script_comes_right_behind_its_exec_by_the_same_process_and_is_counted() {
+    let (mut enricher, hasher) = (enricher(), Slow::default());
+    let events = vec![shell(1), exit(1)];
+    let states = programs(vec![(uid(1), key(1))]);
+    assert!(enricher.take(events, states, 0, &hasher).is_empty());
+    let script = hasher.jobs.borrow()[1].id;
+    enricher.hashed(&[done(JobId::File(key(1)), 1), done(script, 2)]);
+    let out = enricher.release(1);
+    assert_eq!(kinds(&out), [Kind::Exec, Kind::Script, Kind::Exit]);
+    let (exec, script) = (&out[0], &out[1]);
+    assert_eq!((script.time, script.source), (exec.time, Source::Agent));
+    let process = script.process.as_ref().unwrap();
+    assert_eq!((process.uid, process.argv.len()), (uid(1), 0));
+    let Some(Detail::Script(found)) = &script.detail else {
+        panic!("{script:?}");
+    };
+    assert_eq!(found.path, Text::from("/work/job.sh"));
+    assert_eq!(found.interpreter, Text::from("/bin/sh"));
+    assert_eq!(found.sha256, Some(Digest::of(b"x")));
+    assert_eq!(found.size, Some(1));
+    let counted: Vec<_> = enricher.derived().iter().collect();
+    assert_eq!(counted, [(&Kind::Script, &1)]);
+}
+
+#[test]
+fn a_script_that_cannot_be_read_in_time_is_told_as_late() {
+    let (mut enricher, hasher) = (enricher(), Slow::default());
+    let states = programs(vec![(uid(1), key(1))]);
+    enricher.take(vec![shell(1)], states, 0, &hasher);
+    enricher.hashed(&[done(JobId::File(key(1)), 1)]);
+    assert_eq!(kinds(&enricher.release(1)), [Kind::Exec]);
+    let out = enricher.release(HASH_WAIT_NS);
+    let Some(Detail::Script(script)) = &out[0].detail else {
+        panic!("{out:?}");
+    };
+    assert_eq!(script.hash_status, Some(HashStatus::Late));
+    assert_eq!(script.size, None);
+}
+
+fn table_written() -> Event {
+    let detail = Detail::File(File {
+        path: Text::from("/etc/crontab"),
+        ..File::default()
+    });
+    let process = Process::new(uid(3), 3);
+    Event::new(Kind::FileModify, UnixNanos(1), Source::Ebpf)
+        .by(process)
+        .with(detail)
+}
+
+fn answer(hasher: &Slow, told: Option<ScheduledJob>) -> Vec<schedule::Answer> {
+    let number = hasher.looks.borrow().last().unwrap().number;
+    vec![schedule::Answer { number, told }]
+}
+
+#[test]
+fn a_job_is_told_once_it_is_known_and_not_at_all_if_nothing_changed() {
+    let (mut enricher, hasher) = (enricher(), Slow::default());
+    let written = vec![table_written(), exit(1)];
+    let out = enricher.take(written.clone(), FileStates::default(), 0, &hasher);
+    assert_eq!(kinds(&out), [Kind::FileModify]);
+    let known = ScheduledJob {
+        user: Text::from("0"),
+        command: Text::from("/bin/true"),
+        ..ScheduledJob::default()
+    };
+    enricher.scheduled(answer(&hasher, Some(known)));
+    let out = enricher.release(1);
+    assert_eq!(kinds(&out), [Kind::ScheduledJob, Kind::Exit]);
+    let Some(Detail::ScheduledJob(job)) = &out[0].detail else {
+        panic!("{out:?}");
+    };
+    assert_eq!(job.command, Text::from("/bin/true"));
+    assert_eq!(job.user, Text::from("root"), "a number is given its name");
+
+    enricher.take(written, FileStates::default(), 2, &hasher);
+    enricher.scheduled(answer(&hasher, None));
+    assert_eq!(kinds(&enricher.release(3)), [Kind::Exit]);
+    let counted: Vec<_> = enricher.derived().iter().collect();
+    assert_eq!(counted, [(&Kind::ScheduledJob, &1)]);
+}
+
+#[test]
+fn a_job_that_is_not_looked_into_in_time_is_told_by_its_file() {
+    let (mut enricher, hasher) = (enricher(), Slow::default());
+    enricher.take(vec![table_written()], FileStates::default(), 0, &hasher);
+    let full = Slow {
+        full: true,
+        ..Slow::default()
+    };
+    let mut out = enricher.release(HASH_WAIT_NS);
+    out.extend(enricher.take(vec![table_written()], FileStates::default(), 0, &full));
+    let jobs = out.iter().filter_map(|event| match &event.detail {
+        Some(Detail::ScheduledJob(job)) => Some(job),
+        _ => None,
+    });
+    let jobs: Vec<_> = jobs.collect();
+    assert_eq!(jobs.len(), 2);
+    for job in jobs {
+        assert_eq!((&*job.action, &*job.scheduler), ("changed", "cron"));
+        assert_eq!(job.path, Text::from("/etc/crontab"));
+        assert!(job.command.is_empty());
+    }
 }

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn read(job: &HashJob) -> HashDone {
+    hash(job, &mut HashCache::default())
+}
+
 fn job(id: JobId, exe: &Path) -> HashJob {
     HashJob::executable(id, u32::MAX, Text::from(exe.to_str().unwrap()))
 }
@@ -13,7 +17,7 @@ fn a_file_in_the_state_that_the_sensor_saw_has_a_hash() {
     std::fs::write(&path, b"abc").unwrap();
     let key = key_of(&std::fs::metadata(&path).unwrap());
     settle();
-    let done = hash(&job(JobId::File(key), &path));
+    let done = read(&job(JobId::File(key), &path));
     assert_eq!(done.hashed.sha256, Some(Digest::of(b"abc")));
     assert_eq!(
         (done.hashed.status, done.key),
@@ -28,7 +32,7 @@ fn a_file_that_changed_since_is_raced_and_not_remembered() {
     std::fs::write(&path, b"abc").unwrap();
     let key = key_of(&std::fs::metadata(&path).unwrap());
     std::fs::write(&path, b"abcd").unwrap();
-    let done = hash(&job(JobId::File(key), &path));
+    let done = read(&job(JobId::File(key), &path));
     assert_eq!(
         (done.hashed.status, done.hashed.sha256),
         (Some(HashStatus::Raced), None)
@@ -43,7 +47,7 @@ fn a_name_alone_is_not_believed_and_a_device_is_not_read() {
     std::fs::write(&path, b"abc").unwrap();
     let id = JobId::Process(ProcessUid::new([0; 16]));
     let anything = job(id, &path);
-    assert_eq!(hash(&anything).hashed.status, Some(HashStatus::Gone));
+    assert_eq!(read(&anything).hashed.status, Some(HashStatus::Gone));
     assert!(hash_file(Path::new("/dev/zero"), &anything).is_err());
     assert!(hash_file(dir.path(), &anything).is_err());
 }
@@ -54,7 +58,7 @@ fn a_running_process_is_hashed_by_what_it_runs() {
     let id = JobId::Process(ProcessUid::new([0; 16]));
     let job = HashJob::executable(id, std::process::id(), Text::from("/nonexistent"));
     let expected = Digest::of(&std::fs::read(own).unwrap());
-    assert_eq!(hash(&job).hashed.sha256, Some(expected));
+    assert_eq!(read(&job).hashed.sha256, Some(expected));
 }
 
 #[test]
@@ -96,7 +100,7 @@ fn a_file_that_has_just_changed_has_a_hash_that_is_not_remembered() {
     let path = dir.path().join("x");
     std::fs::write(&path, b"abc").unwrap();
     let key = key_of(&std::fs::metadata(&path).unwrap());
-    let done = hash(&written(JobId::Written(key), &path, None));
+    let done = read(&written(JobId::Written(key), &path, None));
     assert_eq!(done.hashed, Hashed::ok(Digest::of(b"abc")));
     assert_eq!(done.key, None, "a write in the same tick would not show");
 }
@@ -109,7 +113,7 @@ fn a_written_file_is_not_looked_for_behind_a_link_and_not_beyond_its_size() {
     std::os::unix::fs::symlink(&path, &link).unwrap();
     let key = key_of(&std::fs::metadata(&path).unwrap());
     let status = |path: &Path| {
-        hash(&written(JobId::Written(key), path, None))
+        read(&written(JobId::Written(key), path, None))
             .hashed
             .status
     };
@@ -127,7 +131,7 @@ fn a_new_name_is_hashed_only_if_the_file_changed_with_the_name() {
     let changed = key_of(&std::fs::metadata(&new).unwrap())
         .ctime_ns
         .cast_signed();
-    let at = |moment| hash(&written(JobId::Named(1), &new, Some(moment))).hashed;
+    let at = |moment| read(&written(JobId::Named(1), &new, Some(moment))).hashed;
     assert_eq!(at(changed + 1_000), Hashed::ok(Digest::of(b"abc")));
     let raced = Hashed::without(HashStatus::Raced);
     assert_eq!(at(changed - 2 * CLOCK_NS), raced, "changed after the event");
@@ -144,11 +148,38 @@ fn a_folder_or_a_link_that_was_renamed_has_no_hash_and_no_excuse() {
     let link = dir.path().join("l");
     std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
     for path in [dir.path(), &link] {
-        let done = hash(&written(
+        let done = read(&written(
             JobId::Named(1),
             path,
             Some(now_ns().cast_signed()),
         ));
         assert_eq!((done.hashed.sha256, done.hashed.status), (None, None));
     }
+}
+
+#[test]
+fn a_script_is_hashed_once_per_state_and_raced_if_it_changed_after_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("script");
+    std::fs::write(&path, b"echo one").unwrap();
+    settle();
+    let started = |moment: u64| HashJob {
+        named: Some(UnixNanos(moment.cast_signed())),
+        ..job(JobId::Script(1), &path)
+    };
+    let mut known = HashCache::default();
+    let first = hash(&started(now_ns()), &mut known);
+    let hashed = Hashed::ok(Digest::of(b"echo one"));
+    assert_eq!((first.hashed, first.bytes), (hashed, 8));
+    let key = key_of(&std::fs::metadata(&path).unwrap());
+    assert_eq!(known.get(&key), Some(hashed));
+    // What is remembered is what is answered, so the file was not read again.
+    let marked = Hashed::ok(Digest::of(b"remembered"));
+    known.insert(key, marked);
+    assert_eq!(hash(&started(now_ns()), &mut known).hashed, marked);
+    let before = now_ns();
+    settle();
+    std::fs::write(&path, b"echo two").unwrap();
+    let raced = Hashed::without(HashStatus::Raced);
+    assert_eq!(hash(&started(before), &mut known).hashed, raced);
 }

@@ -6,7 +6,7 @@ use picket_event::{Detail, File, Process, ProcessUid, UnixNanos};
 use picket_seal::Digest;
 
 use super::super::hash::{HashDone, HashJob, Hashed, JobId};
-use super::super::{Enricher, HASH_WAIT_NS, Hasher, SharedTable};
+use super::super::{Enricher, HASH_WAIT_NS, Hasher, SharedTable, schedule};
 use super::*;
 
 #[derive(Default)]
@@ -16,6 +16,10 @@ impl Hasher for Slow {
     fn submit(&self, job: HashJob) -> bool {
         self.0.borrow_mut().push(job);
         true
+    }
+
+    fn look(&self, _job: schedule::Job) -> bool {
+        false
     }
 }
 
