@@ -404,6 +404,7 @@ impl Dice {
             owner_gid: self.maybe(Self::u32),
             attribute: self.text(),
             path_given: self.flag(),
+            result: self.maybe(Self::i32),
         }
     }
 

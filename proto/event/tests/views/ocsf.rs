@@ -60,6 +60,7 @@ fn is_said_otherwise(leaf: &str, event: &Event) -> bool {
         Some(Detail::Signal(it)) => it.result,
         Some(Detail::Module(it)) => it.result,
         Some(Detail::Mount(it)) => it.result,
+        Some(Detail::File(it)) => it.result,
         _ => None,
     };
     let address = match &event.detail {

@@ -2,18 +2,25 @@
 
 use super::*;
 
-#[test]
-fn the_object_has_every_program_and_map_that_is_named_here() {
-    let mut open = ObjectBuilder::default().open_memory(&OBJECT.bytes).unwrap();
-    let have: BTreeSet<String> = open
-        .progs_mut()
+fn open(bytes: &'static [u8]) -> OpenObject {
+    ObjectBuilder::default().open_memory(bytes).unwrap()
+}
+
+fn programs(open: &mut OpenObject) -> BTreeSet<String> {
+    let programs = open.progs_mut();
+    programs
         .map(|program| program.name().to_string_lossy().into_owned())
-        .collect();
-    let programs = HOOKS
-        .iter()
-        .flat_map(|spec| spec.programs)
-        .chain(DISPATCHERS);
-    let named: BTreeSet<String> = programs
+        .collect()
+}
+
+fn maps(open: &OpenObject) -> BTreeSet<String> {
+    let maps = open.maps();
+    maps.map(|map| map.name().to_string_lossy().into_owned())
+        .collect()
+}
+
+fn named<'a>(programs: impl Iterator<Item = &'a Program>) -> BTreeSet<String> {
+    programs
         .flat_map(|program| {
             let of_its_own = program
                 .place
@@ -21,12 +28,15 @@ fn the_object_has_every_program_and_map_that_is_named_here() {
                 .map(|_| format!("{}_call", program.name));
             of_its_own.into_iter().chain([program.name.to_owned()])
         })
-        .collect();
-    assert_eq!(have, named);
-    let maps: BTreeSet<String> = open
-        .maps()
-        .map(|map| map.name().to_string_lossy().into_owned())
-        .collect();
+        .collect()
+}
+
+#[test]
+fn the_object_has_every_program_and_map_that_is_named_here() {
+    let mut open = open(&OBJECT.bytes);
+    let hooks = InObject::Main.hooks().flat_map(|spec| spec.programs);
+    assert_eq!(programs(&mut open), named(hooks.chain(DISPATCHERS)));
+    let maps = maps(&open);
     for name in [
         "ring_process",
         "ring_other",
@@ -36,6 +46,31 @@ fn the_object_has_every_program_and_map_that_is_named_here() {
         "prefixes",
     ] {
         assert!(maps.contains(name), "no map {name}");
+    }
+}
+
+#[test]
+fn the_objects_beside_have_their_programs_and_few_maps_of_their_own() {
+    let main = maps(&open(&OBJECT.bytes));
+    let objects: [(InObject, &'static [u8], &[&str]); 2] = [
+        (
+            InObject::Functions,
+            &beside::FUNCTIONS.bytes,
+            &["asked_names"],
+        ),
+        (
+            InObject::Guards,
+            &beside::GUARDS.bytes,
+            &["guarded_inodes", "guarded_objects", "guards"],
+        ),
+    ];
+    for (object, bytes, own) in objects {
+        let mut open = open(bytes);
+        let hooks = object.hooks().flat_map(|spec| spec.programs);
+        assert_eq!(programs(&mut open), named(hooks), "{object:?}");
+        let maps = maps(&open);
+        let others: Vec<&String> = maps.difference(&main).collect();
+        assert_eq!(others, own, "{object:?}");
     }
 }
 
