@@ -7,8 +7,9 @@
 //! # Invariants
 //!
 //! - The kernel numbers its messages per CPU. A number that is left out is a lost message, so losses
-//!   are counted exactly; only their kinds are not known. After an overflow each CPU is made to send
-//!   one more, so that also the last that were lost are counted.
+//!   are counted exactly; only their kinds are not known. At the start each CPU is made to send one, so
+//!   that its number is known, and after an overflow one more, so that also the last that were lost
+//!   are counted.
 //! - Only one message kind is made of any bytes, or none; nothing panics.
 
 use std::collections::HashMap;
@@ -79,8 +80,8 @@ pub(super) struct Connector {
     next: HashMap<u32, u32>,
     lost: u64,
     overflows: u64,
-    /// It overflowed, and no CPU was made to send another message since.
-    is_behind: bool,
+    /// CPUs whose number is not known, or was before an overflow: each is to send another message.
+    unsounded: Vec<usize>,
 }
 
 impl Connector {
@@ -93,7 +94,7 @@ impl Connector {
             next: HashMap::new(),
             lost: 0,
             overflows: 0,
-            is_behind: false,
+            unsounded: possible_cpus(),
         };
         connector.tell(LISTEN)?;
         Ok(connector)
@@ -104,16 +105,15 @@ impl Connector {
         for _ in 0..MOST_MESSAGES {
             let begin = messages.len();
             match self.socket.receive()? {
+                Received::Nothing if self.unsounded.is_empty() => return Ok(()),
                 Received::Nothing => {
-                    if std::mem::take(&mut self.is_behind) {
-                        sound(self.next.keys().copied().collect());
-                    }
-                    return Ok(());
+                    let rest = self.unsounded.len().saturating_sub(SOUNDED_AT_ONCE);
+                    sound(self.unsounded.split_off(rest));
                 }
                 Received::Foreign => {}
                 Received::Overflow => {
                     self.overflows = self.overflows.saturating_add(1);
-                    self.is_behind = true;
+                    self.unsounded = possible_cpus();
                 }
                 Received::Datagram(datagram) => {
                     messages.extend(frames(datagram).filter_map(|(_, frame)| parse(frame)));
@@ -167,12 +167,18 @@ impl Drop for Connector {
     }
 }
 
+/// Every CPU that is or may come; those that are away are not sounded.
+fn possible_cpus() -> Vec<usize> {
+    let possible = libbpf_rs::num_possible_cpus();
+    let possible = possible.inspect_err(|error| tracing::debug!(%error, "CPUs are not counted"));
+    (0..possible.unwrap_or(0)).collect()
+}
+
 /// Makes each of these CPUs send a message: a thread visits them and names itself there. On a CPU that it
 /// may not visit, the next process tells.
-fn sound(cpus: Vec<u32>) {
+fn sound(cpus: Vec<usize>) {
     let visit = move || {
         for cpu in cpus {
-            let cpu = usize::try_from(cpu).unwrap_or(usize::MAX);
             if cpu < CpuSet::MAX_CPU {
                 let mut only = CpuSet::new();
                 only.set(cpu);
@@ -266,6 +272,8 @@ const DONE: u16 = 3;
 const LISTEN: u32 = 1;
 const IGNORE: u32 = 2;
 const MOST_MESSAGES: usize = 16_384;
+/// A quarter of what the smallest buffer has room for.
+const SOUNDED_AT_ONCE: usize = 64;
 const SOUNDING: &std::ffi::CStr = c"picket-sounding";
 
 // `enum proc_cn_event` of linux/cn_proc.h.
