@@ -2,7 +2,9 @@
 
 #[cfg(test)]
 mod privileged {
+    mod derived;
     mod fallback;
+    mod integrity;
     mod outage;
     mod watch;
     mod written;

@@ -103,8 +103,8 @@ impl KernelSensor {
         check_host(&settings)?;
         let watch = Watch::new(&settings.watch, &settings.secrets);
         let mut loaded = Loaded::new(settings.ring_bytes)?;
-        let protect = settings.protect.clone();
-        let protect = protect.filter(|_guarded| may_protect(&mut loaded, &settings));
+        let may_protect = may_protect(&mut loaded, &settings);
+        let protect = settings.protect.clone().filter(|_guarded| may_protect);
         let tries = Tries::of(&loaded)?;
         tries.fill(&watch)?;
         let has_secret_trees = watch.has_secret_trees();

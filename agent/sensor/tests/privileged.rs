@@ -15,6 +15,7 @@ mod privileged {
     mod hooks;
     mod ledger;
     mod processes;
+    mod protect;
     mod records;
     mod storms;
 }

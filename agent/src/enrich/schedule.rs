@@ -9,7 +9,7 @@
 //! - The path only looks at names; files are read by a thread of its own, as the one who acted sees them.
 //! - At most [`MAX_BYTES`] of a file are read, [`MAX_ENTRIES`] entries and [`MAX_TEXT`] bytes of each text told.
 //! - What a file said before is remembered for at most [`MAX_NOTES`] files; of others all of it counts as new.
-//! - A change that leaves everything as it was (a comment, a second write of the same) gives no job.
+//! - A change that leaves everything as it was (a second write of the same, a comment in a table) gives no job.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Read;

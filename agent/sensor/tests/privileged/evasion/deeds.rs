@@ -39,6 +39,8 @@ pub(super) enum Deed {
     RingOpen,
     RingUnlink,
     RingConnect,
+    Open32,
+    Unlink32,
 }
 
 /// Lays out what the deeds need: `in` will be watched, `out` will not.
@@ -50,7 +52,7 @@ pub(super) fn set_the_scene(root: &Path) {
     for folder in ["in", "out"] {
         fs::create_dir(root.join(folder)).unwrap();
     }
-    for name in ["old", "new", "linked", "ring-victim"] {
+    for name in ["old", "new", "linked", "ring-victim", "victim-of-32"] {
         fs::write(root.join("in").join(name), name).unwrap();
     }
     for name in ["mapped", "mapped-late"] {
@@ -129,6 +131,15 @@ impl Deed {
                 assert_eq!(removed, 0);
             }
             Self::RingConnect => return ring_connect(root),
+            Self::Open32 => {
+                let flags = (libc::O_CREAT | libc::O_WRONLY).cast_unsigned();
+                let opened = call_32(OPEN_32, &inside("by-32"), [flags, 0o600])?;
+                assert!(opened >= 0, "{opened}");
+            }
+            Self::Unlink32 => {
+                let removed = call_32(UNLINK_32, &inside("victim-of-32"), [0; 2])?;
+                assert_eq!(removed, 0);
+            }
         }
         Ok(())
     }
@@ -347,6 +358,63 @@ fn ask(request: &[u8; 64]) -> Result<i32, String> {
     Ok(unsafe { answer.cast::<i32>().read_volatile() })
 }
 
+/// A system call of 32-bit programs, which a 64-bit program can make as well; its first argument is a path.
+fn call_32(number: u32, path: &Path, more: [u32; 2]) -> Result<i32, String> {
+    let tried = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "privileged::evasion::deeds::trier", "--ignored"])
+        .env("PICKET_TRY_32", "1")
+        .stdout(std::process::Stdio::null())
+        .status();
+    if !tried.unwrap().success() {
+        return Err("this kernel has no calls of 32-bit programs".to_owned());
+    }
+    let path = path.as_os_str().as_bytes();
+    // SAFETY: a new mapping disturbs nothing.
+    let low = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(low, libc::MAP_FAILED);
+    // SAFETY: the path has less than a page, and the rest of the page is zero.
+    unsafe { ptr::copy_nonoverlapping(path.as_ptr(), low.cast(), path.len()) };
+    let low = u32::try_from(low.addr()).unwrap();
+    Ok(interrupt_80(number, low, more))
+}
+
+fn interrupt_80(number: u32, first: u32, [second, third]: [u32; 2]) -> i32 {
+    let mut result = number;
+    // SAFETY: the kernel keeps all registers but these; `rbx` is put back, since the compiler may use it.
+    unsafe {
+        std::arch::asm!(
+            "xchg rbx, {first}",
+            "int 0x80",
+            "xchg rbx, {first}",
+            first = inout(reg) u64::from(first) => _,
+            inout("eax") result,
+            in("ecx") second,
+            in("edx") third,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    result.cast_signed()
+}
+
+/// Dies where there are no such calls.
+#[test]
+#[ignore = "not a test: a process that finds out whether there are 32-bit calls"]
+fn trier() {
+    if std::env::var_os("PICKET_TRY_32").is_some() {
+        let own = interrupt_80(GETPID_32, 0, [0; 2]);
+        assert_eq!(own.cast_unsigned(), std::process::id());
+    }
+}
+
 fn older_than(major: u32, minor: u32) -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut parts = release
@@ -354,6 +422,11 @@ fn older_than(major: u32, minor: u32) -> bool {
         .map(|part| part.parse::<u32>().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < (major, minor)
 }
+
+// Numbers of 32-bit calls.
+const OPEN_32: u32 = 5;
+const UNLINK_32: u32 = 10;
+const GETPID_32: u32 = 20;
 
 const OPENAT: u8 = 18;
 const CONNECT: u8 = 16;

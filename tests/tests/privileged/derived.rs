@@ -1,0 +1,135 @@
+//! What follows from events: scripts from execs, scheduled jobs from files.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use picket_tests::programs::{Programs, finish};
+use picket_tests::rig::PATIENCE;
+use picket_tests::service::Service;
+use picket_tests::wait;
+use serde_json::Value;
+
+const SCRIPT: &str = "#!/bin/sh\nexit 0\n";
+/// Its SHA-256, as any other program gives it.
+const OF_SCRIPT: &str = "306c6ca7407560340797866e077e053627ad409277d1b9da58106fce4cf717cb";
+
+#[test]
+fn a_script_is_told_with_its_hash_however_it_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let script = root.join("job.sh");
+    std::fs::write(&script, SCRIPT).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    // A file that changed within the tick before it is run cannot be told from one that changes afterwards.
+    wait::pause(Duration::from_millis(50));
+    let Some(watch) = watch(&root) else {
+        return;
+    };
+    let starts = [
+        "./job.sh",
+        "exec sh -e job.sh",
+        "/bin/sh -o errexit ./job.sh word",
+        "sh -c 'exit 0' job.sh; ./job.sh",
+    ];
+    for (number, start) in starts.into_iter().enumerate() {
+        act(&root, start);
+        let event = nth(&watch, &root, "script", number);
+        let told = &event["script"];
+        assert_eq!(told["path"], script.display().to_string(), "{start}");
+        assert_eq!(told["sha256"], OF_SCRIPT, "{start}: {event}");
+        assert_eq!(told["hash_status"], "ok");
+        assert_eq!(told["size"], SCRIPT.len());
+        assert_eq!(told["interpreter"], shell(), "{start}");
+        assert_eq!(event["source"], "agent");
+        assert!(event["process"]["pid"].is_u64(), "who ran it: {event}");
+    }
+    watch.stop(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_unit_that_is_written_changed_and_removed_is_a_scheduled_job_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    // Nobody's home: no service manager reads it.
+    let units = root.join(".config/systemd/user");
+    std::fs::create_dir_all(&units).unwrap();
+    let Some(watch) = watch(&root) else {
+        return;
+    };
+    let unit = units.join("picket-test.timer");
+    let write = |text: &str| {
+        act(&units, &format!("printf '{text}' > picket-test.timer"));
+        wait::pause(Duration::from_millis(200));
+    };
+    write("[Timer]\\nOnCalendar=daily\\n");
+    let created = nth(&watch, &root, "scheduled_job", 0);
+    write("[Timer]\\nOnCalendar=daily\\n"); // the same again is no job
+    write("[Timer]\\nOnCalendar=hourly\\n");
+    let changed = nth(&watch, &root, "scheduled_job", 1);
+    act(&units, "rm picket-test.timer");
+    let removed = nth(&watch, &root, "scheduled_job", 2);
+    for (event, action, when) in [
+        (&created, "created", "OnCalendar=daily"),
+        (&changed, "changed", "OnCalendar=hourly"),
+        (&removed, "removed", "OnCalendar=hourly"),
+    ] {
+        let job = &event["scheduled_job"];
+        assert_eq!(job["action"], action, "{event}");
+        assert_eq!(job["scheduler"], "systemd");
+        assert_eq!(job["path"], unit.display().to_string());
+        assert_eq!(job["schedule"], when, "{action}");
+        assert_eq!(job["command"], "picket-test.service", "{action}");
+        assert!(event["process"]["pid"].is_u64(), "who did it: {event}");
+    }
+    watch.stop(PATIENCE).unwrap();
+}
+
+/// The agent, watching one folder with the kernel sensor.
+fn watch(folder: &Path) -> Option<Service> {
+    let settings = folder.join("agent.toml");
+    std::fs::write(&settings, format!("watch_paths = [{folder:?}]\n")).unwrap();
+    let mut command = Command::new(Programs::find().unwrap().path("picket-agent").unwrap());
+    command.args(["watch", "--json", "--source", "ebpf", "--config"]);
+    command.arg(&settings);
+    let mut watch = Service::start("watch", command, &folder.join("log")).unwrap();
+    let begun = wait::until("the first event", PATIENCE, || {
+        act(folder, ":");
+        let begun = !watch.lines().is_empty();
+        Ok((begun || watch.still_runs().is_err()).then_some(begun))
+    });
+    if !begun.unwrap() {
+        eprintln!("SKIPPED: no kernel sensor here: {}", watch.said());
+        return None;
+    }
+    Some(watch)
+}
+
+fn act(folder: &Path, script: &str) {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).current_dir(folder);
+    finish("sh", command).unwrap().success("sh").unwrap();
+}
+
+/// The event of this kind about a file of the test that comes after so many others.
+fn nth(watch: &Service, folder: &Path, kind: &str, number: usize) -> Value {
+    let found = wait::until(&format!("{kind} number {number}"), PATIENCE, || {
+        let lines = watch.lines();
+        let events = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let mut events = events.filter(|event: &Value| {
+            let path = event[kind]["path"].as_str().unwrap_or_default();
+            event["kind"] == kind && Path::new(path).starts_with(folder)
+        });
+        Ok(events.nth(number))
+    });
+    found.unwrap()
+}
+
+/// What the shell of this host is called once links are resolved.
+fn shell() -> String {
+    let path = Path::new("/bin/sh").canonicalize().unwrap();
+    path.display().to_string()
+}
