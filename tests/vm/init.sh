@@ -3,8 +3,6 @@
 #
 # The kernel command line chooses: `picket.case=CASE` what this host lacks (nobtf), `picket.only=A,B` the tests whose names contain
 # one of these, `picket.limit=SECONDS` per test, `picket.slowness=N` how many times longer the tests may wait.
-#
-# Every line for the other side begins with `PICKET-VM`; the last is `PICKET-VM verdict passed=N failed=N skipped=N`.
 PATH=/usr/bin
 export PATH HOME=/root TMPDIR=/tmp RUST_BACKTRACE=0
 
@@ -23,37 +21,14 @@ mount -t securityfs securityfs /sys/kernel/security
 ip link set lo up
 ip addr add 127.0.0.1/8 dev lo 2>/dev/null
 
-# argument NAME DEFAULT: what the command line says
-argument() {
-    for word in $(cat /proc/cmdline); do
-        case $word in
-        "picket.$1="*) echo "${word#*=}" && return ;;
-        esac
-    done
-    echo "$2"
-}
+. /verdict.sh
 
 case=$(argument case plain)
 only=$(argument only '')
-limit=$(argument limit 120)
+limit=$(argument limit 600)
 PICKET_TEST_SLOWNESS=$(argument slowness 10)
 export PICKET_TEST_SLOWNESS
 export PICKET_TEST_MAY_CHANGE_AUDIT=1 # a machine of its own
-passed=0 failed=0 skipped=0
-
-say() {
-    echo "PICKET-VM $*"
-}
-
-# told RESULT NAME: counts one result
-told() {
-    case $1 in
-    passed) passed=$((passed + 1)) ;;
-    failed) failed=$((failed + 1)) ;;
-    skipped) skipped=$((skipped + 1)) ;;
-    esac
-    say "$1" "$2" "${3:-}"
-}
 
 wanted() {
     [ -n "$only" ] || return 0
@@ -112,5 +87,4 @@ else
         wanted "$test" && run_test "$binary" "$test" </dev/null
     done </tests/list
 fi
-say "verdict passed=$passed failed=$failed skipped=$skipped"
-poweroff -f
+verdict

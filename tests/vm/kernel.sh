@@ -12,6 +12,7 @@ set -eu
 suite=${1:?a suite, such as bookworm or trixie-backports}
 keep=${PICKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/picket}/kernels/$suite
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+. "$(dirname "$0")/archive.sh"
 
 fail() {
     echo "kernel of $suite: $1" >&2
@@ -22,15 +23,9 @@ kept() {
     ls "$keep"/vmlinuz-* 2>/dev/null | sort -V | tail -n 1
 }
 
-# site PATTERN: where this machine's apt finds the release of that name
-site() {
-    apt-get indextargets --format '$(RELEASE) $(SITE) $(TARGET_OF) $(COMPONENT)' 'Created-By: Packages' |
-        awk -v want="$1" '$1 ~ want && $3 == "deb" && $4 == "main" { print $2; exit }'
-}
-
 # A root for apt: this machine's way to the net, one suite, nothing installed.
 write_root() {
-    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    codename=$(codename)
     main=$(site "^$codename\$")
     [ -n "$codename" ] && [ -n "$main" ] || fail "apt of this machine knows no Debian archive (apt-get update?)"
     security=$(site "^$codename-security\$")

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use picket_event::{Detail, Event, Hook, HookState, Kind};
@@ -38,10 +39,11 @@ fn excused(hook: &Hook) -> Option<&'static str> {
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < (major, minor)
     };
     let has = |path: &str| std::path::Path::new(path).exists();
+    let raises = |path: &str| fs::metadata(path).is_ok_and(|found| found.mode() & 0o4000 > 0);
     match hook.name.as_str() {
         "module" if !has("/proc/modules") => Some("this kernel has no modules"),
         "credentials_of_exec" if old(6, 10) => Some("sched_prepare_exec came with 6.10"),
-        "credentials_of_exec" if !has("/usr/bin/su") && !has("/usr/bin/mount") => {
+        "credentials_of_exec" if !raises("/usr/bin/su") && !raises("/usr/bin/mount") => {
             Some("no set-user-ID program is here")
         }
         "io_uring_submit" if old(6, 3) => Some("io_uring_submit_req came with 6.3"),
