@@ -43,6 +43,7 @@ struct scratch {
 	u32 walk_flags;
 	u64 walk_dentry; /* where the walk stands */
 	u64 walk_mount;
+	u64 walk_root; /* of walk_mount */
 	u64 from; /* an address handed to a function that takes numbers only */
 	struct prefix_key key;
 	char walk[TEXT_MAX + 256];

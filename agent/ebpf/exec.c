@@ -20,13 +20,13 @@ struct {
 
 INLINE void fill_executable(struct exec_body *body, struct inode *inode)
 {
-	body->inode = LOAD(inode, i_ino);
-	body->size = LOAD(inode, i_size);
+	body->inode = inode->i_ino;
+	body->size = inode->i_size;
 	body->mtime_ns = modify_time(inode);
 	body->ctime_ns = change_time(inode);
 	body->dev = device_of(inode);
-	body->mode = LOAD(inode, i_mode);
-	body->links = LOAD(inode, i_nlink);
+	body->mode = inode->i_mode;
+	body->links = inode->i_nlink;
 }
 
 /* Appends the name at `from`, as it was given to exec. */

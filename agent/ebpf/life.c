@@ -58,10 +58,15 @@ INLINE bool told_before(struct task_struct *task)
 	return bpf_map_update_elem(&told_ends, &key, &told, BPF_NOEXIST) == -EEXIST;
 }
 
-/* Whether no other thread can be ending at the same time: there is none, and none was ever collected. */
+/*
+ * Whether no other thread can be ending at the same time: there is none, and none was ever collected. What a thread used is added
+ * here when it is; where the clock is as coarse as a tick its time may be none, but not its faults and switches as well.
+ */
 INLINE bool was_always_alone(struct task_struct *task)
 {
-	return task->signal->nr_threads == 1 && !task->signal->sum_sched_runtime;
+	struct signal_struct *group = task->signal;
+
+	return group->nr_threads == 1 && !group->sum_sched_runtime && !group->nvcsw && !group->nivcsw && !group->min_flt;
 }
 
 INLINE u32 wait_status(struct task_struct *task)

@@ -9,6 +9,7 @@
 
 #define FD_WORDS 16 /* descriptors up to 1,023 are looked at when a process ends */
 #define BITS_PER_WORD 64
+#define FD_BATCH 8 /* descriptors that are read at once then; a table has a multiple of 64 */
 #define CLOSE_RANGE_CLOEXEC 4
 
 /* At the return of open, openat, openat2, creat, open_by_handle_at */
@@ -75,13 +76,47 @@ AT_ENTRY(on_close_range)
 	return 0;
 }
 
+/* Closes what the descriptors from `first` on lead to. One file under several numbers, as a terminal is, is looked at once. */
+VERIFIED_ALONE int batch_closes(u32 first)
+{
+	struct fdtable *table = fdtable_of_current();
+	u64 files[FD_BATCH] = {}, before = 0;
+
+	bpf_probe_read_kernel(files, sizeof(files), (void *)FIELD(table, fd) + first * sizeof(files[0]));
+	for (int i = 0; i < FD_BATCH; i++) {
+		if (files[i] && files[i] != before)
+			file_closes(files[i]);
+		before = files[i];
+	}
+	return 0;
+}
+
+/* Closes whatever is open among the descriptors of one word of the table's bit map. */
+INLINE void whole_word_closes(struct fdtable *table, u32 word)
+{
+	u64 open = 0;
+
+	bpf_probe_read_kernel(&open, sizeof(open), (void *)FIELD(table, open_fds) + word * sizeof(open));
+	for (u32 first = 0; first < BITS_PER_WORD && open; first += FD_BATCH) {
+		if (open & ((1 << FD_BATCH) - 1))
+			batch_closes(word * BITS_PER_WORD + first);
+		open >>= FD_BATCH;
+	}
+}
+
 /* The kernel closes what a process leaves open, after this. match-proto: sched_process_exit(struct task_struct *task) */
 SEC("tp_btf/sched_process_exit")
 int on_exit_files(u64 *ctx)
 {
 	struct task_struct *task = (void *)ctx[0];
+	struct fdtable *table;
+	u32 limit;
 
-	if (task->signal->live.counter <= 0 && task->files)
-		range_closes(0, -1);
+	if (task->signal->live.counter > 0 || !task->files)
+		return 0;
+	table = fdtable_of_current();
+	limit = FIELD(table, max_fds);
+	for (u32 word = 0; word < FD_WORDS && word * BITS_PER_WORD < limit; word++)
+		whole_word_closes(table, word);
 	return 0;
 }

@@ -36,10 +36,30 @@ struct {
 
 enum step { STEP_ON, STEP_DONE };
 
-/* Puts `/name` before what is in `walk`. */
-INLINE enum step prepend(struct scratch *scratch, struct dentry *dentry)
+/* What a step asks of a dentry, as it lies there side by side. */
+struct link_up {
+	u64 parent;
+	u32 hash;
+	u32 length;
+	u64 name;
+};
+
+INLINE void read_link_up(struct link_up *to, struct dentry *dentry)
 {
-	u32 length = LOAD(dentry, d_name.len);
+	if (OFFSET(struct dentry, d_name) == OFFSET(struct dentry, d_parent) + sizeof(u64) && OFFSET(struct qstr, len) == sizeof(u32) &&
+	    OFFSET(struct qstr, name) == sizeof(u64)) {
+		bpf_probe_read_kernel(to, sizeof(*to), (void *)&dentry->d_parent);
+		return;
+	}
+	to->parent = (u64)LOAD(dentry, d_parent);
+	to->length = LOAD(dentry, d_name.len);
+	to->name = (u64)LOAD(dentry, d_name.name);
+}
+
+/* Puts `/name` before what is in `walk`. */
+INLINE enum step prepend(struct scratch *scratch, const struct link_up *link)
+{
+	u32 length = link->length;
 	u32 at = scratch->walk_at;
 
 	if (length > NAME_MAX || at > TEXT_MAX || at < length + 1) {
@@ -48,40 +68,46 @@ INLINE enum step prepend(struct scratch *scratch, struct dentry *dentry)
 	}
 	at -= length + 1;
 	scratch->walk[at & (TEXT_MAX - 1)] = '/';
-	bpf_probe_read_kernel(&scratch->walk[(at & (TEXT_MAX - 1)) + 1], length & NAME_MAX, LOAD(dentry, d_name.name));
+	bpf_probe_read_kernel(&scratch->walk[(at & (TEXT_MAX - 1)) + 1], length & NAME_MAX, (void *)link->name);
 	scratch->walk_at = at;
 	return STEP_ON;
+}
+
+/* From here on the walk is in this mount. */
+INLINE void walk_in(struct scratch *scratch, struct vfsmount *mount)
+{
+	scratch->walk_mount = (u64)mount;
+	scratch->walk_root = (u64)LOAD(mount, mnt_root);
 }
 
 /* One step towards the root. The state is in the slot, so that the verifier sees this code once. */
 VERIFIED_ALONE int walk_step(s32 slot)
 {
 	struct scratch *scratch = scratch_at(slot);
-	struct dentry *dentry, *parent;
-	struct vfsmount *mount;
+	struct link_up link = {};
+	u64 dentry;
 	enum step step;
 
 	if (!scratch)
 		return STEP_DONE;
-	dentry = (void *)scratch->walk_dentry;
-	mount = (void *)scratch->walk_mount;
-	if (dentry == LOAD(mount, mnt_root)) {
-		struct mount *inner = (void *)mount - OFFSET(struct mount, mnt);
+	dentry = scratch->walk_dentry;
+	if (dentry == scratch->walk_root) {
+		struct mount *inner = (void *)scratch->walk_mount - OFFSET(struct mount, mnt);
 		struct mount *outer = LOAD(inner, mnt_parent);
 
 		if (outer == inner)
 			return STEP_DONE;
 		scratch->walk_dentry = (u64)LOAD(inner, mnt_mountpoint);
-		scratch->walk_mount = (u64)outer + OFFSET(struct mount, mnt);
+		walk_in(scratch, (void *)outer + OFFSET(struct mount, mnt));
 		return STEP_ON;
 	}
-	step = prepend(scratch, dentry);
-	parent = LOAD(dentry, d_parent);
-	if (parent == dentry) {
+	read_link_up(&link, (void *)dentry);
+	step = prepend(scratch, &link);
+	if (link.parent == dentry) {
 		scratch->walk_flags |= FLAG_PATH_DETACHED;
 		return STEP_DONE;
 	}
-	scratch->walk_dentry = (u64)parent;
+	scratch->walk_dentry = link.parent;
 	return step;
 }
 
@@ -94,6 +120,7 @@ VERIFIED_ALONE int walk_path(s32 slot)
 		return -1;
 	scratch->walk_at = TEXT_MAX;
 	scratch->walk_flags = 0;
+	walk_in(scratch, (void *)scratch->walk_mount);
 	for (int step = 0; step < PATH_DEPTH; step++)
 		if (walk_step(slot) == STEP_DONE)
 			return 0;

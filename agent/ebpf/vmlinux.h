@@ -196,6 +196,9 @@ struct signal_struct {
 	s32 nr_threads;
 	s32 group_exit_code;
 	u32 flags;
+	unsigned long nvcsw;
+	unsigned long nivcsw;
+	unsigned long min_flt;
 	u64 sum_sched_runtime;
 	struct tty_struct *tty;
 };

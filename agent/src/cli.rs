@@ -175,9 +175,9 @@ pub(crate) struct WatchArgs {
     /// One OCSF 1.7.0 object per line; see docs/ocsf.md
     #[arg(long, conflicts_with = "json")]
     pub(crate) ocsf: bool,
-    /// Which sensor
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(crate) source: SourceArg,
+    /// Which sensor; overrides the settings
+    #[arg(long, value_enum)]
+    pub(crate) source: Option<SourceArg>,
     /// Only these kinds, as `exec,exit,file_create`
     #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind)]
     pub(crate) kinds: Vec<Kind>,

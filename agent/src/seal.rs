@@ -25,7 +25,7 @@ mod tests;
 use line::Line;
 
 /// A batch is sealed when its events take this much, uncompressed.
-pub(crate) const MAX_BYTES: usize = 64 << 10;
+pub(crate) const MAX_BYTES: usize = 256 << 10;
 /// A batch is sealed when its first event has waited so long, in nanoseconds.
 pub(crate) const MAX_WAIT_NS: u64 = 200_000_000;
 const ZSTD_LEVEL: i32 = 1;

@@ -15,6 +15,7 @@ pub mod programs;
 pub mod rig;
 pub mod service;
 pub mod wait;
+pub mod watch;
 
 use std::error::Error;
 use std::io::Write;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -84,6 +85,13 @@ impl Rig {
     /// The collector's data.
     pub fn data(&self) -> PathBuf {
         self.path().join("collector")
+    }
+
+    /// Sends the running collector a signal.
+    pub fn signal_collector(&self, signal: Signal) {
+        if let Some(collector) = &self.collector {
+            collector.send(signal);
+        }
     }
 
     /// Gives the directory up: it stays when the rig is dropped.

@@ -182,7 +182,7 @@ fn an_exec_within_a_known_process_is_noticed() {
             && event
                 .process
                 .as_ref()
-                .is_some_and(|process| process.argv[1] == "7.25".into())
+                .is_some_and(|process| process.argv.get(1) == Some(&"7.25".into()))
     });
     child.kill().unwrap();
     child.wait().unwrap();

@@ -39,7 +39,8 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
     let rules = load_rules(rules_from(arguments, &config))?;
     let (inputs, waiting) = sync_channel(INPUTS);
     signals::watch(inputs.clone(), arguments.time)?;
-    let mut opened = sensors::open(arguments.source, &config, boot)?;
+    let source = arguments.source.unwrap_or(config.source);
+    let mut opened = sensors::open(source, &config, boot)?;
     if let Some(reason) = &opened.fallback {
         let source = opened.sensor.source().name();
         health::say(&format!(

@@ -116,7 +116,8 @@ fn say(line: &str) {
 
 /// The parts, in order: what is complete and right, with one agent; then what it costs.
 const PARTS: &[(&str, Part)] = &[
-    ("memory", memory::measure),
+    ("idle", memory::idle),
+    ("memory", memory::million),
     ("whole", whole::measure),
     ("stall", stall::measure),
     ("reuse", reuse::measure),

@@ -17,6 +17,7 @@ fn a_condition_holds_back_the_rest_and_the_ledger_says_how_many() {
     let events: Vec<Value> = events.iter().map(|line| json(line)).collect();
     assert!(!events.is_empty(), "something was chosen");
     for event in &events {
+        assert_eq!(event["source"], "portable", "as the settings say");
         let path = event["file"]["path"].as_str().unwrap();
         assert!(path.contains("/wanted-"), "{event}");
     }
@@ -90,11 +91,9 @@ fn watched(flags: &str) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let (folder, config) = (dir.path().join("folder"), dir.path().join("agent.toml"));
     fs::create_dir(&folder).unwrap();
-    fs::write(&config, format!("watch_paths = [{folder:?}]\n")).unwrap();
-    let line = format!(
-        "watch --source portable --for 2s --config {} {flags}",
-        config.display()
-    );
+    let settings = format!("source = \"portable\"\nwatch_paths = [{folder:?}]\n");
+    fs::write(&config, settings).unwrap();
+    let line = format!("watch --for 2s --config {} {flags}", config.display());
     let words: Vec<&str> = line.split_whitespace().collect();
     let over = AtomicBool::new(false);
     let printed = thread::scope(|scope| {

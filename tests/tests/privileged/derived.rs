@@ -2,13 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use picket_tests::programs::{Programs, finish};
 use picket_tests::rig::PATIENCE;
 use picket_tests::service::Service;
-use picket_tests::wait;
+use picket_tests::{wait, watch};
 use serde_json::Value;
 
 const SCRIPT: &str = "#!/bin/sh\nexit 0\n";
@@ -24,7 +22,7 @@ fn a_script_is_told_with_its_hash_however_it_is_started() {
     std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
     // A file that changed within the tick before it is run cannot be told from one that changes afterwards.
     wait::pause(Duration::from_millis(50));
-    let Some(watch) = watch(&root) else {
+    let Some(watch) = watched(&root) else {
         return;
     };
     let starts = [
@@ -55,7 +53,7 @@ fn a_unit_that_is_written_changed_and_removed_is_a_scheduled_job_each_time() {
     // Nobody's home: no service manager reads it.
     let units = root.join(".config/systemd/user");
     std::fs::create_dir_all(&units).unwrap();
-    let Some(watch) = watch(&root) else {
+    let Some(watch) = watched(&root) else {
         return;
     };
     let unit = units.join("picket-test.timer");
@@ -87,29 +85,15 @@ fn a_unit_that_is_written_changed_and_removed_is_a_scheduled_job_each_time() {
 }
 
 /// The agent, watching one folder with the kernel sensor.
-fn watch(folder: &Path) -> Option<Service> {
-    let settings = folder.join("agent.toml");
-    std::fs::write(&settings, format!("watch_paths = [{folder:?}]\n")).unwrap();
-    let mut command = Command::new(Programs::find().unwrap().path("picket-agent").unwrap());
-    command.args(["watch", "--json", "--source", "ebpf", "--config"]);
-    command.arg(&settings);
-    let mut watch = Service::start("watch", command, &folder.join("log")).unwrap();
-    let begun = wait::until("the first event", PATIENCE, || {
-        act(folder, ":");
-        let begun = !watch.lines().is_empty();
-        Ok((begun || watch.still_runs().is_err()).then_some(begun))
-    });
-    if !begun.unwrap() {
-        eprintln!("SKIPPED: no kernel sensor here: {}", watch.said());
-        return None;
-    }
-    Some(watch)
+fn watched(folder: &Path) -> Option<Service> {
+    let started = watch::folder(folder, "").unwrap();
+    started
+        .inspect_err(|said| eprintln!("SKIPPED: no kernel sensor here: {said}"))
+        .ok()
 }
 
 fn act(folder: &Path, script: &str) {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", script]).current_dir(folder);
-    finish("sh", command).unwrap().success("sh").unwrap();
+    watch::shell(folder, script).unwrap();
 }
 
 /// The event of this kind about a file of the test that comes after so many others.

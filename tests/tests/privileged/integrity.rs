@@ -2,12 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use picket_tests::programs::finish;
 use picket_tests::rig::{PATIENCE, Rig, write_file};
 use picket_tests::service::Service;
-use picket_tests::wait;
+use picket_tests::{wait, watch};
 use serde_json::Value;
 
 /// SHA-256 of `abc` and of `def`, as any other program gives them.
@@ -146,9 +144,7 @@ impl Host {
     }
 
     fn act(&self, script: &str) {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]).current_dir(&self.folder);
-        finish("sh", command).unwrap().success("sh").unwrap();
+        watch::shell(&self.folder, script).unwrap();
     }
 
     /// All events of the file of this name, at the collector.

@@ -1,13 +1,11 @@
 //! Written files have the hash of what was written, or the reason why not.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use picket_tests::programs::{Programs, finish};
 use picket_tests::rig::PATIENCE;
 use picket_tests::service::Service;
-use picket_tests::wait;
+use picket_tests::{wait, watch};
 use serde_json::Value;
 
 /// SHA-256 of `abc`, as FIPS 180-4 gives it.
@@ -18,7 +16,7 @@ const OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49599
 #[test]
 fn a_file_that_is_made_written_and_renamed_has_its_hash_each_time() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(mut watch) = watch(folder.path(), "") else {
+    let Some(mut watch) = watched(folder.path(), "") else {
         return;
     };
     let pause = Duration::from_millis(300);
@@ -39,7 +37,7 @@ fn a_file_that_is_made_written_and_renamed_has_its_hash_each_time() {
 #[test]
 fn a_file_that_is_gone_or_too_large_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(mut watch) = watch(folder.path(), "hash_file_bytes = 100\n") else {
+    let Some(mut watch) = watched(folder.path(), "hash_file_bytes = 100\n") else {
         return;
     };
     act(folder.path(), "printf abc > short; rm short");
@@ -52,31 +50,15 @@ fn a_file_that_is_gone_or_too_large_says_so() {
 }
 
 /// The agent, watching one folder with the kernel sensor.
-fn watch(folder: &Path, more: &str) -> Option<Service> {
-    let watched = folder.canonicalize().unwrap();
-    let settings = folder.join("agent.toml");
-    let text = format!("watch_paths = [\"{}\"]\n{more}", watched.display());
-    std::fs::write(&settings, text).unwrap();
-    let mut command = Command::new(Programs::find().unwrap().path("picket-agent").unwrap());
-    command.args(["watch", "--json", "--source", "ebpf", "--config"]);
-    command.arg(&settings);
-    let mut watch = Service::start("watch", command, &folder.join("log")).unwrap();
-    let begun = wait::until("the first event", PATIENCE, || {
-        act(folder, ":");
-        let begun = !watch.lines().is_empty();
-        Ok((begun || watch.still_runs().is_err()).then_some(begun))
-    });
-    if !begun.unwrap() {
-        eprintln!("SKIPPED: no kernel sensor here: {}", watch.said());
-        return None;
-    }
-    Some(watch)
+fn watched(folder: &Path, more: &str) -> Option<Service> {
+    let started = watch::folder(&folder.canonicalize().unwrap(), more).unwrap();
+    started
+        .inspect_err(|said| eprintln!("SKIPPED: no kernel sensor here: {said}"))
+        .ok()
 }
 
 fn act(folder: &Path, script: &str) {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", script]).current_dir(folder);
-    finish("sh", command).unwrap().success("sh").unwrap();
+    watch::shell(folder, script).unwrap();
 }
 
 fn file_event(watch: &mut Service, kind: &str, name: &str) -> Value {

@@ -36,6 +36,7 @@ impl Costs {
         count: usize,
         load: impl Fn() -> Result<Cost, Failure>,
     ) -> Result<Self, Failure> {
+        let _paused = (way == Way::Run).then(|| bench.quieten()).transpose()?;
         let run = |sensor: Option<&Running<'_>>| {
             let (load, agent) = match sensor {
                 None => (load()?, Cpu::default()),

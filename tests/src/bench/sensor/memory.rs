@@ -10,8 +10,8 @@ use crate::bench::figure::Figure;
 use crate::failure::Failure;
 use crate::wait;
 
-/// One agent, from its start to its rest after the storm.
-pub(super) fn measure(bench: &Bench, standing: &mut Standing<'_>) -> Result<Measured, Failure> {
+/// An agent that has just started, and then has nothing to do.
+pub(super) fn idle(bench: &Bench, standing: &mut Standing<'_>) -> Result<Measured, Failure> {
     let running = standing.agent()?;
     running.settle()?;
     let pss = running.pss_kib()?;
@@ -19,27 +19,30 @@ pub(super) fn measure(bench: &Bench, standing: &mut Standing<'_>) -> Result<Meas
     if bench.short {
         super::say("SKIPPED in the short form: idle CPU");
     } else {
+        running.wait_for_baseline()?;
         figures.push(idle_cpu(running)?);
-    }
-    if bench.short {
-        super::say("SKIPPED in the short form: memory in a million processes, and after it");
-    } else {
-        let load = &bench.load;
-        let (most, cost) = peak(running, || load.exec(PROCESSES, 0, "memory"))?;
-        figures.push(in_storm("agent PSS, in a million processes", most, &cost));
-        rest(AFTER)?;
-        let pss = running.pss_kib()?;
-        let later = "ten minutes after these";
-        figures.push(size(
-            "agent PSS, ten minutes later",
-            pss,
-            "<= 50",
-            50,
-            later,
-        ));
     }
     Ok(Measured {
         figures,
+        broken: Vec::new(),
+    })
+}
+
+/// One agent in the storm, and at rest after it.
+pub(super) fn million(bench: &Bench, standing: &mut Standing<'_>) -> Result<Measured, Failure> {
+    if bench.short {
+        super::say("SKIPPED in the short form: memory in a million processes, and after it");
+        return Ok(Measured::default());
+    }
+    let running = standing.agent()?;
+    let load = &bench.load;
+    let (most, cost) = peak(running, || load.exec(PROCESSES, 0, "memory"))?;
+    let storm = in_storm("agent PSS, in a million processes", most, &cost);
+    rest(AFTER)?;
+    let (pss, later) = (running.pss_kib()?, "ten minutes after these");
+    let after = size("agent PSS, ten minutes later", pss, "<= 50", 50, later);
+    Ok(Measured {
+        figures: vec![storm, after],
         broken: Vec::new(),
     })
 }

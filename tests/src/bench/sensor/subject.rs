@@ -2,6 +2,8 @@
 //!
 //! The whole path is an enrolled agent whose collector is on this host: events are enriched, hashed, scored,
 //! numbered, signed, spooled and sent. `watch` is the same up to the scores, then prints JSON into a file.
+//! Where CPU is compared the collector stands still, because it would compete for the same processors:
+//! the path then ends in the spool.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -71,6 +73,16 @@ pub(super) struct Running<'a> {
     output: PathBuf,
 }
 
+/// A collector that stands still.
+#[derive(Debug)]
+pub(super) struct Paused<'a>(&'a Rig);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.signal_collector(Signal::CONT);
+    }
+}
+
 /// The agent that runs on through the parts that are about what is complete and right. The first that needs it starts
 /// it; parts that compare with no sensor stop it.
 #[derive(Debug)]
@@ -98,6 +110,16 @@ impl Bench {
     /// Waits until sensors that are about to end are gone, so that no hook of theirs is left.
     pub(super) fn rest(&self) -> Result<(), Failure> {
         self.leaving.take().into_iter().try_for_each(end)
+    }
+
+    /// Has the agent know all important files, so that later it only looks whether they changed; then
+    /// has the collector stand still.
+    pub(super) fn quieten(&self) -> Result<Paused<'_>, Failure> {
+        let agent = self.start_run()?;
+        agent.wait_for_baseline()?;
+        agent.stop()?;
+        self.rig.signal_collector(Signal::STOP);
+        Ok(Paused(&self.rig))
     }
 
     /// One of two numbers.
@@ -232,6 +254,17 @@ impl Running<'_> {
             before = now;
         }
         Ok(())
+    }
+
+    /// Waits until it knows all important files, of which it reads some MiB a second.
+    pub(super) fn wait_for_baseline(&self) -> Result<(), Failure> {
+        let limit = Duration::from_mins(10);
+        wait::until("a complete baseline", limit, || {
+            let status = self.bench.rig.status(&self.bench.state)?;
+            let built = status.pointer("/integrity/built");
+            wait::pause(Duration::from_millis(200));
+            Ok(built.filter(|built| !built.is_null()).map(drop))
+        })
     }
 
     /// What a load cost, and what this used of CPU time for it.

@@ -1,0 +1,35 @@
+//! The agent that watches one folder with the kernel sensor and prints what it sees.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::failure::Failure;
+use crate::programs::{Programs, finish};
+use crate::rig::{PATIENCE, write_file};
+use crate::service::Service;
+use crate::wait;
+
+/// Starts `watch --json` on this folder with these further settings, and waits until it sees. `Err` in the result: why
+/// there is no kernel sensor on this host.
+pub fn folder(folder: &Path, settings: &str) -> Result<Result<Service, String>, Failure> {
+    let file = folder.join("agent.toml");
+    let watched = folder.display();
+    write_file(&file, format!("watch_paths = [\"{watched}\"]\n{settings}"))?;
+    let mut command = Command::new(Programs::find()?.path("picket-agent")?);
+    command.args(["watch", "--json", "--source", "ebpf", "--config"]);
+    command.arg(&file);
+    let mut watch = Service::start("picket-agent watch", command, &folder.join("log"))?;
+    let sees = wait::until("the first event", PATIENCE, || {
+        shell(folder, ":")?;
+        let sees = !watch.lines().is_empty();
+        Ok((sees || watch.still_runs().is_err()).then_some(sees))
+    })?;
+    Ok(if sees { Ok(watch) } else { Err(watch.said()) })
+}
+
+/// A shell does this in the folder, and must succeed.
+pub fn shell(folder: &Path, script: &str) -> Result<(), Failure> {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).current_dir(folder);
+    finish("sh", command)?.success(script).map(drop)
+}
