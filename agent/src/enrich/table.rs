@@ -5,8 +5,9 @@
 //! - It holds at most [`MAX_PROCESSES`]; the processes that ended first go first.
 //! - A pid names the process that was last seen to have it.
 //! - What is learned later never changes what an event said.
+//! - The ancestry that siblings share is that of the moment: whatever changes one ends all that are kept.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use picket_event::{
@@ -23,14 +24,16 @@ pub(crate) const MAX_PROCESSES: usize = 16_384;
 const MAX_ENDED: usize = 4_096;
 /// How far up ancestry goes.
 const MAX_ANCESTORS: usize = 8;
+/// Unknown processes that are remembered as somebody's ancestors.
+const MAX_MISSING: usize = 1_024;
 
 /// One process, as it was last seen.
 #[derive(Clone, Debug)]
 struct Entry {
     pid: u32,
     parent: Option<ProcessUid>,
-    exe: Arc<[u8]>,
-    cgroup: Arc<[u8]>,
+    exe: Text,
+    cgroup: Text,
     container: Option<Arc<str>>,
     uid: Option<u32>,
     login_uid: Option<u32>,
@@ -40,11 +43,19 @@ struct Entry {
     hash: Option<(Digest, HashStatus)>,
     memfd: bool,
     ended: bool,
+    /// Whether it is in an ancestry that is kept.
+    is_ancestor: bool,
+    /// It and its ancestors, as its children see them, and after how many changes that was found.
+    line: Option<(u64, Arc<[Ancestor]>)>,
 }
 
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct ProcessTable {
+    /// How often an ancestry changed, or may have.
+    changes: u64,
+    /// Where a way up ended because nothing was known.
+    missing: HashSet<ProcessUid>,
     entries: HashMap<ProcessUid, Entry>,
     by_pid: HashMap<u32, ProcessUid>,
     order: VecDeque<ProcessUid>,
@@ -55,7 +66,8 @@ impl ProcessTable {
     /// Takes in a process that was there before the sensor, or that acts.
     pub(crate) fn see(&mut self, process: &Process) {
         if let Some(entry) = self.entries.get_mut(&process.uid) {
-            entry.learn(process);
+            let changed = entry.learn(process) && entry.is_ancestor;
+            self.changes = self.changes.wrapping_add(u64::from(changed));
             return;
         }
         self.insert(process.uid, Entry::of(process));
@@ -70,7 +82,10 @@ impl ProcessTable {
         let mut entry = Entry::of(process);
         entry.parent = entry.parent.or(known);
         match self.entries.get_mut(&process.uid) {
-            Some(slot) => *slot = entry,
+            Some(slot) => {
+                self.changes = self.changes.wrapping_add(u64::from(slot.is_ancestor));
+                *slot = entry;
+            }
             None => self.insert(process.uid, entry),
         }
     }
@@ -86,6 +101,8 @@ impl ProcessTable {
             parent: Some(process.uid),
             start: None,
             ended: false,
+            is_ancestor: false,
+            line: None,
             ..parent.clone()
         };
         self.insert(fork.child_uid, child);
@@ -104,15 +121,16 @@ impl ProcessTable {
         if self.ended.len() > MAX_ENDED
             && let Some(oldest) = self.ended.pop_front()
         {
-            self.entries.remove(&oldest);
+            self.remove(oldest);
         }
     }
 
     /// Forgets the half of the ended processes that ended first.
     pub(crate) fn forget_ended(&mut self) {
         let half = self.ended.len().div_ceil(2);
-        for uid in self.ended.drain(..half) {
-            self.entries.remove(&uid);
+        let gone: Vec<ProcessUid> = self.ended.drain(..half).collect();
+        for uid in gone {
+            self.remove(uid);
         }
         self.entries.shrink_to_fit();
     }
@@ -158,22 +176,51 @@ impl ProcessTable {
     }
 
     /// Its parent, its parent's parent and so on, as far as they are known.
-    pub(crate) fn ancestry(&self, process: &Process) -> Vec<Ancestor> {
+    pub(crate) fn ancestry(&mut self, process: &Process) -> Arc<[Ancestor]> {
+        let Some(parent) = process.parent_uid else {
+            return Arc::default();
+        };
+        let kept = self.entries.get(&parent).and_then(|it| it.line.as_ref());
+        if let Some((_, line)) = kept.filter(|(changes, _)| *changes == self.changes) {
+            return Arc::clone(line);
+        }
+        let line: Arc<[Ancestor]> = self.climb(parent).into();
+        if let Some(entry) = self.entries.get_mut(&parent) {
+            entry.line = Some((self.changes, Arc::clone(&line)));
+        }
+        line
+    }
+
+    /// The way up from one process, itself included.
+    fn climb(&mut self, from: ProcessUid) -> Vec<Ancestor> {
         let mut ancestors: Vec<Ancestor> = Vec::new();
-        let mut next = process.parent_uid;
+        let mut next = Some(from);
         while let Some(uid) = next
             && ancestors.len() < MAX_ANCESTORS
-            && let Some(entry) = self.entries.get(&uid)
             && !ancestors.iter().any(|ancestor| ancestor.uid == uid)
         {
+            let Some(entry) = self.entries.get_mut(&uid) else {
+                self.miss(uid);
+                break;
+            };
+            entry.is_ancestor = true;
             ancestors.push(Ancestor {
                 uid,
                 pid: entry.pid,
-                exe: Text::from(&entry.exe[..]),
+                exe: entry.exe.clone(),
             });
             next = entry.parent;
         }
         ancestors
+    }
+
+    /// If this one becomes known, ancestries change.
+    fn miss(&mut self, uid: ProcessUid) {
+        if self.missing.len() >= MAX_MISSING {
+            self.missing.clear();
+            self.changes = self.changes.wrapping_add(1);
+        }
+        self.missing.insert(uid);
     }
 
     /// Every process that descends from `root`, ended ones included, so that a child whose parent
@@ -199,6 +246,9 @@ impl ProcessTable {
 
     fn insert(&mut self, uid: ProcessUid, entry: Entry) {
         self.by_pid.insert(entry.pid, uid);
+        if !self.missing.is_empty() && self.missing.remove(&uid) {
+            self.changes = self.changes.wrapping_add(1);
+        }
         if self.entries.insert(uid, entry).is_none() {
             self.order.push_back(uid);
         }
@@ -210,12 +260,18 @@ impl ProcessTable {
         }
     }
 
+    fn remove(&mut self, uid: ProcessUid) -> Option<Entry> {
+        let entry = self.entries.remove(&uid)?;
+        self.changes = self.changes.wrapping_add(u64::from(entry.is_ancestor));
+        Some(entry)
+    }
+
     /// Ended ones first, then the one that came first.
     fn evict(&mut self) {
         let Some(uid) = self.ended.pop_front().or_else(|| self.order.pop_front()) else {
             return;
         };
-        if let Some(entry) = self.entries.remove(&uid)
+        if let Some(entry) = self.remove(uid)
             && self.by_pid.get(&entry.pid) == Some(&uid)
         {
             self.by_pid.remove(&entry.pid);
@@ -228,8 +284,8 @@ impl Entry {
         Self {
             pid: process.pid,
             parent: process.parent_uid,
-            exe: process.exe.as_bytes().into(),
-            cgroup: process.cgroup.as_bytes().into(),
+            exe: process.exe.clone(),
+            cgroup: process.cgroup.clone(),
             container: process.container.as_deref().map(Into::into),
             uid: process.user.as_ref().map(|user| user.uid),
             login_uid: process.login_uid,
@@ -239,32 +295,37 @@ impl Entry {
             hash: process.sha256.zip(process.hash_status),
             memfd: process.memfd,
             ended: false,
+            is_ancestor: false,
+            line: None,
         }
     }
 
-    /// Takes in what was not known before.
-    fn learn(&mut self, process: &Process) {
+    /// Takes in what was not known before. Whether that changes what its descendants' ancestry says.
+    fn learn(&mut self, process: &Process) -> bool {
+        let changed = (self.parent.is_none() && process.parent_uid.is_some())
+            || (self.exe.is_empty() && !process.exe.is_empty());
         self.parent = self.parent.or(process.parent_uid);
         self.start = self.start.or(process.start_time);
         self.uid = process.user.as_ref().map(|user| user.uid).or(self.uid);
         self.login_uid = process.login_uid.or(self.login_uid);
         self.session = process.session.or(self.session);
         if self.exe.is_empty() {
-            self.exe = process.exe.as_bytes().into();
+            self.exe = process.exe.clone();
         }
         if self.cgroup.is_empty() {
-            self.cgroup = process.cgroup.as_bytes().into();
+            self.cgroup = process.cgroup.clone();
             self.container = process.container.as_deref().map(Into::into);
         }
+        changed
     }
 
     /// The hash belongs to the executable: it is taken only together with it.
     fn complete_executable(&self, process: &mut Process) {
         if process.exe.is_empty() {
-            process.exe = Text::from(&self.exe[..]);
+            process.exe = self.exe.clone();
             process.memfd |= self.memfd;
         }
-        let same = process.exe.as_bytes() == &self.exe[..] && process.argv.is_empty();
+        let same = process.exe == self.exe && process.argv.is_empty();
         if let (true, None, Some((sha256, status))) = (same, process.sha256, self.hash) {
             process.sha256 = Some(sha256);
             process.hash_status = Some(status);
@@ -272,9 +333,9 @@ impl Entry {
     }
 }
 
-fn fill(text: &mut Text, known: &[u8]) {
-    if text.is_empty() && !known.is_empty() {
-        *text = Text::from(known);
+fn fill(text: &mut Text, known: &Text) {
+    if text.is_empty() {
+        *text = known.clone();
     }
 }
 
@@ -316,8 +377,8 @@ mod tests {
         table.exec(&process(2, 1));
         let names: Vec<Text> = table
             .ancestry(&process(2, 1))
-            .into_iter()
-            .map(|ancestor| ancestor.exe)
+            .iter()
+            .map(|ancestor| ancestor.exe.clone())
             .collect();
         assert_eq!(names, [Text::from("/bin/p1")]);
     }
@@ -329,6 +390,30 @@ mod tests {
         table.exec(&process(2, 1));
         table.exit(&process(1, 2));
         assert_eq!(table.ancestry(&process(3, 1)).len(), 2);
+    }
+
+    #[test]
+    fn siblings_share_an_ancestry_until_something_in_it_changes() {
+        let mut table = ProcessTable::default();
+        let names = |table: &mut ProcessTable| -> Vec<String> {
+            let line = table.ancestry(&process(4, 3));
+            assert!(Arc::ptr_eq(&line, &table.ancestry(&process(5, 3))));
+            let name = |ancestor: &Ancestor| ancestor.exe.for_terminal();
+            line.iter().map(name).collect()
+        };
+        table.exec(&process(3, 2));
+        assert_eq!(names(&mut table), ["/bin/p3"]);
+        table.exec(&process(2, 1));
+        assert_eq!(names(&mut table), ["/bin/p3", "/bin/p2"], "now it is known");
+        let mut renewed = process(2, 1);
+        renewed.exe = Text::from("/bin/other");
+        table.exec(&renewed);
+        assert_eq!(names(&mut table), ["/bin/p3", "/bin/other"]);
+        table.exec(&process(9, 3));
+        table.exit(&process(2, 1));
+        assert_eq!(names(&mut table), ["/bin/p3", "/bin/other"]);
+        table.forget_ended();
+        assert_eq!(names(&mut table), ["/bin/p3"]);
     }
 
     #[test]

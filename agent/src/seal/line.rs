@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use picket_event::batch::ClassHead;
 use picket_event::{Class, Event, Gap, GapReason, Kind};
-use picket_proto::v1;
 use picket_seal::Chain;
-use prost::Message;
 
 use super::{MAX_WAIT_NS, Now};
 
@@ -39,7 +37,7 @@ impl Line {
         event.seq = self.next;
         self.next = self.next.saturating_add(1);
         self.waiting_since.get_or_insert(now.mono_ns);
-        append(&mut self.payload, &v1::Event::from(event));
+        event.encode_field(EVENTS_FIELD, &mut self.payload);
     }
 
     /// How long its first event may wait.
@@ -84,16 +82,8 @@ impl Line {
     }
 }
 
-/// Appends one more `BatchPayload.events`, so that no batch is held twice in memory.
-fn append(payload: &mut Vec<u8>, event: &v1::Event) {
-    payload.push(EVENTS_FIELD);
-    event
-        .encode_length_delimited(payload)
-        .expect("a vector grows as needed");
-}
-
-/// Field 1, length-delimited.
-const EVENTS_FIELD: u8 = 1 << 3 | 2;
+/// `BatchPayload.events`; each is appended, so that no batch is held twice in memory.
+const EVENTS_FIELD: u32 = 1;
 
 pub(super) fn end(gap: &Gap) -> u64 {
     gap.seq_first.saturating_add(gap.count.unwrap_or(0))

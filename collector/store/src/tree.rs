@@ -99,7 +99,7 @@ impl Family {
         if let Some(parent) = process.parent_uid {
             self.add(child, parent);
         }
-        for ancestor in &process.ancestry {
+        for ancestor in process.ancestry.iter() {
             self.add(child, ancestor.uid);
             child = ancestor.uid;
         }
@@ -199,7 +199,7 @@ impl Nodes {
 
     /// Ancestors that began before the sensor did are known by name only.
     fn named(&mut self, process: &Process, time: UnixNanos) {
-        for ancestor in &process.ancestry {
+        for ancestor in process.ancestry.iter() {
             if self.wanted.contains(&ancestor.uid) {
                 let named = || Process {
                     exe: ancestor.exe.clone(),

@@ -1,5 +1,7 @@
 //! A process as it was when it acted.
 
+use std::sync::Arc;
+
 use picket_seal::Digest;
 
 use crate::{Fidelity, HashStatus, ProcessUid, Text, UnixNanos};
@@ -55,8 +57,8 @@ pub struct Process {
     pub memfd: bool,
     /// Environment variables of the allow-list, in exec events.
     pub env: Vec<EnvVar>,
-    /// Its parent, its parent's parent and so on.
-    pub ancestry: Vec<Ancestor>,
+    /// Its parent, its parent's parent and so on; shared by the events of siblings.
+    pub ancestry: Arc<[Ancestor]>,
     /// How exactly all this is known.
     pub fidelity: Option<Fidelity>,
     /// The kernel's short name of it.
@@ -99,7 +101,7 @@ impl Process {
             caps: None,
             memfd: false,
             env: Vec::new(),
-            ancestry: Vec::new(),
+            ancestry: Arc::default(),
             fidelity: None,
             comm: Text::NONE,
             script: Text::NONE,

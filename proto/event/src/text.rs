@@ -2,43 +2,44 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
-/// A path, an argument, a name or a log text as the host has it. Empty means that it is not known.
+/// A path, an argument, a name or a log text as the host has it. Empty means that it is not known. A clone shares the bytes.
 #[derive(Clone, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Text(Vec<u8>);
+pub struct Text(Option<Arc<[u8]>>);
 
 impl Text {
     /// No text: not known.
-    pub const NONE: Self = Self(Vec::new());
+    pub const NONE: Self = Self(None);
 
     /// The exact bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_deref().unwrap_or_default()
     }
 
-    /// Gives the bytes away.
+    /// The bytes as a vector, for which they are copied.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+        self.as_bytes().to_vec()
     }
 
     /// Whether it is not known.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// As UTF-8, with U+FFFD for what is not.
     pub fn lossy(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
+        String::from_utf8_lossy(self.as_bytes())
     }
 
     /// As UTF-8, if it is.
     pub fn as_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
+        std::str::from_utf8(self.as_bytes()).ok()
     }
 
     /// What follows the last slash, for paths.
     pub fn basename(&self) -> &[u8] {
-        self.0
+        self.as_bytes()
             .rsplit(|byte| *byte == b'/')
             .next()
             .unwrap_or_default()
@@ -82,25 +83,26 @@ impl fmt::Display for Text {
 
 impl From<Vec<u8>> for Text {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self::from(bytes.as_slice())
     }
 }
 
 impl From<&[u8]> for Text {
     fn from(bytes: &[u8]) -> Self {
-        Self(bytes.to_vec())
+        // No bytes must be one thing only, or equal texts would differ.
+        Self((!bytes.is_empty()).then(|| bytes.into()))
     }
 }
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(text.as_bytes().to_vec())
+        Self::from(text.as_bytes())
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(text.into_bytes())
+        Self::from(text.as_bytes())
     }
 }
 
@@ -112,6 +114,14 @@ mod tests {
     fn a_terminal_never_sees_an_escape_sequence_of_the_host() {
         let text = Text::from("\u{1b}[2J\u{202e}evil\n");
         assert_eq!(text.for_terminal(), "\\u{1b}[2J\\u{202e}evil\\n");
+    }
+
+    #[test]
+    fn no_bytes_are_no_text_whatever_they_come_from() {
+        for text in [Text::from(Vec::new()), Text::from(""), Text::from(&b""[..])] {
+            assert_eq!(text, Text::NONE);
+            assert!(text.is_empty() && text.as_bytes().is_empty());
+        }
     }
 
     #[test]

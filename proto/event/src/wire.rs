@@ -4,6 +4,7 @@
 //! is wrong refuses the event, with its name.
 
 mod detail;
+mod encode;
 mod process;
 mod verdict;
 

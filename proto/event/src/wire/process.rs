@@ -40,7 +40,7 @@ impl From<Process> for v1::Process {
             caps: process.caps,
             memfd: process.memfd,
             env: process.env.into_iter().map(env_to_wire).collect(),
-            ancestry: process.ancestry.into_iter().map(ancestor_to_wire).collect(),
+            ancestry: process.ancestry.iter().map(ancestor_to_wire).collect(),
             fidelity: process.fidelity.map_or(0, Fidelity::to_wire),
             comm: process.comm.into_bytes(),
             script: process.script.into_bytes(),
@@ -67,11 +67,11 @@ fn env_to_wire(var: EnvVar) -> v1::EnvVar {
     }
 }
 
-fn ancestor_to_wire(ancestor: Ancestor) -> v1::Ancestor {
+fn ancestor_to_wire(ancestor: &Ancestor) -> v1::Ancestor {
     v1::Ancestor {
         uid: ancestor.uid.as_bytes().to_vec(),
         pid: ancestor.pid,
-        exe: ancestor.exe.into_bytes(),
+        exe: ancestor.exe.as_bytes().to_vec(),
     }
 }
 

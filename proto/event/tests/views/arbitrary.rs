@@ -158,11 +158,12 @@ impl Dice {
             name: dice.text(),
             value: dice.text(),
         });
-        process.ancestry = self.some(|dice| Ancestor {
+        let ancestry = self.some(|dice| Ancestor {
             uid: dice.uid(),
             pid: dice.u32(),
             exe: dice.text(),
         });
+        process.ancestry = ancestry.into();
         process.fidelity = self.maybe(|dice| dice.of(Fidelity::ALL));
     }
 

@@ -5,6 +5,8 @@ mod ocsf;
 mod ocsf_schema;
 mod round_trip;
 
+use std::sync::Arc;
+
 use picket_event::{
     Affected, Ancestor, BackoffLevel, BootId, CommandId, Containment, Detail, EnvVar, Event, Exit,
     Fidelity, File, Fork, Gap, GapReason, HashStatus, Hook, HookState, HostId, Kind, KindCounts,
@@ -172,11 +174,11 @@ fn process() -> Process {
         value: Text::from(&b"\xfe"[..]),
     }];
     let parent = ProcessUid::new([4; 16]);
-    process.ancestry = vec![Ancestor {
+    process.ancestry = Arc::new([Ancestor {
         uid: parent,
         pid: 4200,
         exe: Text::from("/bin/bash"),
-    }];
+    }]);
     process.fidelity = Some(Fidelity::Exact);
     process
 }

@@ -8,11 +8,20 @@ use picket_event::{
 };
 use picket_proto::v1;
 use proptest::prelude::*;
+use prost::Message;
 use serde_json::{Value, json};
 
 use crate::{arbitrary, origin};
 
 proptest! {
+    #[test]
+    fn any_event_is_written_as_its_message_is(event in arbitrary::event()) {
+        let message = v1::BatchPayload { events: vec![v1::Event::from(event.clone())] };
+        let mut written = Vec::new();
+        event.encode_field(1, &mut written);
+        prop_assert_eq!(written, message.encode_to_vec());
+    }
+
     #[test]
     fn any_event_goes_to_the_wire_and_back(event in arbitrary::event()) {
         let wire = v1::Event::from(event.clone());

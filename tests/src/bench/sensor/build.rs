@@ -21,7 +21,7 @@ pub(super) fn measure(bench: &Bench, standing: &mut Standing<'_>) -> Result<Meas
     let costs = Costs::measure(bench, Way::Run, PAIRS, build)?;
     let conditions = format!("{FILES} files of C, 8 KiB each, with three headers");
     Ok(Measured {
-        figures: vec![costs.slow_down(GOAL, Way::Run, &conditions)],
+        figures: vec![costs.slow_down(GOAL, "", &conditions)],
         broken: Vec::new(),
     })
 }

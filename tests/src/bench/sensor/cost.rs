@@ -6,11 +6,11 @@ use super::subject::{Bench, Cpu, Running, Way};
 use crate::bench::figure::Figure;
 use crate::failure::Failure;
 
-/// One run: what the load used, and the agent meanwhile.
+/// One run: what the load used, and the sensor's processes meanwhile.
 #[derive(Clone, Copy, Debug)]
-struct Spent {
-    load: Cost,
-    agent: Cpu,
+pub(super) struct Spent {
+    pub(super) load: Cost,
+    pub(super) agent: Cpu,
 }
 
 /// What some pairs of runs used.
@@ -49,19 +49,23 @@ impl Costs {
             run,
             stop: Running::stop,
         };
-        let pairs = paired::pairs(count, turns)?;
-        Ok(Self { pairs })
+        Ok(Self::of(paired::pairs(count, turns)?))
     }
 
-    /// What the load used more, and what the agent used.
-    pub(super) fn total(&self, goal: Goal, way: Way, conditions: &str) -> Figure {
+    /// What these pairs used.
+    pub(super) fn of(pairs: Vec<Pair<Spent>>) -> Self {
+        Self { pairs }
+    }
+
+    /// What the load used more, and what the sensor used. `who` goes behind the name.
+    pub(super) fn total(&self, goal: Goal, who: &str, conditions: &str) -> Figure {
         let more = |pair: &Pair<Spent>| pair.on.load.cpu() - pair.off.load.cpu();
         let total = self.each(|pair| more(pair) + pair.on.agent.both());
         let increase = self.each(more).middle;
         let user = self.each(|pair| pair.on.agent.user).middle;
         let system = self.each(|pair| pair.on.agent.system).middle;
         Figure {
-            name: format!("{}{}", goal.name, way.suffix()),
+            name: format!("{}{who}", goal.name),
             value: format!("{:.3}", total.middle),
             unit: "CPU-s",
             goal: goal.words,
@@ -75,7 +79,7 @@ impl Costs {
     }
 
     /// By how much the load's tree used more.
-    pub(super) fn slow_down(&self, goal: Goal, way: Way, conditions: &str) -> Figure {
+    pub(super) fn slow_down(&self, goal: Goal, who: &str, conditions: &str) -> Figure {
         let load = |pair: &Pair<Spent>| Pair {
             off: pair.off.load.cpu(),
             on: pair.on.load.cpu(),
@@ -83,7 +87,7 @@ impl Costs {
         let increase = paired::increase(self.pairs.iter().map(load));
         let off = paired::estimate(self.pairs.iter().map(|pair| pair.off.load.cpu())).middle;
         Figure {
-            name: format!("{}{}", goal.name, way.suffix()),
+            name: format!("{}{who}", goal.name),
             value: format!("{:.2}", increase.middle),
             unit: "%",
             goal: goal.words,

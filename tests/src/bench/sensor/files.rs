@@ -29,10 +29,10 @@ pub(super) fn measure(bench: &Bench, standing: &mut Standing<'_>) -> Result<Meas
     let elsewhere = || bench.load.files(CYCLES, &outside, "cost", true);
     let costs = Costs::measure(bench, Way::Run, PAIRS, watched)?;
     let conditions = |costs: &Costs| format!("tmpfs; {}", costs.rates());
-    let figure = costs.total(WATCHED, Way::Run, &conditions(&costs));
+    let figure = costs.total(WATCHED, "", &conditions(&costs));
     measured.figures.push(figure);
     let costs = Costs::measure(bench, Way::Run, PAIRS, elsewhere)?;
-    let figure = costs.total(ELSEWHERE, Way::Run, &conditions(&costs));
+    let figure = costs.total(ELSEWHERE, "", &conditions(&costs));
     measured.figures.push(figure);
     Ok(measured)
 }
@@ -104,7 +104,7 @@ impl Seen {
 }
 
 /// On a tmpfs, below a path that is watched by default.
-fn watched_folder() -> Result<tempfile::TempDir, Failure> {
+pub(super) fn watched_folder() -> Result<tempfile::TempDir, Failure> {
     let folder = tempfile::Builder::new()
         .prefix("picket-load-")
         .tempdir_in("/dev/shm");
@@ -112,9 +112,9 @@ fn watched_folder() -> Result<tempfile::TempDir, Failure> {
 }
 
 const KINDS: [&str; 4] = ["file_create", "file_modify", "file_rename", "file_delete"];
-const CYCLES: u64 = 20_000;
+pub(super) const CYCLES: u64 = 20_000;
 const PAIRS: usize = 10;
-const WATCHED: Goal = Goal {
+pub(super) const WATCHED: Goal = Goal {
     name: "CPU per 20,000 file cycles, watched",
     words: "<= 0.4",
     limit: 0.4,

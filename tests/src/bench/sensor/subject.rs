@@ -224,16 +224,9 @@ impl Bench {
 }
 
 impl Running<'_> {
-    /// CPU time it has used so far, in seconds, all threads.
+    /// CPU time it has used so far.
     pub(super) fn cpu(&self) -> Result<Cpu, Failure> {
-        let path = format!("/proc/{}/stat", self.service.pid());
-        let text = fs::read_to_string(&path).map_err(Failure::file(&path))?;
-        let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let mut ticks = after_name.split_whitespace().skip(11).map(str::parse);
-        match (ticks.next(), ticks.next()) {
-            (Some(Ok(user)), Some(Ok(system))) => Ok(Cpu::of_ticks(user, system)),
-            _ => Err(Failure::Unexpected { what: path, text }),
-        }
+        Cpu::of(self.service.pid())
     }
 
     /// Proportional set size in KiB.
@@ -243,17 +236,7 @@ impl Running<'_> {
 
     /// Waits until it has worked off what was seen, which shows in its CPU time.
     pub(super) fn settle(&self) -> Result<(), Failure> {
-        let end = Instant::now() + Duration::from_secs(20);
-        let mut before = self.cpu()?.both();
-        while Instant::now() < end && !wait::interrupted() {
-            wait::pause(Duration::from_millis(400));
-            let now = self.cpu()?.both();
-            if now - before < 0.015 {
-                return Ok(());
-            }
-            before = now;
-        }
-        Ok(())
+        Cpu::settle(|| self.cpu())
     }
 
     /// Waits until it knows all important files, of which it reads some MiB a second.
@@ -272,11 +255,7 @@ impl Running<'_> {
         &self,
         load: impl FnOnce() -> Result<Cost, Failure>,
     ) -> Result<(Cost, Cpu), Failure> {
-        self.settle()?;
-        let before = self.cpu()?;
-        let cost = load()?;
-        self.settle()?;
-        Ok((cost, self.cpu()?.since(before)))
+        Cpu::meanwhile(|| self.cpu(), load)
     }
 
     /// The ledger of a running service.
@@ -405,6 +384,53 @@ impl<'a> Standing<'a> {
 }
 
 impl Cpu {
+    /// What a process has used so far, all threads.
+    pub(super) fn of(pid: u32) -> Result<Self, Failure> {
+        let path = format!("/proc/{pid}/stat");
+        let text = fs::read_to_string(&path).map_err(Failure::file(&path))?;
+        let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let mut ticks = after_name.split_whitespace().skip(11).map(str::parse);
+        match (ticks.next(), ticks.next()) {
+            (Some(Ok(user)), Some(Ok(system))) => Ok(Self::of_ticks(user, system)),
+            _ => Err(Failure::Unexpected { what: path, text }),
+        }
+    }
+
+    /// Waits until whoever uses this has worked off what was seen.
+    fn settle(used: impl Fn() -> Result<Self, Failure>) -> Result<(), Failure> {
+        let end = Instant::now() + Duration::from_secs(20);
+        let mut before = used()?.both();
+        while Instant::now() < end && !wait::interrupted() {
+            wait::pause(Duration::from_millis(400));
+            let now = used()?.both();
+            if now - before < 0.015 {
+                return Ok(());
+            }
+            before = now;
+        }
+        Ok(())
+    }
+
+    /// What a load cost, and what was used for it by whoever `used` is about.
+    pub(super) fn meanwhile(
+        used: impl Fn() -> Result<Self, Failure>,
+        load: impl FnOnce() -> Result<Cost, Failure>,
+    ) -> Result<(Cost, Self), Failure> {
+        Self::settle(&used)?;
+        let before = used()?;
+        let cost = load()?;
+        Self::settle(&used)?;
+        Ok((cost, used()?.since(before)))
+    }
+
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            user: self.user + other.user,
+            system: self.system + other.system,
+        }
+    }
+
     fn of_ticks(user: u32, system: u32) -> Self {
         let seconds = |ticks| f64::from(ticks) / TICKS_A_SECOND;
         Self {

@@ -54,7 +54,7 @@ fn read_surroundings(object: Object<'_>, process: &mut Process) -> Result<()> {
     process.ns = object.object("ns")?.map(namespaces).transpose()?;
     process.memfd = object.flag("memfd")?;
     process.env = env(object)?;
-    process.ancestry = object.objects("ancestry", ancestor)?;
+    process.ancestry = object.objects("ancestry", ancestor)?.into();
     process.fidelity = object.parsed("fidelity", "a known fidelity", Fidelity::from_name)?;
     Ok(())
 }
