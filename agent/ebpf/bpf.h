@@ -18,8 +18,9 @@
 #define MAP_TYPE(name, type) typeof(type) *name
 
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
-static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
-static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
+/* What changes a map gives 32 bits: before Linux 6.4 the upper half of the register means nothing. */
+static int (*bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static int (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static u32 (*bpf_get_smp_processor_id)(void) = (void *)8;
 static long (*bpf_tail_call)(void *ctx, void *programs, u32 index) = (void *)12;
 static u64 (*bpf_get_current_pid_tgid)(void) = (void *)14;

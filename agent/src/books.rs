@@ -22,7 +22,7 @@ use crate::clock::{SharedClock, boot_ns};
 use crate::failure::{Code, Failure, chain};
 use crate::health::SharedHealth;
 use crate::health::notify::Watchdog;
-use crate::pipeline::{Sink, Stages};
+use crate::pipeline::{Boxed, Sink, Stages};
 use crate::seal::{Now, Sealed, Sealer, Signer, Speaker};
 use crate::state::epoch::Epochs;
 use crate::state::{StateDir, stream};
@@ -292,7 +292,7 @@ impl Books {
 }
 
 impl Sink for Books {
-    fn take(&mut self, event: Event) -> Result<(), Failure> {
+    fn take(&mut self, event: Boxed) -> Result<(), Failure> {
         self.notice(&event);
         let (class, now) = (event.class(), self.now());
         let watchdog = &mut self.watchdog;
@@ -358,7 +358,7 @@ impl Sink for Books {
     }
 
     fn close(&mut self, last: Event, stages: &Stages) -> Result<(), Failure> {
-        self.take(last)?;
+        self.take(Box::new(last))?;
         self.report_lost();
         self.flush_all()?;
         self.store.close();

@@ -30,6 +30,7 @@ mod script;
 mod states;
 
 use crate::integrity::{self, SharedBaseline};
+use crate::pipeline::Boxed;
 use hash::{HashCache, HashDone, HashJob, Hashed, JobId};
 use lookup::Eyes;
 use table::ProcessTable;
@@ -69,7 +70,7 @@ pub(crate) struct Enricher {
 /// An event whose turn has not come.
 #[derive(Debug)]
 struct Waiting {
-    event: Event,
+    event: Boxed,
     job: Option<Awaited>,
     until_ns: u64,
 }
@@ -122,14 +123,14 @@ impl Enricher {
     /// Takes events in, gives out those whose turn has come.
     pub(crate) fn take(
         &mut self,
-        events: Vec<Event>,
-        states: FileStates,
+        events: Vec<Boxed>,
+        states: &FileStates,
         now_ns: u64,
         hasher: &dyn Hasher,
-    ) -> Vec<Event> {
+    ) -> Vec<Boxed> {
         self.users.refresh(now_ns);
-        let fates = written::fates(&events, &states);
-        for (place, mut event) in events.into_iter().enumerate() {
+        let fates = written::fates(&events, states);
+        for (mut event, fate) in events.into_iter().zip(fates) {
             if self.is_own(&event) {
                 let count = self.filtered.entry(event.kind).or_default();
                 *count = count.saturating_add(1);
@@ -137,13 +138,10 @@ impl Enricher {
             }
             self.fill(&mut event);
             let job = if event.kind == Kind::Exec {
-                self.hash_program(&mut event, &states, hasher)
+                self.hash_program(&mut event, states, hasher)
             } else {
                 match written::wish(&event, states.of_file(&event)) {
-                    Some(wish) => {
-                        let fate = fates.get(&place).copied();
-                        self.hash_written(&mut event, (wish, fate), now_ns, hasher)
-                    }
+                    Some(wish) => self.hash_written(&mut event, (wish, fate), now_ns, hasher),
                     None => None,
                 }
             };
@@ -189,7 +187,7 @@ impl Enricher {
     }
 
     /// Gives out the events whose turn has come.
-    pub(crate) fn release(&mut self, now_ns: u64) -> Vec<Event> {
+    pub(crate) fn release(&mut self, now_ns: u64) -> Vec<Boxed> {
         let mut ready = Vec::with_capacity(self.waiting.len());
         while let Some(first) = self.waiting.front() {
             let patient = now_ns < first.until_ns && self.waiting.len() <= MAX_WAITING;
@@ -205,7 +203,7 @@ impl Enricher {
     }
 
     /// Gives out every event, as at the end.
-    pub(crate) fn drain(&mut self) -> Vec<Event> {
+    pub(crate) fn drain(&mut self) -> Vec<Boxed> {
         let rest = std::mem::take(&mut self.waiting);
         rest.into_iter()
             .map(|waiting| self.leave(waiting))
@@ -234,7 +232,7 @@ impl Enricher {
     }
 
     /// Whoever leaves without an answer says so.
-    fn leave(&mut self, mut waiting: Waiting) -> Event {
+    fn leave(&mut self, mut waiting: Waiting) -> Boxed {
         if let Some(Awaited::Hash(_)) = waiting.job {
             set_hash(&mut waiting.event, Hashed::without(HashStatus::Late));
         }
@@ -310,7 +308,7 @@ impl Enricher {
         if process.sha256.is_some() {
             return None;
         }
-        let key = states.executables.get(&process.uid).copied();
+        let key = states.of_program(process.uid);
         if let Some(known) = key.and_then(|key| self.cache.get(&key)) {
             self.table().note_hash(event, known);
             set_hash(event, known);

@@ -16,6 +16,7 @@
 //! | looks at what is scheduled | [`hasher::JOBS`] | the event goes on and says only which file changed |
 //! | events that wait for a hash | 2,048, 50 ms | the oldest goes on and says `late` |
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -49,11 +50,14 @@ const TICK: Duration = Duration::from_millis(250);
 /// How long sensors may take to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
+/// An event on the path: it changes hands often, so its address does.
+pub(crate) type Boxed = Box<Event>;
+
 /// What enters the path.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Events of a sensor, in the order of time, with the states of their files.
-    Events(Vec<Event>, FileStates),
+    Events(Vec<Boxed>, Arc<FileStates>),
     /// The ledger of a sensor.
     Ledger(Source, Vec<KindCounts>),
     /// Answers to hash jobs.
@@ -77,7 +81,7 @@ pub(crate) enum Input {
 /// Where the path leads.
 pub(crate) trait Sink {
     /// Takes an event that was enriched and judged.
-    fn take(&mut self, event: Event) -> Result<(), Failure>;
+    fn take(&mut self, event: Boxed) -> Result<(), Failure>;
     /// Takes notice of events that the sensor lost.
     fn lose(&mut self, from: Source, kind: Kind, count: u64) -> Result<(), Failure>;
     /// Takes notice of how far logins were read; good once the events so far are safe.
@@ -196,8 +200,8 @@ impl Stages {
         world: &World<'_>,
     ) -> Result<Next, Failure> {
         match input {
-            Input::Events(events, keys) => {
-                let ready = self.enrich.take(events, keys, boot_ns(), world.hasher);
+            Input::Events(events, states) => {
+                let ready = self.enrich.take(events, &states, boot_ns(), world.hasher);
                 self.judge(ready, sink)?;
             }
             Input::Ledger(source, counts) => {
@@ -207,7 +211,7 @@ impl Stages {
             }
             Input::Hashed(answers) => self.enrich.hashed(&answers),
             Input::Scheduled(answers) => self.enrich.scheduled(answers),
-            Input::Outcome(outcome) => sink.take(self.outcome(*outcome))?,
+            Input::Outcome(outcome) => sink.take(Box::new(self.outcome(*outcome)))?,
             Input::Reload => {
                 if let Some(rules) = (world.reload)() {
                     self.detect.replace_rules(rules);
@@ -236,7 +240,7 @@ impl Stages {
         self.judge(rest, sink)
     }
 
-    fn judge(&mut self, events: Vec<Event>, sink: &mut impl Sink) -> Result<(), Failure> {
+    fn judge(&mut self, events: Vec<Boxed>, sink: &mut impl Sink) -> Result<(), Failure> {
         let now = self.clock.now();
         for mut event in events {
             self.detect.judge(now, &mut event);
@@ -274,15 +278,16 @@ impl Stages {
 }
 
 /// Sends events in messages of a bounded size. `false`: nobody listens any more.
-pub(crate) fn send(inputs: &SyncSender<Input>, events: Vec<Event>, mut states: FileStates) -> bool {
+pub(crate) fn send(inputs: &SyncSender<Input>, events: Vec<Event>, states: FileStates) -> bool {
+    let states = Arc::new(states);
     let mut events = events.into_iter();
     loop {
-        let chunk: Vec<Event> = events.by_ref().take(CHUNK).collect();
+        let chunk: Vec<Boxed> = events.by_ref().take(CHUNK).map(Box::new).collect();
         if chunk.is_empty() {
             return true;
         }
-        let of_chunk = states.split(&chunk);
-        if inputs.send(Input::Events(chunk, of_chunk)).is_err() {
+        let input = Input::Events(chunk, Arc::clone(&states));
+        if inputs.send(input).is_err() {
             return false;
         }
     }

@@ -129,7 +129,7 @@ impl Sealer {
     /// Numbers an event. Returns a batch if it is full.
     pub(crate) fn push(
         &mut self,
-        event: Event,
+        event: Box<Event>,
         now: Now,
         signer: Signer<'_>,
     ) -> io::Result<Option<Sealed>> {
@@ -159,7 +159,8 @@ impl Sealer {
     pub(crate) fn report(&mut self, class: Class, gap: Gap, now: Now) {
         let mut event = Event::new(Kind::Gap, now.wall, Source::Agent);
         event.boot_ns = now.mono_ns;
-        self.line(class).number(event.with(Detail::Gap(gap)), now);
+        let event = Box::new(event.with(Detail::Gap(gap)));
+        self.line(class).number(event, now);
     }
 
     /// Seals what has waited long enough, in the classes that have room for a batch.

@@ -203,13 +203,13 @@ mod tests {
 
     fn reason(seen: u64, context_seen: u64) -> Reason {
         let level = |context: &str, seen, context_seen, distinct| BackoffLevel {
-            context: context.to_owned(),
+            context: context.to_owned().into(),
             seen,
             context_seen,
             distinct,
         };
         let mut reason = Reason {
-            factor: "child of parent".to_owned(),
+            factor: "child of parent".into(),
             context: "/usr/sbin/nginx".into(),
             value: "/bin/sh".into(),
             bits: 0.0,
@@ -252,7 +252,7 @@ mod tests {
         let mut hostile = reason(u64::MAX, u64::MAX);
         for usual in [f64::NAN, f64::INFINITY, -1e300] {
             hostile.usual = usual;
-            hostile.factor.push('?');
+            hostile.factor.to_mut().push('?');
             hostile.backoff.push(hostile.backoff[1].clone());
             let verdict = ScorerVerdict {
                 bits: f64::NAN,

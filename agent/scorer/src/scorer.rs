@@ -7,7 +7,7 @@ use crate::calendar::Calendar;
 use crate::calibration::Calibration;
 use crate::explain::CALIBRATION;
 use crate::feature::{Observation, observe};
-use crate::keys::{Keys, Levels};
+use crate::keys::{Keys, Levels, MOST_LEVELS};
 use crate::surprise::{Bits, Counts, Part, Rank, combine, is_mature, probability, tail};
 use crate::table::{Known, Table};
 
@@ -169,12 +169,11 @@ impl Score<'_, '_> {
         let facts = self.observation.factor.facts();
         let counts = self.special.counts;
         let general = facts.backoff.iter().zip(&self.general);
-        let mut backoff: Vec<BackoffLevel> = general
-            .map(|(name, counts)| backoff_level(name, *counts))
-            .collect();
+        let mut backoff = Vec::with_capacity(MOST_LEVELS);
+        backoff.extend(general.map(|(name, counts)| backoff_level(name, *counts)));
         backoff.push(calibration_level(self.rank));
         Reason {
-            factor: facts.name.to_owned(),
+            factor: facts.name.into(),
             context: shown(&self.observation.context).into(),
             value: shown(&self.observation.value).into(),
             bits: self.part.bits.to_f64(),
@@ -199,9 +198,9 @@ fn strongest<'o, 'e>(mut scores: Vec<Score<'o, 'e>>) -> Vec<Score<'o, 'e>> {
     scores
 }
 
-fn backoff_level(name: &str, counts: Counts) -> BackoffLevel {
+fn backoff_level(name: &'static str, counts: Counts) -> BackoffLevel {
     BackoffLevel {
-        context: name.to_owned(),
+        context: name.into(),
         seen: u64::from(counts.seen),
         context_seen: u64::from(counts.context_seen),
         distinct: counts.distinct,
@@ -210,7 +209,7 @@ fn backoff_level(name: &str, counts: Counts) -> BackoffLevel {
 
 fn calibration_level(rank: Rank) -> BackoffLevel {
     BackoffLevel {
-        context: CALIBRATION.to_owned(),
+        context: CALIBRATION.into(),
         seen: u64::from(rank.at_least),
         context_seen: u64::from(rank.total),
         distinct: rank.highest,

@@ -44,8 +44,8 @@ pub struct Settings {
     pub watch: Vec<PathBuf>,
     /// Files whose opening is an event.
     pub secrets: Vec<Secret>,
-    /// Size of each of the two rings in bytes: a power of two and a multiple of the page size. Where there are no rings the
-    /// buffers of the sockets have twice that size.
+    /// Size of the ring of processes in bytes: a power of two and a multiple of the page size; that of files and connections
+    /// is twice as large. Where there are no rings the buffers of the sockets have twice that size.
     pub ring_bytes: u32,
     /// Where to keep a copy of the raw records, for replay.
     pub recording: Option<PathBuf>,
@@ -257,8 +257,8 @@ pub enum SensorError {
     },
 }
 
-/// Default of [`Settings::ring_bytes`]. A ring is mapped twice, so both rings take 16 MiB of the
-/// agent's resident memory once they have been filled.
+/// Default of [`Settings::ring_bytes`]. A ring is mapped twice, so both rings take 24 MiB of the
+/// agent's resident memory, and 12 MiB of its proportional share.
 pub const DEFAULT_RING_BYTES: u32 = 4 * 1024 * 1024;
 /// Default of [`Settings::cpu_percent`]: one whole processor for four seconds.
 pub const DEFAULT_CPU_PERCENT: u32 = 100;

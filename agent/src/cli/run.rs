@@ -22,7 +22,7 @@ use crate::books::{Books, LOGINS, Parts, SCORER};
 use crate::clock::{self, boot_ns};
 use crate::config::{Config, DEFAULT_CONFIG};
 use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
-use crate::enrich::{Enricher, FileStates, SharedTable};
+use crate::enrich::{Enricher, SharedTable};
 use crate::failure::{Code, Failure, chain};
 use crate::health::{self, Health, Link, SharedHealth, Status, notify, socket};
 use crate::integrity::keeper::{Keeper, Keeping};
@@ -149,7 +149,7 @@ impl Service {
         let readers = self.readers(opened.sensor, &inputs)?;
         let keeping = self.keeper(&baseline, inputs.clone())?;
         let (stop, uplink) = self.uplink(commands, inputs.clone())?;
-        let began = Input::Events(vec![began], FileStates::default());
+        let began = Input::Events(vec![Box::new(began)], Arc::default());
         if inputs.send(began).is_err() {
             return Err(nobody_listens());
         }

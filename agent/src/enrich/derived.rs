@@ -27,7 +27,7 @@ impl Enricher {
             _ => return None,
         };
         Some(Waiting {
-            event,
+            event: Box::new(event),
             job,
             until_ns,
         })

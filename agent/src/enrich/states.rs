@@ -1,58 +1,52 @@
-//! The states of the files that a message of events speaks of.
+//! The states of the files that events speak of, all that came at once.
 
-use std::collections::HashMap;
-
-use picket_event::{Event, Kind, ProcessUid};
+use picket_event::{Event, ProcessUid};
 use picket_sensor::FileKey;
 
-/// What the sensor knows of files beside its events.
+/// What the sensor knows of files beside its events. Each list is sorted by its first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FileStates {
     /// Of executables, by the process that was started.
-    pub(super) executables: HashMap<ProcessUid, FileKey>,
+    executables: Vec<(ProcessUid, FileKey)>,
     /// Of files that were written, by the moment of the event and the inode.
-    written: HashMap<(u64, u64), FileKey>,
+    written: Vec<((u64, u64), FileKey)>,
 }
 
 impl FileStates {
-    /// As a sensor gives them.
+    /// As a sensor gives them, in the order of time.
     pub(crate) fn new(
-        executables: Vec<(ProcessUid, FileKey)>,
+        mut executables: Vec<(ProcessUid, FileKey)>,
         written: Vec<(u64, FileKey)>,
     ) -> Self {
+        executables.sort_by_key(|(uid, _)| *uid);
+        let written = written.into_iter();
+        let placed = written.map(|(boot_ns, key)| ((boot_ns, key.inode), key));
+        let mut written: Vec<_> = placed.collect();
+        written.sort_by_key(|(place, _)| *place);
         Self {
-            executables: executables.into_iter().collect(),
-            written: written
-                .into_iter()
-                .map(|(boot_ns, key)| ((boot_ns, key.inode), key))
-                .collect(),
+            executables,
+            written,
         }
     }
 
-    /// Takes out what belongs to these events.
-    pub(crate) fn split(&mut self, events: &[Event]) -> Self {
-        let mut of_events = Self::default();
-        for event in events {
-            if let Some(place) = place(event)
-                && let Some(key) = self.written.remove(&place)
-            {
-                of_events.written.insert(place, key);
-            }
-            if event.kind != Kind::Exec {
-                continue;
-            }
-            let process = event.process.as_ref().map(|process| process.uid);
-            if let Some((uid, key)) = process.and_then(|uid| self.executables.get_key_value(&uid)) {
-                of_events.executables.insert(*uid, *key);
-            }
-        }
-        of_events
+    /// The executable of the process; of one that was started several times, the last.
+    pub(super) fn of_program(&self, uid: ProcessUid) -> Option<FileKey> {
+        last_of(&self.executables, &uid)
     }
 
     /// The state of the file that was written according to this event.
     pub(super) fn of_file(&self, event: &Event) -> Option<FileKey> {
-        self.written.get(&place(event)?).copied()
+        if self.written.is_empty() {
+            return None;
+        }
+        last_of(&self.written, &place(event)?)
     }
+}
+
+fn last_of<K: Ord>(sorted: &[(K, FileKey)], wanted: &K) -> Option<FileKey> {
+    let end = sorted.partition_point(|(key, _)| key <= wanted);
+    let (key, found) = sorted.get(end.checked_sub(1)?)?;
+    (key == wanted).then_some(*found)
 }
 
 fn place(event: &Event) -> Option<(u64, u64)> {

@@ -81,7 +81,7 @@ fn events_behind_a_hash_wait_with_it_and_keep_their_order() {
     let (mut enricher, hasher) = (enricher(), Slow::default());
     let events = vec![exec(1), exit(1), exec(2)];
     let keys = programs(vec![(uid(1), key(1)), (uid(2), key(1))]);
-    assert!(enricher.take(events, keys, 0, &hasher).is_empty());
+    assert!(enricher.take(boxed(events), &keys, 0, &hasher).is_empty());
     assert_eq!(hasher.jobs.borrow().len(), 1, "one file is hashed once");
     enricher.hashed(&[done(JobId::File(key(1)), 1)]);
     let out = enricher.release(1);
@@ -93,10 +93,20 @@ fn events_behind_a_hash_wait_with_it_and_keep_their_order() {
 #[test]
 fn a_known_file_does_not_wait() {
     let (mut enricher, hasher) = (enricher(), Slow::default());
-    enricher.take(vec![exec(1)], programs(vec![(uid(1), key(1))]), 0, &hasher);
+    enricher.take(
+        boxed(vec![exec(1)]),
+        &programs(vec![(uid(1), key(1))]),
+        0,
+        &hasher,
+    );
     enricher.hashed(&[done(JobId::File(key(1)), 1)]);
     enricher.release(1);
-    let out = enricher.take(vec![exec(2)], programs(vec![(uid(2), key(1))]), 2, &hasher);
+    let out = enricher.take(
+        boxed(vec![exec(2)]),
+        &programs(vec![(uid(2), key(1))]),
+        2,
+        &hasher,
+    );
     assert_eq!(
         out[0].process.as_ref().unwrap().hash_status,
         Some(HashStatus::Ok)
@@ -108,7 +118,7 @@ fn nobody_waits_longer_than_agreed() {
     let (mut enricher, hasher) = (enricher(), Slow::default());
     assert!(
         enricher
-            .take(vec![exec(1)], FileStates::default(), 0, &hasher)
+            .take(boxed(vec![exec(1)]), &FileStates::default(), 0, &hasher)
             .is_empty()
     );
     assert_eq!(enricher.due_ns(), Some(HASH_WAIT_NS));
@@ -129,7 +139,7 @@ fn a_full_hasher_and_a_full_room_make_events_late_not_lost() {
             ..Slow::default()
         },
     );
-    let out = enricher.take(vec![exec(1)], FileStates::default(), 0, &full);
+    let out = enricher.take(boxed(vec![exec(1)]), &FileStates::default(), 0, &full);
     assert_eq!(
         out[0].process.as_ref().unwrap().hash_status,
         Some(HashStatus::Late)
@@ -138,7 +148,7 @@ fn a_full_hasher_and_a_full_room_make_events_late_not_lost() {
     let mut seen = 0;
     for _ in 0..MAX_WAITING + 10 {
         seen += enricher
-            .take(vec![exec(2)], FileStates::default(), 0, &slow)
+            .take(boxed(vec![exec(2)]), &FileStates::default(), 0, &slow)
             .len();
     }
     assert_eq!(seen, 10);
@@ -157,7 +167,7 @@ fn the_agents_own_doings_are_left_out_and_counted() {
     let events = vec![exit(255), file("/own/spool/x"), file("/ownership"), exit(1)];
     assert_eq!(
         enricher
-            .take(events, FileStates::default(), 0, &hasher)
+            .take(boxed(events), &FileStates::default(), 0, &hasher)
             .len(),
         2
     );
@@ -174,8 +184,8 @@ fn an_exit_knows_what_ran() {
             ..Slow::default()
         },
     );
-    enricher.take(vec![exec(1)], FileStates::default(), 0, &hasher);
-    let out = enricher.take(vec![exit(1)], FileStates::default(), 1, &hasher);
+    enricher.take(boxed(vec![exec(1)]), &FileStates::default(), 0, &hasher);
+    let out = enricher.take(boxed(vec![exit(1)]), &FileStates::default(), 1, &hasher);
     assert_eq!(out[0].process.as_ref().unwrap().exe, Text::from("/bin/1"));
 }
 
@@ -189,7 +199,11 @@ fn shell(number: u8) -> Event {
     event
 }
 
-fn kinds(events: &[Event]) -> Vec<Kind> {
+pub(super) fn boxed(events: Vec<Event>) -> Vec<Boxed> {
+    events.into_iter().map(Box::new).collect()
+}
+
+fn kinds(events: &[Boxed]) -> Vec<Kind> {
     events.iter().map(|event| event.kind).collect()
 }
 
@@ -198,7 +212,7 @@ fn a_script_comes_right_behind_its_exec_by_the_same_process_and_is_counted() {
     let (mut enricher, hasher) = (enricher(), Slow::default());
     let events = vec![shell(1), exit(1)];
     let states = programs(vec![(uid(1), key(1))]);
-    assert!(enricher.take(events, states, 0, &hasher).is_empty());
+    assert!(enricher.take(boxed(events), &states, 0, &hasher).is_empty());
     let script = hasher.jobs.borrow()[1].id;
     enricher.hashed(&[done(JobId::File(key(1)), 1), done(script, 2)]);
     let out = enricher.release(1);
@@ -222,7 +236,7 @@ fn a_script_comes_right_behind_its_exec_by_the_same_process_and_is_counted() {
 fn a_script_that_cannot_be_read_in_time_is_told_as_late() {
     let (mut enricher, hasher) = (enricher(), Slow::default());
     let states = programs(vec![(uid(1), key(1))]);
-    enricher.take(vec![shell(1)], states, 0, &hasher);
+    enricher.take(boxed(vec![shell(1)]), &states, 0, &hasher);
     enricher.hashed(&[done(JobId::File(key(1)), 1)]);
     assert_eq!(kinds(&enricher.release(1)), [Kind::Exec]);
     let out = enricher.release(HASH_WAIT_NS);
@@ -253,7 +267,7 @@ fn answer(hasher: &Slow, told: Option<ScheduledJob>) -> Vec<schedule::Answer> {
 fn a_job_is_told_once_it_is_known_and_not_at_all_if_nothing_changed() {
     let (mut enricher, hasher) = (enricher(), Slow::default());
     let written = vec![table_written(), exit(1)];
-    let out = enricher.take(written.clone(), FileStates::default(), 0, &hasher);
+    let out = enricher.take(boxed(written.clone()), &FileStates::default(), 0, &hasher);
     assert_eq!(kinds(&out), [Kind::FileModify]);
     let known = ScheduledJob {
         user: Text::from("0"),
@@ -269,7 +283,7 @@ fn a_job_is_told_once_it_is_known_and_not_at_all_if_nothing_changed() {
     assert_eq!(job.command, Text::from("/bin/true"));
     assert_eq!(job.user, Text::from("root"), "a number is given its name");
 
-    enricher.take(written, FileStates::default(), 2, &hasher);
+    enricher.take(boxed(written), &FileStates::default(), 2, &hasher);
     enricher.scheduled(answer(&hasher, None));
     assert_eq!(kinds(&enricher.release(3)), [Kind::Exit]);
     let counted: Vec<_> = enricher.derived().iter().collect();
@@ -279,13 +293,23 @@ fn a_job_is_told_once_it_is_known_and_not_at_all_if_nothing_changed() {
 #[test]
 fn a_job_that_is_not_looked_into_in_time_is_told_by_its_file() {
     let (mut enricher, hasher) = (enricher(), Slow::default());
-    enricher.take(vec![table_written()], FileStates::default(), 0, &hasher);
+    enricher.take(
+        boxed(vec![table_written()]),
+        &FileStates::default(),
+        0,
+        &hasher,
+    );
     let full = Slow {
         full: true,
         ..Slow::default()
     };
     let mut out = enricher.release(HASH_WAIT_NS);
-    out.extend(enricher.take(vec![table_written()], FileStates::default(), 0, &full));
+    out.extend(enricher.take(
+        boxed(vec![table_written()]),
+        &FileStates::default(),
+        0,
+        &full,
+    ));
     let jobs = out.iter().filter_map(|event| match &event.detail {
         Some(Detail::ScheduledJob(job)) => Some(job),
         _ => None,

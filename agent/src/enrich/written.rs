@@ -7,12 +7,12 @@
 //! - A file that is created empty needs no reading: the hash of nothing is known.
 //! - Within any second at most the burst and the rate of [`Limits`] are read; what is beyond says `late`.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::HashSet;
 use picket_event::{Event, HashStatus, Kind, Source, Text};
 use picket_sensor::FileKey;
 
 use super::FileStates;
+use crate::pipeline::Boxed;
 
 /// How much is read of written files.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,16 +72,16 @@ pub(super) fn name_after(event: &Event) -> Text {
 }
 
 /// What the later events of a batch say became of the files of the earlier ones, by place in the batch.
-pub(super) fn fates(events: &[Event], states: &FileStates) -> HashMap<usize, HashStatus> {
+pub(super) fn fates(events: &[Boxed], states: &FileStates) -> Vec<Option<HashStatus>> {
     let mut later = Later::default();
-    let mut fates = HashMap::new();
-    for (place, event) in events.iter().enumerate().rev() {
+    let backwards = events.iter().rev().map(|event| {
         let key = states.of_file(event);
-        if let Some(fate) = later.fate(event, key) {
-            fates.insert(place, fate);
-        }
+        let fate = later.fate(event, key);
         later.note(event, key);
-    }
+        fate
+    });
+    let mut fates: Vec<_> = backwards.collect();
+    fates.reverse();
     fates
 }
 

@@ -23,7 +23,6 @@ use picket_sensor::FileKey;
 
 use super::{Known, SharedBaseline, disk, lock};
 use crate::clock::{self, boot_ns};
-use crate::enrich::FileStates;
 use crate::enrich::hash::{self, HashCache, HashJob, Hashed, JobId, MAX_FILE_BYTES};
 use crate::enrich::lookup::Eyes;
 use crate::failure::{Failure, chain};
@@ -318,7 +317,7 @@ impl Work {
         drop(
             self.keeper
                 .inputs
-                .send(Input::Events(vec![event], FileStates::default())),
+                .send(Input::Events(vec![Box::new(event)], Arc::default())),
         );
     }
 

@@ -1,7 +1,7 @@
 //! Which files are meant: paths in which a whole name may be `*`.
 //!
 //! What stays true: a path is meant as it is and with its links resolved; files are known by the resolved
-//! one. A name that is not meant costs a comparison per path.
+//! one. A name is compared only with those that begin with the same folder below the root.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -52,6 +52,8 @@ const MAX_DEPTH: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Set {
     paths: Vec<(Vec<u8>, Vec<u8>)>,
+    /// By the first name that a path may begin with: the places of those paths, in order. No name: any.
+    heads: Vec<(Option<Vec<u8>>, Vec<usize>)>,
 }
 
 impl Set {
@@ -62,9 +64,43 @@ impl Set {
             let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
             (bytes(path), bytes(&real))
         });
-        Self {
+        let mut set = Self {
             paths: forms.collect(),
-        }
+            heads: Vec::new(),
+        };
+        set.sort_by_head();
+        set
+    }
+
+    fn sort_by_head(&mut self) {
+        let forms = self.paths.iter();
+        let heads = forms.map(|(written, real)| [written, real].map(|form| fixed_head(form)));
+        let heads: Vec<_> = heads.collect();
+        let mut names: Vec<Option<&[u8]>> = heads.iter().flatten().copied().collect();
+        names.sort_unstable();
+        names.dedup();
+        let places = |name: Option<&[u8]>| {
+            let meant = heads
+                .iter()
+                .enumerate()
+                .filter(|(_, of_path)| of_path.contains(&None) || of_path.contains(&name));
+            meant.map(|(place, _)| place).collect()
+        };
+        let lists = names
+            .into_iter()
+            .map(|name| (name.map(<[u8]>::to_vec), places(name)));
+        self.heads = lists.collect();
+    }
+
+    /// The paths that may mean this one.
+    fn candidates(&self, path: &[u8]) -> impl Iterator<Item = &(Vec<u8>, Vec<u8>)> {
+        let named = self
+            .heads
+            .iter()
+            .find(|(name, _)| name.is_some() && name.as_deref() == head(path));
+        let listed = named.or_else(|| self.heads.first().filter(|(name, _)| name.is_none()));
+        let places = listed.into_iter().flat_map(|(_, places)| places);
+        places.filter_map(|place| self.paths.get(*place))
     }
 
     /// The name under which a file is known, if it is meant.
@@ -73,7 +109,7 @@ impl Set {
         if !path.starts_with(b"/") {
             return None;
         }
-        self.paths.iter().find_map(|(written, real)| {
+        self.candidates(path).find_map(|(written, real)| {
             if below(path, real).is_some() {
                 return Some(Text::from(path));
             }
@@ -96,6 +132,16 @@ impl Set {
             }
         }
     }
+}
+
+/// The first name of a path.
+fn head(path: &[u8]) -> Option<&[u8]> {
+    path.split(|byte| *byte == b'/').nth(1)
+}
+
+/// The one with which everything at or below this path begins, if it is one.
+fn fixed_head(pattern: &[u8]) -> Option<&[u8]> {
+    head(pattern).filter(|name| *name != b"*")
 }
 
 fn bytes(path: &Path) -> Vec<u8> {

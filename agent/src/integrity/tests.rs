@@ -147,6 +147,37 @@ fn a_star_is_any_one_name_and_a_link_is_known_by_what_it_stands_for() {
 }
 
 /// Some files with and without state and hash.
+#[test]
+fn a_path_is_meant_by_the_first_that_means_it_whatever_it_begins_with() {
+    let set = Set::new(&["/nowhere/a", "/*/b", "/nowhere/c", "/elsewhere"]);
+    let name = |path: &str| set.name(&Text::from(path));
+    for meant in [
+        "/nowhere/a",
+        "/nowhere/b/x",
+        "/any/b",
+        "/nowhere/c/d",
+        "/elsewhere",
+    ] {
+        assert_eq!(name(meant), Some(Text::from(meant)));
+    }
+    for other in [
+        "/nowhere",
+        "/nowhere/ab",
+        "/any/c",
+        "/elsewher",
+        "/elsewhere2",
+        "/",
+        "elsewhere",
+        "",
+    ] {
+        assert_eq!(name(other), None, "{other}");
+    }
+    assert_eq!(
+        Set::new(&["/"]).name(&Text::from("/any")),
+        Some(Text::from("/any"))
+    );
+}
+
 fn kept() -> HashMap<Text, Known> {
     let state = FileKey {
         dev: 1,

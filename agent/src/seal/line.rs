@@ -33,7 +33,7 @@ impl Line {
         }
     }
 
-    pub(super) fn number(&mut self, mut event: Event, now: Now) {
+    pub(super) fn number(&mut self, mut event: Box<Event>, now: Now) {
         event.seq = self.next;
         self.next = self.next.saturating_add(1);
         self.waiting_since.get_or_insert(now.mono_ns);

@@ -61,10 +61,12 @@ fn an_alert_does_not_wait_and_the_rest_waits_at_most_its_time() {
         key: &key,
     };
     let mut sealer = Sealer::new(speaker(), None).unwrap();
-    sealer.push(event(Kind::Exec), at(0), signer).unwrap();
+    sealer
+        .push(event(Kind::Exec).into(), at(0), signer)
+        .unwrap();
     assert_eq!(sealer.due_in_ns(5), Some(MAX_WAIT_NS - 5));
-    sealer.push(alert(), at(1), signer).unwrap();
-    sealer.push(alert(), at(1), signer).unwrap();
+    sealer.push(alert().into(), at(1), signer).unwrap();
+    sealer.push(alert().into(), at(1), signer).unwrap();
     assert_eq!(sealer.due_in_ns(1), Some(0));
     let sealed = sealer.flush_due(at(1), signer, |_| true).unwrap();
     assert_eq!(
@@ -93,7 +95,10 @@ fn a_full_batch_is_sealed_at_once() {
     let mut pushed = 0_u64;
     let sealed = loop {
         pushed += 1;
-        if let Some(sealed) = sealer.push(event(Kind::Exit), at(0), signer).unwrap() {
+        if let Some(sealed) = sealer
+            .push(event(Kind::Exit).into(), at(0), signer)
+            .unwrap()
+        {
             break sealed;
         }
     };
@@ -115,7 +120,7 @@ fn an_unclean_end_is_said_once_in_the_first_header() {
     };
     let mut sealer = Sealer::new(speaker(), Some(previous.clone())).unwrap();
     let mut next = || {
-        sealer.push(alert(), at(0), signer).unwrap();
+        sealer.push(alert().into(), at(0), signer).unwrap();
         decode(&sealer.flush_due(at(0), signer, |_| true).unwrap()[0]).0
     };
     let (first, second) = (next(), next());
@@ -204,8 +209,10 @@ fn run(steps: &[Step], signer: Signer<'_>) -> (Vec<Sealed>, Sealer) {
     let (mut out, mut time) = (Vec::new(), 0);
     for step in steps {
         match step {
-            Step::Push(kind) => out.extend(sealer.push(event(*kind), at(time), signer).unwrap()),
-            Step::Alert => out.extend(sealer.push(alert(), at(time), signer).unwrap()),
+            Step::Push(kind) => {
+                out.extend(sealer.push(event(*kind).into(), at(time), signer).unwrap());
+            }
+            Step::Alert => out.extend(sealer.push(alert().into(), at(time), signer).unwrap()),
             Step::Lose(kind, count) => {
                 sealer.lose(
                     kind.default_class(),

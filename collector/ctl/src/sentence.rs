@@ -100,7 +100,7 @@ fn explained(score: &ScorerVerdict) -> String {
 fn because(reason: &Reason) -> String {
     format!(
         "{} {} in {}: seen {} of {} times",
-        cut(&Text::from(reason.factor.as_str()), 64),
+        cut(&Text::from(&*reason.factor), 64),
         cut(&reason.value, 64),
         cut(&reason.context, 64),
         reason.seen,

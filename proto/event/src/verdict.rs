@@ -1,5 +1,7 @@
 //! What was judged about an event, with the grounds.
 
+use std::borrow::Cow;
+
 use crate::{Severity, Text};
 
 /// One judgement.
@@ -56,7 +58,7 @@ pub struct ScorerVerdict {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reason {
     /// Which factor, as `child of parent`.
-    pub factor: String,
+    pub factor: Cow<'static, str>,
     /// In what context, as `/usr/sbin/nginx`.
     pub context: Text,
     /// What was seen there, as `/bin/sh`.
@@ -81,7 +83,7 @@ pub struct Reason {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BackoffLevel {
     /// Which context.
-    pub context: String,
+    pub context: Cow<'static, str>,
     /// How often the value was seen in it.
     pub seen: u64,
     /// How often it was seen.

@@ -27,7 +27,8 @@ pub(super) struct Intake {
     /// While it runs, it claims what the sensor caused itself.
     pub(super) canary: Option<Canary>,
     recording: Option<File>,
-    waiting: Vec<(Event, Option<FileKey>)>,
+    /// By address, since they are sorted.
+    waiting: Vec<(Box<Event>, Option<FileKey>)>,
     executables: Vec<(ProcessUid, FileKey)>,
     written: Vec<(u64, FileKey)>,
 }
@@ -70,7 +71,7 @@ impl Intake {
             return;
         }
         match self.translator.translate(record) {
-            Translated::Event(event, key) => self.waiting.push((*event, key)),
+            Translated::Event(event, key) => self.waiting.push((event, key)),
             Translated::Unwanted => self.afterwards.filter(header.kind),
         }
     }
@@ -81,6 +82,7 @@ impl Intake {
         let ready = self
             .waiting
             .partition_point(|(event, _)| event.boot_ns <= cut);
+        out.reserve(ready);
         for (event, key) in self.waiting.drain(..ready) {
             match (&event.process, key) {
                 (Some(process), Some(key)) if event.kind == Kind::Exec => {
@@ -89,7 +91,7 @@ impl Intake {
                 (_, Some(key)) => self.written.push((event.boot_ns, key)),
                 (_, None) => {}
             }
-            out.push(event);
+            out.push(*event);
         }
     }
 

@@ -75,14 +75,14 @@ fn a_signal_that_ends_another_process_names_both() {
 #[test]
 fn tracing_and_reading_another_process_is_seen() {
     let mut sensor = sensor_or_skip!();
-    let script = "import ctypes,subprocess,os,signal\n\
+    let script = "import ctypes,os\n\
         c=ctypes.CDLL(None,use_errno=True)\n\
-        p=subprocess.Popen(['/bin/sleep','60'])\n\
-        assert c.ptrace(16,p.pid,0,0)==0\n\
-        os.waitpid(p.pid,os.WUNTRACED)\n\
-        c.syscall(310,p.pid,0,0,0,0,0)\n\
-        c.ptrace(17,p.pid,0,0)\n\
-        p.kill();p.wait()\n";
+        p=os.posix_spawn('/bin/sleep',['sleep','60'],os.environ)\n\
+        assert c.ptrace(16,p,0,0)==0\n\
+        os.waitpid(p,os.WUNTRACED)\n\
+        c.syscall(310,p,0,0,0,0,0)\n\
+        c.ptrace(17,p,0,0)\n\
+        os.kill(p,9);os.waitpid(p,0)\n";
     let Some((pid, events)) = python(&mut sensor, script) else {
         return;
     };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use picket_event::{Detail, Event, Hook, HookState, Kind};
 use picket_sensor::{Sensor, Settings};
 
-use super::rig::{assert_balanced, collect};
+use super::rig::{assert_balanced, collect, is_before};
 
 #[test]
 fn every_hook_is_proved_by_its_canary() {
@@ -31,22 +31,18 @@ fn every_hook_is_proved_by_its_canary() {
 
 /// Why a hook cannot be had or proved on this kernel, looked up apart from the sensor as far as that is possible.
 fn excused(hook: &Hook) -> Option<&'static str> {
-    let old = |major: u32, minor: u32| {
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-        let mut parts = release
-            .split('.')
-            .map(|part| part.parse::<u32>().unwrap_or(0));
-        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < (major, minor)
-    };
     let has = |path: &str| std::path::Path::new(path).exists();
     let raises = |path: &str| fs::metadata(path).is_ok_and(|found| found.mode() & 0o4000 > 0);
     match hook.name.as_str() {
         "module" if !has("/proc/modules") => Some("this kernel has no modules"),
-        "credentials_of_exec" if old(6, 10) => Some("sched_prepare_exec came with 6.10"),
+        "credentials_of_exec" if is_before(6, 10) => Some("sched_prepare_exec came with 6.10"),
         "credentials_of_exec" if !raises("/usr/bin/su") && !raises("/usr/bin/mount") => {
             Some("no set-user-ID program is here")
         }
-        "io_uring_submit" if old(6, 3) => Some("io_uring_submit_req came with 6.3"),
+        name if name.starts_with("io_uring_file_") && is_before(5, 17) => {
+            Some("what programs on functions need came with 5.17")
+        }
+        "io_uring_submit" if is_before(6, 3) => Some("io_uring_submit_req came with 6.3"),
         "protect" => Some("nobody asked for it; protect.rs does"),
         name if name.starts_with("io_uring_file_")
             && hook.detail.contains("Operation not permitted") =>

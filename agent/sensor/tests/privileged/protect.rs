@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use picket_event::{Detail, Event, HookState};
 use picket_sensor::{Guarded, Sensor};
 
-use super::rig::patience;
+use super::rig::{is_before, patience};
 
 /// What an attacker does as a shell, with `$AGENT` the agent's number, in the folder of the scene; and the event of it.
 const ATTACKS: &[(&str, &str)] = &[
@@ -60,6 +60,10 @@ fn what_others_do_to_the_agent_is_refused_and_told() {
     let mut acted = Vec::new();
     let mut wrong = Vec::new();
     for (attack, kind) in ATTACKS {
+        if attack.starts_with("chown") && is_before(6, 1) {
+            eprintln!("SKIPPED: {attack}: before 6.1 the verifier refuses that hook");
+            continue;
+        }
         let (pid, done) = scene.act(attack, &agent);
         if done {
             wrong.push(format!("`{attack}` was done"));

@@ -1,5 +1,6 @@
 //! What all these tests do: open the sensor, act through children, wait for what comes.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -39,6 +40,15 @@ pub(super) fn patience(seconds: u64) -> Duration {
     let slowness = std::env::var("PICKET_TEST_SLOWNESS").ok();
     let times = slowness.and_then(|text| text.parse().ok()).unwrap_or(1);
     Duration::from_secs(seconds.saturating_mul(times))
+}
+
+/// Whether the kernel is older than this version of Linux.
+pub(super) fn is_before(major: u32, minor: u32) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut parts = release
+        .split('.')
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < (major, minor)
 }
 
 /// Polls until `enough`, at most for ten seconds.

@@ -13,7 +13,7 @@ use super::{WatchArgs, table};
 use crate::cli::form::Form;
 use crate::cli::output::{Output, Reader};
 use crate::failure::{Code, Failure};
-use crate::pipeline::{Sink, Stages};
+use crate::pipeline::{Boxed, Sink, Stages};
 
 /// An idle line is shown after this time at the latest.
 const SHOW_AFTER: Duration = Duration::from_millis(50);
@@ -85,7 +85,7 @@ impl Printer {
 }
 
 impl Sink for Printer {
-    fn take(&mut self, mut event: Event) -> Result<(), Failure> {
+    fn take(&mut self, mut event: Boxed) -> Result<(), Failure> {
         event.seq = self.seq;
         if self.chosen.takes(&event) {
             return self.print(&event);

@@ -9,7 +9,7 @@ use prost::encoding::encode_varint;
 
 use crate::{
     Ancestor, Detail, Event, Exit, Fidelity, File, Fork, HashStatus, Namespaces, Process,
-    ProcessUid, User,
+    ProcessUid, Reason, ScorerVerdict, User, Verdict,
 };
 
 impl Event {
@@ -28,8 +28,8 @@ fn event(out: &mut Vec<u8>, event: Event) {
     if let Some(of) = &event.process {
         message(out, 6, |out| process(out, of));
     }
-    for verdict in event.verdicts {
-        whole(out, 7, &v1::Verdict::from(verdict));
+    for of in event.verdicts {
+        message(out, 7, |out| verdict(out, of));
     }
     match event.detail {
         None => {}
@@ -37,6 +37,44 @@ fn event(out: &mut Vec<u8>, event: Event) {
         Some(Detail::Exit(of)) => message(out, 17, |out| exit(out, of)),
         Some(Detail::Fork(of)) => message(out, 23, |out| fork(out, of)),
         Some(other) => v1::event::Detail::from(other).encode(out),
+    }
+}
+
+fn verdict(out: &mut Vec<u8>, verdict: Verdict) {
+    match verdict {
+        Verdict::Rule(_) => v1::Verdict::from(verdict)
+            .encode(out)
+            .expect("a vector grows as needed"),
+        Verdict::Scorer(of) => message(out, 2, |out| score(out, &of)),
+    }
+}
+
+fn score(out: &mut Vec<u8>, score: &ScorerVerdict) {
+    double(out, 1, score.bits);
+    double(out, 2, score.p);
+    for of in &score.reasons {
+        message(out, 3, |out| reason(out, of));
+    }
+    number(out, 4, score.alert);
+}
+
+fn reason(out: &mut Vec<u8>, reason: &Reason) {
+    bytes(out, 1, reason.factor.as_bytes());
+    bytes(out, 2, reason.context.as_bytes());
+    bytes(out, 3, reason.value.as_bytes());
+    double(out, 4, reason.bits);
+    double(out, 5, reason.usual);
+    number(out, 6, reason.seen);
+    number(out, 7, reason.context_seen);
+    number(out, 8, reason.days);
+    number(out, 9, reason.distinct);
+    for level in &reason.backoff {
+        message(out, 10, |out| {
+            bytes(out, 1, level.context.as_bytes());
+            number(out, 2, level.seen);
+            number(out, 3, level.context_seen);
+            number(out, 4, level.distinct);
+        });
     }
 }
 
@@ -194,11 +232,12 @@ fn element(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-fn whole(out: &mut Vec<u8>, tag: u32, value: &impl Message) {
-    key(out, tag, DELIMITED);
-    value
-        .encode_length_delimited(out)
-        .expect("a vector grows as needed");
+/// A number that is left out if it is 0.
+fn double(out: &mut Vec<u8>, tag: u32, value: f64) {
+    if value != 0.0 {
+        key(out, tag, EIGHT_BYTES);
+        out.extend_from_slice(&value.to_le_bytes());
+    }
 }
 
 /// The length stands before what is not yet written: room for one byte is left, and more is made if it is longer.
@@ -216,9 +255,15 @@ fn message(out: &mut Vec<u8>, tag: u32, body: impl FnOnce(&mut Vec<u8>)) {
     let mut rest = &mut room[..];
     encode_varint(length as u64, &mut rest);
     let used = MOST_OF_A_VARINT.saturating_sub(rest.len());
-    out.splice(at..=at, room.into_iter().take(used));
+    let (body, end) = (at.saturating_add(1), out.len());
+    out.resize(end.saturating_add(used).saturating_sub(1), 0);
+    out.copy_within(body..end, at.saturating_add(used));
+    for (place, byte) in out.iter_mut().skip(at).zip(room.iter().take(used)) {
+        *place = *byte;
+    }
 }
 
 const MOST_OF_A_VARINT: usize = 10;
 const VARINT: u32 = 0;
+const EIGHT_BYTES: u32 = 1;
 const DELIMITED: u32 = 2;

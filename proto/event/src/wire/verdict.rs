@@ -55,7 +55,7 @@ impl TryFrom<v1::Verdict> for Verdict {
 impl From<Reason> for v1::Reason {
     fn from(reason: Reason) -> Self {
         Self {
-            factor: reason.factor,
+            factor: reason.factor.into_owned(),
             context: reason.context.into_bytes(),
             value: reason.value.into_bytes(),
             bits: reason.bits,
@@ -72,7 +72,7 @@ impl From<Reason> for v1::Reason {
 impl From<v1::Reason> for Reason {
     fn from(wire: v1::Reason) -> Self {
         Self {
-            factor: wire.factor,
+            factor: wire.factor.into(),
             context: wire.context.into(),
             value: wire.value.into(),
             bits: wire.bits,
@@ -89,7 +89,7 @@ impl From<v1::Reason> for Reason {
 impl From<BackoffLevel> for v1::BackoffLevel {
     fn from(level: BackoffLevel) -> Self {
         Self {
-            context: level.context,
+            context: level.context.into_owned(),
             seen: level.seen,
             context_seen: level.context_seen,
             distinct: level.distinct,
@@ -100,7 +100,7 @@ impl From<BackoffLevel> for v1::BackoffLevel {
 impl From<v1::BackoffLevel> for BackoffLevel {
     fn from(wire: v1::BackoffLevel) -> Self {
         Self {
-            context: wire.context,
+            context: wire.context.into(),
             seen: wire.seen,
             context_seen: wire.context_seen,
             distinct: wire.distinct,

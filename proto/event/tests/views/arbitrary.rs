@@ -188,7 +188,7 @@ impl Dice {
 
     fn reason(&mut self) -> Reason {
         Reason {
-            factor: self.word(),
+            factor: self.word().into(),
             context: self.text(),
             value: self.text(),
             bits: self.real(),
@@ -198,7 +198,7 @@ impl Dice {
             days: self.u32(),
             distinct: self.u32(),
             backoff: self.some(|dice| BackoffLevel {
-                context: dice.word(),
+                context: dice.word().into(),
                 seen: dice.u64(),
                 context_seen: dice.u64(),
                 distinct: dice.u32(),

@@ -193,13 +193,13 @@ fn verdicts() -> Vec<Verdict> {
         license: "Apache-2.0".to_owned(),
     };
     let level = BackoffLevel {
-        context: "host".to_owned(),
+        context: "host".into(),
         seen: 0,
         context_seen: 90_000,
         distinct: 400,
     };
     let reason = Reason {
-        factor: "child of parent".to_owned(),
+        factor: "child of parent".into(),
         context: Text::from("nginx"),
         value: Text::from("sh"),
         bits: 17.3,

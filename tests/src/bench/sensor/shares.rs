@@ -1,4 +1,4 @@
-//! Where the CPU goes in the exec storm: to which programs in the kernel, and to which threads of the agent.
+//! Where the CPU goes in the storms: to which programs in the kernel, and to which threads of the agent.
 //!
 //! Not a goal but an explanation. The kernel measures its programs here, which costs itself, so that nothing else is measured meanwhile.
 
@@ -8,19 +8,49 @@ use std::fs;
 use serde_json::Value;
 
 use super::Measured;
+use super::files::{CYCLES, watched_folder};
+use super::load::Cost;
 use super::subject::{Bench, Running, Standing};
 use crate::bench::figure::Figure;
 use crate::failure::Failure;
 
-/// One storm.
+/// A storm of execs, and one of files.
 pub(super) fn measure(bench: &Bench, standing: &mut Standing<'_>) -> Result<Measured, Failure> {
     let count = bench.pick(4_000, 40_000);
     let running = standing.agent()?;
+    let mut kernel = Vec::new();
+    let execs = shares(running, || {
+        let (cost, programs) = bench
+            .load
+            .exec_with_programs(running.service.pid(), count)?;
+        kernel = programs;
+        Ok(cost)
+    })?;
+    let programs = kernel.iter().filter_map(program).collect();
+    let folder = watched_folder()?;
+    let files = shares(running, || {
+        let cycles = bench.pick(2_000, CYCLES);
+        bench.load.files(cycles, folder.path(), "shares", false)
+    })?;
+    let (exec, cycle) = ("exec+exit", "file cycle");
+    Ok(Measured {
+        figures: vec![
+            figure("programs in the kernel", exec, &programs, execs.1),
+            figure("threads of the agent", exec, &execs.0, execs.1),
+            figure("threads of the agent", cycle, &files.0, files.1),
+        ],
+        broken: Vec::new(),
+    })
+}
+
+/// What the agent's threads used for a load, and how much of it was done.
+fn shares(
+    running: &Running<'_>,
+    load: impl FnOnce() -> Result<Cost, Failure>,
+) -> Result<(BTreeMap<String, u64>, u64), Failure> {
     running.settle()?;
     let before = threads(running)?;
-    let (cost, programs) = bench
-        .load
-        .exec_with_programs(running.service.pid(), count)?;
+    let cost = load()?;
     running.settle()?;
     let mut threads = threads(running)?;
     for (name, before) in before {
@@ -28,23 +58,12 @@ pub(super) fn measure(bench: &Bench, standing: &mut Standing<'_>) -> Result<Meas
             *now = now.saturating_sub(before);
         }
     }
-    let programs = programs.iter().filter_map(program).collect();
-    Ok(Measured {
-        figures: vec![
-            figure(
-                "programs in the kernel, per exec+exit",
-                &programs,
-                cost.done,
-            ),
-            figure("threads of the agent, per exec+exit", &threads, cost.done),
-        ],
-        broken: Vec::new(),
-    })
+    Ok((threads, cost.done))
 }
 
-/// The sum for each exec, and the largest shares in it.
-fn figure(name: &str, shares: &BTreeMap<String, u64>, execs: u64) -> Figure {
-    let micros = |nanos: u64| format!("{:.2}", super::cost::ratio(nanos, execs) / 1_000.0);
+/// The sum for each, and the largest shares in it.
+fn figure(name: &str, each: &str, shares: &BTreeMap<String, u64>, count: u64) -> Figure {
+    let micros = |nanos: u64| format!("{:.2}", super::cost::ratio(nanos, count) / 1_000.0);
     let mut ordered: Vec<(&String, &u64)> = shares.iter().collect();
     ordered.sort_by(|a, b| b.1.cmp(a.1));
     let told: Vec<String> = ordered
@@ -53,16 +72,13 @@ fn figure(name: &str, shares: &BTreeMap<String, u64>, execs: u64) -> Figure {
         .map(|(name, nanos)| format!("{name} {}", micros(*nanos)))
         .collect();
     Figure {
-        name: name.to_owned(),
+        name: format!("{name}, per {each}"),
         value: micros(shares.values().sum()),
         unit: "us",
         goal: "-",
         reached: true,
         anchor: "",
-        conditions: format!(
-            "{execs} execs with their forks and exits: {}",
-            told.join(", ")
-        ),
+        conditions: format!("{count} of them: {}", told.join(", ")),
     }
 }
 

@@ -38,7 +38,7 @@ fn score(object: Object<'_>) -> Result<ScorerVerdict> {
 
 fn reason(object: Object<'_>) -> Result<Reason> {
     Ok(Reason {
-        factor: object.word("factor")?,
+        factor: object.word("factor")?.into(),
         context: object.text("context")?,
         value: object.text("value")?,
         bits: object.real("bits")?,
@@ -49,7 +49,7 @@ fn reason(object: Object<'_>) -> Result<Reason> {
         distinct: object.small("distinct")?.unwrap_or(0),
         backoff: object.objects("backoff", |level| {
             Ok(BackoffLevel {
-                context: level.word("context")?,
+                context: level.word("context")?.into(),
                 seen: level.number("seen")?.unwrap_or(0),
                 context_seen: level.number("context_seen")?.unwrap_or(0),
                 distinct: level.small("distinct")?.unwrap_or(0),

@@ -37,7 +37,7 @@ fn score(score: &ScorerVerdict) -> Json {
 
 fn reason(reason: &Reason) -> Json {
     Object::new()
-        .put("factor", reason.factor.as_str())
+        .put("factor", &*reason.factor)
         .text("context", &reason.context)
         .text("value", &reason.value)
         .put("bits", reason.bits)
@@ -48,7 +48,7 @@ fn reason(reason: &Reason) -> Json {
         .put("distinct", reason.distinct)
         .list("backoff", &reason.backoff, |level| {
             Object::new()
-                .put("context", &level.context)
+                .put("context", &*level.context)
                 .put("seen", level.seen)
                 .put("context_seen", level.context_seen)
                 .put("distinct", level.distinct)
