@@ -146,7 +146,6 @@ fn a_star_is_any_one_name_and_a_link_is_known_by_what_it_stands_for() {
     );
 }
 
-/// Some files with and without state and hash.
 #[test]
 fn a_path_is_meant_by_the_first_that_means_it_whatever_it_begins_with() {
     let set = Set::new(&["/nowhere/a", "/*/b", "/nowhere/c", "/elsewhere"]);
@@ -178,6 +177,7 @@ fn a_path_is_meant_by_the_first_that_means_it_whatever_it_begins_with() {
     );
 }
 
+/// Some files with and without state and hash.
 fn kept() -> HashMap<Text, Known> {
     let state = FileKey {
         dev: 1,
