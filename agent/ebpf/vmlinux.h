@@ -250,6 +250,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	kuid_t loginuid;
 	u32 sessionid;
+	char comm[16];
 	struct css_set *cgroups;
 	struct list_head ptraced;
 	struct list_head ptrace_entry;
@@ -316,6 +317,8 @@ struct pt_regs {
 	unsigned long r10;
 	unsigned long r9;
 	unsigned long r8;
+	unsigned long ax;
+	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;

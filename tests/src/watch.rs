@@ -12,15 +12,25 @@ use crate::wait;
 /// Starts `watch --json` on this folder with these further settings, and waits until it sees. `Err` in the result: why
 /// there is no kernel sensor on this host.
 pub fn folder(folder: &Path, settings: &str) -> Result<Result<Service, String>, Failure> {
-    let file = folder.join("agent.toml");
-    let watched = folder.display();
-    write_file(&file, format!("watch_paths = [\"{watched}\"]\n{settings}"))?;
+    folders(folder, &[folder], settings)
+}
+
+/// As [`folder`], with what is watched apart from where settings and log are.
+pub fn folders(
+    home: &Path,
+    watched: &[&Path],
+    settings: &str,
+) -> Result<Result<Service, String>, Failure> {
+    let file = home.join("agent.toml");
+    let quoted = watched.iter().map(|path| format!("\"{}\"", path.display()));
+    let watched = quoted.collect::<Vec<_>>().join(", ");
+    write_file(&file, format!("watch_paths = [{watched}]\n{settings}"))?;
     let mut command = Command::new(Programs::find()?.path("picket-agent")?);
     command.args(["watch", "--json", "--source", "ebpf", "--config"]);
     command.arg(&file);
-    let mut watch = Service::start("picket-agent watch", command, &folder.join("log"))?;
+    let mut watch = Service::start("picket-agent watch", command, &home.join("log"))?;
     let sees = wait::until("the first event", PATIENCE, || {
-        shell(folder, ":")?;
+        shell(home, ":")?;
         let sees = !watch.lines().is_empty();
         Ok((sees || watch.still_runs().is_err()).then_some(sees))
     })?;

@@ -1,7 +1,9 @@
-//! Who came, went, was refused or became another: from wtmp, btmp and the authentication log.
+//! Who came, went, was refused or became another: from wtmp, btmp, the authentication log, PAM,
+//! audit and the kernel.
 //!
 //! ```text
-//! tail (one per path) --> line / utmp --> fusion --> Event
+//! tail (one per path) --> line / utmp --+--> fusion --> Event
+//! live (PAM, audit, kernel, databases) -+
 //! ```
 //!
 //! # Invariants
@@ -25,27 +27,39 @@ use rustix::time::Timespec;
 use crate::ledger::LossWatch;
 use crate::{Sensor, SensorError};
 
+mod accounts;
+mod asked;
+mod audited;
 mod bytes;
+mod databases;
 mod fact;
 mod fusion;
 mod join;
+mod lastlog;
 mod line;
+mod live;
 mod opened;
 mod pam;
 mod position;
+mod probes;
 mod sessions;
 mod sshd;
+mod standing;
 mod switch;
 mod tail;
 mod utmp;
 mod words;
 
+pub use asked::PamCall;
+pub use audited::AuditLogin;
 pub use fact::{Fact, Witness};
+pub use lastlog::{LASTLOG_LEN, LastLogin};
 pub use line::{AuthLine, LineClock, MAX_TIMES, parse_auth_line};
 pub use position::Position;
 pub use utmp::{RECORD_LEN, UtmpError, UtmpKind, UtmpRecord, parse_utmp};
 
-use fusion::{Fusion, Origin, SeenBy};
+use fusion::{Fusion, Origin, SeenBy, Word};
+use live::Live;
 use opened::{Framing, Piece};
 use tail::Tail;
 use words::Reader;
@@ -61,6 +75,16 @@ pub struct LoginSettings {
     pub btmp: PathBuf,
     /// Authentication logs; distributions name them differently.
     pub auth_log: Vec<PathBuf>,
+    /// The last login of each user; `None`: not followed, as for the two below.
+    pub lastlog: Option<PathBuf>,
+    /// Sessions, as a database.
+    pub wtmpdb: Option<PathBuf>,
+    /// The last login of each user, as a database.
+    pub lastlog2: Option<PathBuf>,
+    /// Where libpam may be; empty: the kernel is not asked.
+    pub pam: Vec<PathBuf>,
+    /// Whether audit is read.
+    pub audit: bool,
 }
 
 impl LoginSettings {
@@ -71,6 +95,26 @@ impl LoginSettings {
             wtmp: "/var/log/wtmp".into(),
             btmp: "/var/log/btmp".into(),
             auth_log: vec!["/var/log/auth.log".into(), "/var/log/secure".into()],
+            lastlog: Some("/var/log/lastlog".into()),
+            wtmpdb: Some("/var/lib/wtmpdb/wtmp.db".into()),
+            lastlog2: Some("/var/lib/lastlog/lastlog2.db".into()),
+            pam: PAM.iter().map(Into::into).collect(),
+            audit: true,
+        }
+    }
+
+    /// These files and nothing else: neither the kernel nor audit nor a database is asked.
+    pub fn files(boot: BootId, wtmp: PathBuf, btmp: PathBuf, auth_log: Vec<PathBuf>) -> Self {
+        Self {
+            boot,
+            wtmp,
+            btmp,
+            auth_log,
+            lastlog: None,
+            wtmpdb: None,
+            lastlog2: None,
+            pam: Vec::new(),
+            audit: false,
         }
     }
 
@@ -96,6 +140,7 @@ pub struct LoginFollower {
     fusion: Fusion,
     losses: LossWatch,
     reminders: Vec<Piece>,
+    live: Live,
 }
 
 impl LoginFollower {
@@ -147,8 +192,8 @@ impl LoginFollower {
         let mut tails = Vec::new();
         for (number, (seen_by, path)) in (0_u64..).zip(settings.paths()) {
             let framing = match seen_by {
-                SeenBy::AuthLog => Framing::Lines,
                 SeenBy::Wtmp | SeenBy::Btmp => Framing::Records,
+                _ => Framing::Lines,
             };
             let tail = make(&path, framing, number << SERIAL_BITS, &mut reminders);
             tails.push((seen_by, tail));
@@ -159,6 +204,7 @@ impl LoginFollower {
             fusion: Fusion::new(),
             losses: LossWatch::default(),
             reminders,
+            live: Live::open(settings),
         }
     }
 
@@ -173,17 +219,21 @@ impl LoginFollower {
                 self.fusion.lose(lost_kind(*seen_by));
             }
         }
-        self.hear(pieces, now);
+        let mut words = Vec::new();
+        self.live.read(now, self.reader.joiner(), &mut words);
+        for _ in 0..self.live.take_lost() {
+            self.fusion.lose(Kind::Login);
+        }
+        self.hear(pieces, &mut words, now);
         let mut settled = Vec::new();
-        self.fusion.give(now, out, &mut settled);
+        self.fusion.give(now, is_running, out, &mut settled);
         self.settle(&settled);
         self.report_loss(out);
         is_more
     }
 
-    fn hear(&mut self, pieces: Vec<Piece>, now: Instant) {
+    fn hear(&mut self, pieces: Vec<Piece>, words: &mut Vec<Word>, now: Instant) {
         let wall = SystemClock.now();
-        let mut words = Vec::new();
         for piece in pieces {
             let seen_by = self.source_of(piece.origin);
             match self.reader.read(seen_by, &piece, wall) {
@@ -193,7 +243,7 @@ impl LoginFollower {
             }
         }
         words.sort_by_key(|word| word.time);
-        for word in words {
+        for word in words.drain(..) {
             let (origin, old) = (word.origin, word.old);
             let fate = self.fusion.hear(word, now);
             if let Some(tail) = self.tail_of(origin).filter(|_| !old) {
@@ -269,7 +319,8 @@ impl Sensor for LoginFollower {
                 hook.instead = other.clone().unwrap_or_default();
             }
         }
-        hooks.into_iter().map(|(_, hook)| hook).collect()
+        let files = hooks.into_iter().map(|(_, hook)| hook);
+        files.chain(self.live.hooks()).collect()
     }
 
     /// Sessions are no processes: there is nothing to list.
@@ -295,8 +346,8 @@ fn index_of(origin: Origin) -> Option<usize> {
 /// What something unreadable of a source is counted as: nobody knows what it was.
 fn lost_kind(seen_by: SeenBy) -> Kind {
     match seen_by {
-        SeenBy::AuthLog | SeenBy::Wtmp => Kind::Login,
         SeenBy::Btmp => Kind::LoginFailed,
+        _ => Kind::Login,
     }
 }
 
@@ -309,6 +360,19 @@ fn pause(duration: Duration) {
     let _ended_early = rustix::thread::nanosleep(&time);
 }
 
+fn is_running(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Where distributions keep libpam.
+const PAM: [&str; 6] = [
+    "/usr/lib/x86_64-linux-gnu/libpam.so.0",
+    "/lib/x86_64-linux-gnu/libpam.so.0",
+    "/usr/lib64/libpam.so.0",
+    "/lib64/libpam.so.0",
+    "/usr/lib/libpam.so.0",
+    "/lib/libpam.so.0",
+];
 /// How often the paths are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the last reading may take.

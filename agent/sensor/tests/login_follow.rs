@@ -37,12 +37,12 @@ impl Host {
     }
 
     fn settings(&self) -> LoginSettings {
-        LoginSettings {
-            boot: identity::boot_id().unwrap(),
-            wtmp: self.path("wtmp"),
-            btmp: self.path("btmp"),
-            auth_log: vec![self.log()],
-        }
+        LoginSettings::files(
+            identity::boot_id().unwrap(),
+            self.path("wtmp"),
+            self.path("btmp"),
+            vec![self.log()],
+        )
     }
 
     fn follow(&self) -> LoginFollower {

@@ -130,12 +130,12 @@ fn replay(log: &[u8]) -> (Vec<Event>, Vec<KindCounts>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("auth.log");
     fs::write(&path, log).unwrap();
-    let settings = LoginSettings {
-        boot: identity::boot_id().unwrap(),
-        wtmp: folder.path().join("wtmp"),
-        btmp: folder.path().join("btmp"),
-        auth_log: vec![path],
-    };
+    let settings = LoginSettings::files(
+        identity::boot_id().unwrap(),
+        folder.path().join("wtmp"),
+        folder.path().join("btmp"),
+        vec![path],
+    );
     let mut follower = LoginFollower::open_at_start(&settings);
     let mut events = Vec::new();
     follower.stop(&mut events).unwrap();

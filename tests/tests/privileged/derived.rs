@@ -84,9 +84,74 @@ fn a_unit_that_is_written_changed_and_removed_is_a_scheduled_job_each_time() {
     watch.stop(PATIENCE).unwrap();
 }
 
+/// Real names in a mount namespace of the test's own: neither this host's folders nor its cron see them.
+#[test]
+fn a_line_of_cron_and_a_job_of_at_are_scheduled_jobs_under_their_real_names() {
+    let home = tempfile::tempdir().unwrap();
+    let watched = [Path::new("/etc"), Path::new("/var/spool")];
+    let started = watch::folders(home.path(), &watched, "").unwrap();
+    let Some(watch) = or_skip(started) else {
+        return;
+    };
+    let script = "set -e
+        mount -t tmpfs none /etc; mount -t tmpfs none /var/spool
+        mkdir -p /etc/cron.d /var/spool/cron/crontabs /var/spool/cron/atjobs
+        echo '*/5 * * * * root /bin/true of the system' > /etc/cron.d/picket-test
+        printf '@daily /bin/true of ada\\n' > /var/spool/cron/crontabs/ada
+        printf '#!/bin/sh\\n# atrun uid=1000 gid=1000\\nexit 1\\n}\\n/bin/true at\\n' > /var/spool/cron/atjobs/a0000f01c2b3d4
+        sleep 1; rm /etc/cron.d/picket-test; sleep 1";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]);
+    let done = picket_tests::programs::finish("unshare", command).unwrap();
+    done.success(script).unwrap();
+    for (path, number, action, scheduler, told) in [
+        (
+            "/etc/cron.d/picket-test",
+            0,
+            "created",
+            "cron",
+            ["*/5 * * * *", "root", "/bin/true of the system"],
+        ),
+        (
+            "/etc/cron.d/picket-test",
+            1,
+            "removed",
+            "cron",
+            ["*/5 * * * *", "root", "/bin/true of the system"],
+        ),
+        (
+            "/var/spool/cron/crontabs/ada",
+            0,
+            "created",
+            "cron",
+            ["@daily", "ada", "/bin/true of ada"],
+        ),
+        (
+            "/var/spool/cron/atjobs/a0000f01c2b3d4",
+            0,
+            "created",
+            "at",
+            ["2026-02-27T23:16:00Z", "1000", "/bin/true at"],
+        ),
+    ] {
+        let event = nth(&watch, Path::new(path), "scheduled_job", number);
+        let job = &event["scheduled_job"];
+        assert_eq!(job["action"], action, "{event}");
+        assert_eq!(job["scheduler"], scheduler, "{event}");
+        let said =
+            ["schedule", "user", "command"].map(|name| job[name].as_str().unwrap_or_default());
+        assert_eq!(said, told, "{event}");
+        assert!(event["process"]["pid"].is_u64(), "who did it: {event}");
+    }
+    watch.stop(PATIENCE).unwrap();
+}
+
 /// The agent, watching one folder with the kernel sensor.
 fn watched(folder: &Path) -> Option<Service> {
-    let started = watch::folder(folder, "").unwrap();
+    or_skip(watch::folder(folder, "").unwrap())
+}
+
+fn or_skip(started: Result<Service, String>) -> Option<Service> {
     started
         .inspect_err(|said| eprintln!("SKIPPED: no kernel sensor here: {said}"))
         .ok()

@@ -234,6 +234,12 @@ fn exec(reassembly: &mut Reassembly, datagram: &[u8]) -> Option<AuditedExec> {
     reassembly.accept(stamp, record)
 }
 
+/// Whether audit is on; `None`: it does not tell.
+pub(crate) fn is_enabled() -> Option<bool> {
+    let status = status().ok().flatten()?;
+    Some(status.is_enabled)
+}
+
 /// Asks through a socket of its own, which is closed again; the answer comes within the call.
 fn status() -> io::Result<Option<Status>> {
     let mut socket = Netlink::open(netlink::AUDIT, NO_GROUP, ANSWERS)?;
@@ -277,7 +283,7 @@ fn millis(at: UnixNanos) -> u64 {
 pub(super) const NAME: &str = "audit_multicast";
 const INSTEAD: &str = "arguments from /proc, none for programs that are over at once";
 /// `AUDIT_NLGRP_READLOG`, as a bit.
-const READERS: u32 = 1;
+pub(crate) const READERS: u32 = 1;
 const NO_GROUP: u32 = 0;
 /// `AUDIT_GET`.
 const GET: u16 = 1000;

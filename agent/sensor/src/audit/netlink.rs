@@ -17,14 +17,14 @@ use rustix::net::{
 
 /// A netlink socket that never blocks.
 #[derive(Debug)]
-pub(super) struct Netlink {
+pub(crate) struct Netlink {
     socket: OwnedFd,
     buffer: Vec<u8>,
 }
 
 /// What one reading gave.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Received<'a> {
+pub(crate) enum Received<'a> {
     /// A datagram of the kernel's.
     Datagram(&'a [u8]),
     /// Something that is not the kernel's.
@@ -37,7 +37,7 @@ pub(super) enum Received<'a> {
 
 impl Netlink {
     /// Joins these groups of the protocol with a buffer of this size.
-    pub(super) fn open(protocol: Protocol, groups: u32, buffer: usize) -> io::Result<Self> {
+    pub(crate) fn open(protocol: Protocol, groups: u32, buffer: usize) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(
             AddressFamily::NETLINK,
@@ -56,7 +56,7 @@ impl Netlink {
     }
 
     /// Sends one frame to the kernel.
-    pub(super) fn send(&self, kind: u16, flags: u16, payload: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&self, kind: u16, flags: u16, payload: &[u8]) -> io::Result<()> {
         let length = payload.len().saturating_add(HEADER);
         let mut frame = u32::try_from(length).unwrap_or(0).to_ne_bytes().to_vec();
         frame.extend_from_slice(&kind.to_ne_bytes());
@@ -68,7 +68,7 @@ impl Netlink {
     }
 
     /// Takes one datagram.
-    pub(super) fn receive(&mut self) -> io::Result<Received<'_>> {
+    pub(crate) fn receive(&mut self) -> io::Result<Received<'_>> {
         match recvfrom(&self.socket, &mut self.buffer[..], RecvFlags::empty()) {
             Ok((length, _, sender)) => {
                 let sender = sender.and_then(|sender| SocketAddrNetlink::try_from(sender).ok());
@@ -93,7 +93,7 @@ impl AsFd for Netlink {
 }
 
 /// The frames of a datagram: what kind each is, and its payload.
-pub(super) fn frames(datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn frames(datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         let length = usize::try_from(u32_at(rest, 0)?).ok()?;
@@ -104,7 +104,7 @@ pub(super) fn frames(datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes
         .get(at..)?
         .first_chunk()
@@ -112,7 +112,7 @@ pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
         .map(u16::from_ne_bytes)
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes
         .get(at..)?
         .first_chunk()
@@ -120,7 +120,7 @@ pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
         .map(u32::from_ne_bytes)
 }
 
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes
         .get(at..)?
         .first_chunk()

@@ -138,7 +138,7 @@ fn end_of_field(text: &[u8]) -> usize {
     text.len()
 }
 
-fn stamp_and_rest(text: &[u8]) -> Option<(Stamp, &[u8])> {
+pub(crate) fn stamp_and_rest(text: &[u8]) -> Option<(Stamp, &[u8])> {
     let rest = text.strip_prefix(b"audit(")?;
     let close = rest.iter().position(|byte| *byte == b')')?;
     let stamp = std::str::from_utf8(rest.get(..close)?).ok()?;
@@ -211,7 +211,7 @@ fn number_field(text: &[u8], name: &[u8]) -> Option<u32> {
         .and_then(|(_, value)| number(value))
 }
 
-fn text_of(value: &[u8]) -> Text {
+pub(crate) fn text_of(value: &[u8]) -> Text {
     decoded(value).map_or(Text::NONE, |bytes| bytes.as_slice().into())
 }
 
@@ -233,7 +233,7 @@ fn byte_of([high, low]: [u8; 2]) -> Option<u8> {
     u8::try_from(value).ok()
 }
 
-fn number(value: &[u8]) -> Option<u32> {
+pub(crate) fn number(value: &[u8]) -> Option<u32> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 

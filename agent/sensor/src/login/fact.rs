@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use picket_event::{Kind, Login, Text};
 
 use super::bytes;
+use super::pam::{kind_of_session, service_name};
 
 /// What kind of line or record says it. One login is told by several, each at most once.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -23,7 +24,7 @@ pub enum Witness {
     PamFailed,
     /// The same by another PAM module, so perhaps the second word about one attempt.
     PamAlso,
-    /// `pam_...(...:auth): authentication success; ...`: takes back the failure of a module before.
+    /// PAM let somebody in, whichever source tells: takes back the failure of a module before.
     PamPassed,
     /// `pam_unix(...:session): session opened ...`.
     SessionOpened,
@@ -47,6 +48,14 @@ pub enum Witness {
     RecordLogoff,
     /// btmp: a refused login.
     RecordFailure,
+    /// PAM as a whole refused: who asked is not who he says.
+    AuthRefused,
+    /// PAM as a whole refused: he is, and may not come in all the same.
+    AccountDenied,
+    /// Another word about something that only other words can tell. Makes no event.
+    Confirmed,
+    /// The kernel has a new audit session.
+    SessionBegan,
 }
 
 impl Witness {
@@ -102,6 +111,32 @@ impl Fact {
 
     pub(super) fn failure(witness: Witness, kind: Kind, login: Login) -> Self {
         Self::with_outcome(witness, kind, login, "failure")
+    }
+
+    /// The kernel has a new audit session. Which service began it only its program's name tells.
+    pub(super) fn session_began(program: &[u8], user: Text, session: u32) -> Option<Self> {
+        let service = match program {
+            b"sshd-session" | b"sshd-auth" => "sshd".to_owned(),
+            b"systemd" | b"(systemd)" | b"(sd-pam)" => "systemd-user".to_owned(),
+            _ => service_name(program)?,
+        };
+        let login = Login {
+            user,
+            session: Some(session),
+            ..Login::default()
+        };
+        let kind = kind_of_session(&service);
+        // A new session that sudo or su began is one in which nobody came in from outside.
+        let kind = if kind == Kind::AccountSwitch {
+            Kind::Session
+        } else {
+            kind
+        };
+        Some(Self::success(
+            Witness::SessionBegan,
+            kind,
+            Login { service, ..login },
+        ))
     }
 
     /// A line that makes no event and says something about those around it.

@@ -2,12 +2,13 @@
 //!
 //! # Invariants
 //!
-//! - Each line or record is counted once: in the event it makes, or as a further word about one.
-//! - An event takes at most one word from each kind of witness, so two logins that look alike stay
-//!   two.
-//! - An event is held for [`HOLD`] after its last full word, [`PATIENCE`] where only a preliminary
-//!   word is there. At most [`MAX_ENTRIES`] are remembered; beyond, the oldest is given early.
-//! - Pure but for the instants it is handed.
+//! - Each word is counted once: in the event it makes, or as a further word about one.
+//! - An event takes at most one word of each kind of witness from each source, so two logins that look alike
+//!   stay two.
+//! - An event is held for [`HOLD`] after its first full word, [`PATIENCE`] where only a preliminary word is there,
+//!   and a refused switch while its process still asks, for [`ASKING`] at most. At most [`MAX_ENTRIES`] are
+//!   remembered; beyond, the oldest is given early.
+//! - Pure but for what it is handed: the instants, and whether a process runs.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -31,22 +32,87 @@ pub(super) enum SeenBy {
     AuthLog,
     Wtmp,
     Btmp,
+    Lastlog,
+    Wtmpdb,
+    Lastlog2,
+    Pam,
+    Audit,
+    Kernel,
 }
 
 impl SeenBy {
-    const ALL: [Self; 3] = [Self::AuthLog, Self::Wtmp, Self::Btmp];
+    const ALL: [Self; 9] = [
+        Self::AuthLog,
+        Self::Wtmp,
+        Self::Btmp,
+        Self::Lastlog,
+        Self::Wtmpdb,
+        Self::Lastlog2,
+        Self::Pam,
+        Self::Audit,
+        Self::Kernel,
+    ];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::AuthLog => "auth_log",
             Self::Wtmp => "wtmp",
             Self::Btmp => "btmp",
+            Self::Lastlog => "lastlog",
+            Self::Wtmpdb => "wtmpdb",
+            Self::Lastlog2 => "lastlog2",
+            Self::Pam => "pam",
+            Self::Audit => "audit",
+            Self::Kernel => "kernel",
         }
     }
 
-    const fn bit(self) -> u32 {
-        1 << self as u32
+    /// What an event is said to come from that only this source told.
+    const fn source(self) -> Source {
+        match self {
+            Self::AuthLog => Source::AuthLog,
+            Self::Wtmp | Self::Btmp | Self::Lastlog | Self::Wtmpdb | Self::Lastlog2 => {
+                Source::LoginRecord
+            }
+            Self::Pam | Self::Kernel => Source::Ebpf,
+            Self::Audit => Source::Audit,
+        }
     }
+}
+
+/// Which kinds of witness each source has been.
+#[derive(Clone, Copy, Debug, Default)]
+struct Witnesses([u32; SeenBy::ALL.len()]);
+
+impl Witnesses {
+    fn add(&mut self, word: &Word) {
+        if let Some(of_source) = self.0.get_mut(word.seen_by as usize) {
+            *of_source |= word.fact.witness.bit();
+        }
+    }
+
+    fn has(&self, word: &Word) -> bool {
+        let of_source = self.0.get(word.seen_by as usize);
+        of_source.is_some_and(|seen| seen & word.fact.witness.bit() != 0)
+    }
+
+    /// Whether nobody has said anything but this.
+    fn are_only(&self, these: u32) -> bool {
+        self.0.iter().all(|seen| seen & !these == 0)
+    }
+
+    fn sources(&self) -> impl Iterator<Item = SeenBy> {
+        let all = SeenBy::ALL.into_iter().zip(self.0);
+        all.filter_map(|(source, seen)| (seen != 0).then_some(source))
+    }
+}
+
+impl Origin {
+    /// Of what comes from no file.
+    pub(super) const LIVE: Self = Self {
+        file: u64::MAX,
+        offset: 0,
+    };
 }
 
 /// One word about a login.
@@ -56,6 +122,8 @@ pub(super) struct Word {
     pub(super) seen_by: SeenBy,
     pub(super) time: UnixNanos,
     pub(super) pid: Option<u32>,
+    /// The parent, where it is known: a program may leave asking PAM to a child.
+    pub(super) ppid: Option<u32>,
     pub(super) fact: Fact,
     pub(super) process: Option<Process>,
     /// Whether its event was given in an earlier run or before the start: it only reminds.
@@ -98,12 +166,22 @@ impl Fusion {
         let Some(kind) = word.fact.kind else {
             return Fate::Done;
         };
+        if word.fact.witness == Witness::SessionBegan
+            && self.sessions.knows(word.fact.login.session)
+        {
+            self.count(&word, |tally| tally.aggregated(kind));
+            return Fate::Done;
+        }
         if !self.sessions.complete(&mut word.fact, word.pid) {
             self.count(&word, |tally| tally.filtered(kind));
             return Fate::Done;
         }
         let fate = match self.best(&word) {
             Some(at) => self.join(at, &word, now),
+            None if word.fact.witness == Witness::Confirmed => {
+                self.count(&word, |tally| tally.filtered(kind));
+                Fate::Done
+            }
             None => self.begin(kind, &word, now),
         };
         self.shed();
@@ -111,10 +189,16 @@ impl Fusion {
     }
 
     /// Appends what has been held long enough, and the words that are done with by that.
-    pub(super) fn give(&mut self, now: Instant, out: &mut Vec<Event>, settled: &mut Vec<Origin>) {
+    pub(super) fn give(
+        &mut self,
+        now: Instant,
+        runs: impl Fn(u32) -> bool,
+        out: &mut Vec<Event>,
+        settled: &mut Vec<Origin>,
+    ) {
         if self.held > 0 {
             for at in 0..self.entries.len() {
-                self.finish_if(at, |entry| entry.due <= now);
+                self.finish_if(at, |entry| entry.is_ripe(now, &runs));
             }
         }
         while self
@@ -170,7 +254,7 @@ impl Fusion {
         } = self;
         entries.retain_mut(|entry| {
             let taken_back =
-                entry.held && entry.pid == Some(pid) && entry.witnesses & !only_pam == 0;
+                entry.held && entry.pid == Some(pid) && entry.witnesses.are_only(only_pam);
             if taken_back {
                 entry
                     .origins
@@ -271,9 +355,12 @@ struct Entry {
     pid: Option<u32>,
     login: Login,
     process: Option<Process>,
-    witnesses: u32,
-    seen_by: u32,
+    ppid: Option<u32>,
+    /// When the last word was said.
+    last: UnixNanos,
+    witnesses: Witnesses,
     held: bool,
+    begun: Instant,
     due: Instant,
     origins: Vec<Origin>,
 }
@@ -285,15 +372,19 @@ impl Entry {
         } else {
             HOLD
         };
+        let mut witnesses = Witnesses::default();
+        witnesses.add(word);
         Self {
             kind,
             time: word.time,
+            last: word.time,
             pid: word.process_number(),
+            ppid: word.ppid,
             login: word.fact.login.clone(),
             process: word.process.clone(),
-            witnesses: word.fact.witness.bit(),
-            seen_by: word.seen_by.bit(),
+            witnesses,
             held: !word.old,
+            begun: now,
             due: after(now, patience),
             origins: if word.old {
                 Vec::new()
@@ -305,43 +396,60 @@ impl Entry {
 
     /// How many seconds lie between, if the word can be about this event.
     fn seconds_to(&self, word: &Word) -> Option<u64> {
-        let new_witness = self.witnesses & word.fact.witness.bit() == 0;
-        let same_process = match (self.pid, word.process_number()) {
-            (Some(mine), Some(its)) if mine != its => return None,
-            (Some(_), Some(_)) => true,
-            _ => false,
-        };
+        let same_process = self.is_of(word)?;
         let window = if same_process { PROCESS_WINDOW } else { WINDOW };
         let apart = self
             .time
             .0
             .abs_diff(word.time.0)
-            .checked_div(NANOS_PER_SECOND)?;
+            .min(self.last.0.abs_diff(word.time.0));
+        let apart = apart.checked_div(NANOS_PER_SECOND)?;
         let too_late = !self.held && word.fact.witness.is_a_sum();
+        let again = word.fact.witness.repeats() || (same_process && self.is_refused_switch());
         let fits = word.fact.kind == Some(self.kind)
             && !too_late
-            && (new_witness || word.fact.witness.repeats())
+            && (again || !self.witnesses.has(word))
             && apart <= window
             && agree(&self.login, &word.fact.login, same_process);
         fits.then_some(apart)
     }
 
+    /// Whether both are of one process; `None`: of two.
+    fn is_of(&self, word: &Word) -> Option<bool> {
+        let (Some(mine), Some(its)) = (self.pid, word.process_number()) else {
+            return Some(false);
+        };
+        // sshd leaves asking PAM to a child.
+        let divided = self.login.service == "sshd" && word.fact.login.service == "sshd";
+        let child_of = |child: Option<u32>, parent| divided && child == Some(parent);
+        let same = mine == its || child_of(self.ppid, its) || child_of(word.ppid, mine);
+        same.then_some(true)
+    }
+
+    /// One run of sudo or su asks several times and is refused once.
+    fn is_refused_switch(&self) -> bool {
+        self.kind == Kind::AccountSwitch && self.login.outcome == "failure"
+    }
+
+    fn is_ripe(&self, now: Instant, runs: impl Fn(u32) -> bool) -> bool {
+        let asks = self.is_refused_switch()
+            && self.pid.is_some_and(runs)
+            && now < after(self.begun, ASKING);
+        self.due <= now && !asks
+    }
+
     fn take(&mut self, word: &Word, now: Instant) {
-        self.witnesses |= word.fact.witness.bit();
-        self.seen_by |= word.seen_by.bit();
+        self.witnesses.add(word);
         self.pid = self.pid.or_else(|| word.process_number());
+        self.ppid = self.ppid.or(word.ppid);
+        self.last = self.last.max(word.time);
         if self.process.is_none() {
             self.process.clone_from(&word.process);
         }
         fill(&mut self.login, &word.fact.login);
         self.sharpen(word.time);
         if !word.fact.witness.is_preliminary() {
-            let complete = self.seen_by.count_ones() > 1;
-            self.due = if complete {
-                now
-            } else {
-                self.due.min(after(now, HOLD))
-            };
+            self.due = self.due.min(after(now, HOLD));
         }
     }
 
@@ -356,14 +464,13 @@ impl Entry {
 
     fn event(&mut self) -> Event {
         self.held = false;
-        let names = SeenBy::ALL
-            .iter()
-            .filter(|source| self.seen_by & source.bit() != 0);
-        let seen_by = names.map(|source| source.name().to_owned()).collect();
-        let source = match self.seen_by & SeenBy::AuthLog.bit() {
-            0 => Source::LoginRecord,
-            _ => Source::AuthLog,
-        };
+        let seen_by: Vec<String> = self
+            .witnesses
+            .sources()
+            .map(|source| source.name().to_owned())
+            .collect();
+        let first = self.witnesses.sources().next();
+        let source = first.map_or(Source::AuthLog, SeenBy::source);
         let login = Login {
             seen_by,
             ..self.login.clone()
@@ -441,10 +548,12 @@ fn after(instant: Instant, duration: Duration) -> Instant {
     instant.checked_add(duration).unwrap_or(instant)
 }
 
-/// How long an event waits for another source after its last full word.
-const HOLD: Duration = Duration::from_millis(700);
+/// How long an event waits for other sources after its first full word.
+const HOLD: Duration = Duration::from_millis(500);
 /// How long it waits for the first full word: longer than PAM's delay after a wrong password.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long one program may go on asking before its refusal is told.
+const ASKING: Duration = Duration::from_mins(1);
 /// How long a given event is remembered, so that a late word does not make a second one.
 const MEMORY: Duration = Duration::from_mins(3);
 /// Most events remembered.

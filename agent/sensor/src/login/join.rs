@@ -30,6 +30,12 @@ impl Joiner {
         is_writer.then_some(process)
     }
 
+    /// The process that has this number, if it runs as root: only such a one may report to audit.
+    pub(super) fn reporter(&self, pid: u32) -> Option<Process> {
+        let process = self.census.process(pid)?;
+        (process.effective_uid == Some(0)).then_some(process)
+    }
+
     /// The process of a session that a record of root's own file names.
     pub(super) fn session(&self, pid: u32, time: UnixNanos) -> Option<Process> {
         self.census

@@ -129,7 +129,7 @@ fn closed(module: &Module, user: &[u8]) -> Option<Fact> {
 }
 
 /// What the beginning of a session of this service means: a login only where somebody came in.
-fn kind_of_session(service: &str) -> Kind {
+pub(super) fn kind_of_session(service: &str) -> Kind {
     match service {
         "cron" | "atd" | "anacron" | "systemd-user" => Kind::Session,
         _ if is_switch(service) => Kind::AccountSwitch,
@@ -137,7 +137,7 @@ fn kind_of_session(service: &str) -> Kind {
     }
 }
 
-fn is_switch(service: &str) -> bool {
+pub(super) fn is_switch(service: &str) -> bool {
     matches!(
         service,
         "su" | "sudo" | "runuser" | "polkit-1" | "pkexec" | "doas"
@@ -145,7 +145,7 @@ fn is_switch(service: &str) -> bool {
 }
 
 /// One name per service: the variants for login shells and other distributions are the same one.
-fn service_name(service: &[u8]) -> Option<String> {
+pub(super) fn service_name(service: &[u8]) -> Option<String> {
     let name: &[u8] = match service {
         b"su-l" => b"su",
         b"sudo-i" => b"sudo",

@@ -22,6 +22,11 @@ impl Reader {
         }
     }
 
+    /// What looks processes up.
+    pub(super) fn joiner(&self) -> &Joiner {
+        &self.joiner
+    }
+
     /// The words of one piece: none if it says nothing about a login, several if it is folded.
     pub(super) fn read(
         &self,
@@ -30,8 +35,8 @@ impl Reader {
         now: UnixNanos,
     ) -> Result<Vec<Word>, UtmpError> {
         match seen_by {
-            SeenBy::AuthLog => Ok(self.line(piece, now)),
             SeenBy::Wtmp | SeenBy::Btmp => self.record(seen_by, piece, now),
+            _ => Ok(self.line(piece, now)),
         }
     }
 
@@ -56,6 +61,7 @@ impl Reader {
             seen_by: SeenBy::AuthLog,
             time,
             pid,
+            ppid: process.as_ref().map(|process| process.ppid),
             fact,
             process,
             old: piece.old,
@@ -72,7 +78,7 @@ impl Reader {
         let record = parse_utmp(&piece.bytes)?;
         let fact = match seen_by {
             SeenBy::Btmp => refused(&record),
-            SeenBy::Wtmp | SeenBy::AuthLog => began_or_ended(&record),
+            _ => began_or_ended(&record),
         };
         let Some(fact) = fact else {
             return Ok(Vec::new());
@@ -89,6 +95,7 @@ impl Reader {
             seen_by,
             time,
             pid,
+            ppid: None,
             fact,
             process,
             old,

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use picket_event::Text;
 
+use super::unit::is_unit;
+
 /// The most files that are looked for at the start.
 const MAX_EXISTING: usize = 1_024;
 
@@ -136,7 +138,7 @@ fn is_settled(name: &[u8]) -> bool {
 
 /// Units, parts of units (`x.service.d/y.conf`) and links by which others want them.
 fn of_systemd(path: &[u8]) -> Option<Place> {
-    if !path.ends_with(b".service") && !path.ends_with(b".timer") && !path.ends_with(b".conf") {
+    if !is_unit(path) && !path.ends_with(b".conf") {
         return None;
     }
     let (rest, system) = below_units(path)?;
@@ -161,10 +163,6 @@ fn inside(folder: &[u8], name: &[u8], system: bool) -> Option<Form> {
         .iter()
         .find_map(|end| folder.strip_suffix(*end))?;
     is_unit(name).then(|| Form::Wanted(by.to_vec()))
-}
-
-fn is_unit(name: &[u8]) -> bool {
-    !name.starts_with(b".") && (name.ends_with(b".service") || name.ends_with(b".timer"))
 }
 
 /// What follows the folder of units, and whether they are the system's.

@@ -84,6 +84,8 @@ fn every_name_is_a_place_or_none() {
         ("/var/spool/at/a0000f01c2b3d4", Form::At),
         ("/etc/systemd/system/a.service", system.clone()),
         ("/usr/lib/systemd/system/a.timer", system.clone()),
+        ("/etc/systemd/system/a.socket", system.clone()),
+        ("/etc/systemd/system/a.path", system.clone()),
         ("/etc/systemd/system/a.service.d/b.conf", system),
         ("/etc/systemd/user/a.service", user.clone()),
         ("/home/ada/.config/systemd/user/a.timer", user),
@@ -112,7 +114,7 @@ fn names_that_nobody_reads_schedule_nothing() {
         "/var/spool/cron/crontabs/tmp.x1",
         "/var/spool/cron/atjobs/.SEQ",
         "/var/spool/at/a0000f01c2b3dz",
-        "/etc/systemd/system/a.socket",
+        "/etc/systemd/system/a.mount",
         "/etc/systemd/system/.a.service",
         "/etc/systemd/system/a.service.d/.b.conf",
         "/etc/systemd/system/a.target.d/b.conf",
@@ -212,6 +214,27 @@ fn a_timer_says_when_and_which_unit() {
     assert_eq!(said(path, timer), [[when, "", "x.service"]]);
     let other = format!("{timer}Unit=y.service\n");
     assert_eq!(said(path, &other), [[when, "", "y.service"]]);
+}
+
+#[test]
+fn a_socket_and_a_path_say_on_what_they_start_which_unit() {
+    let socket = "[Socket]\nListenStream=22\nListenDatagram=/run/x\nBacklog=5\n";
+    let path = "/etc/systemd/system/x.socket";
+    let when = "ListenStream=22; ListenDatagram=/run/x";
+    assert_eq!(said(path, socket), [[when, "", "x.service"]]);
+    let each = format!("{socket}Accept=yes\n");
+    assert_eq!(said(path, &each), [[when, "", "x@.service"]]);
+    let other = format!("{each}Service=y.service\n");
+    assert_eq!(said(path, &other), [[when, "", "y.service"]]);
+    let watched = "[Path]\nPathChanged=/srv/in\nDirectoryNotEmpty=/srv/out\nMakeDirectory=yes\n";
+    assert_eq!(
+        said("/etc/systemd/system/x.path", watched),
+        [[
+            "PathChanged=/srv/in; DirectoryNotEmpty=/srv/out",
+            "",
+            "x.service"
+        ]]
+    );
 }
 
 #[test]

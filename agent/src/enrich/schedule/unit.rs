@@ -1,4 +1,4 @@
-//! Services and timers of systemd: as whom, when, what.
+//! Services of systemd and the units that start them (timers, sockets, paths): as whom, when, what.
 //!
 //! What stays true: sections, keys, comments, continued lines and empty assignments, which forget the
 //! ones before, count as in systemd.syntax(7); what is not asked for is passed over.
@@ -8,30 +8,85 @@ use super::Entry;
 /// Settings of a unit that are kept.
 const MAX_SETTINGS: usize = 128;
 
+/// A kind of unit that starts another one.
+struct Trigger {
+    section: &'static [u8],
+    suffix: &'static [u8],
+    is_condition: fn(&[u8]) -> bool,
+    /// The setting that names the unit that is started, if it is not the service of the same name.
+    starts: &'static [u8],
+}
+
+const TRIGGERS: [Trigger; 3] = [
+    Trigger {
+        section: b"Timer",
+        suffix: b".timer",
+        is_condition: |key| key.starts_with(b"On"),
+        starts: b"Unit",
+    },
+    Trigger {
+        section: b"Socket",
+        suffix: b".socket",
+        is_condition: |key| key.starts_with(b"Listen"),
+        starts: b"Service",
+    },
+    Trigger {
+        section: b"Path",
+        suffix: b".path",
+        is_condition: |key| key.starts_with(b"Path") || key == b"DirectoryNotEmpty",
+        starts: b"Unit",
+    },
+];
+
+/// Whether a name is that of a unit that says what runs, or when.
+pub(super) fn is_unit(name: &[u8]) -> bool {
+    let triggers = || {
+        TRIGGERS
+            .iter()
+            .any(|trigger| name.ends_with(trigger.suffix))
+    };
+    !name.starts_with(b".") && (name.ends_with(b".service") || triggers())
+}
+
 /// What a unit, or a part of one, schedules.
 pub(super) fn entry(name: &[u8], bytes: &[u8], system: bool) -> Option<Entry> {
     let settings = settings(bytes);
-    let timed = all(&settings, b"Timer", |key| key.starts_with(b"On"));
+    if bytes.trim_ascii().is_empty() {
+        return None;
+    }
+    if let Some(entry) = TRIGGERS
+        .iter()
+        .find_map(|trigger| triggered(trigger, name, &settings))
+    {
+        return Some(entry);
+    }
     let started = commands(&settings);
     let by = all(&settings, b"Install", |key| {
         matches!(key, b"WantedBy" | b"RequiredBy" | b"UpheldBy")
     });
-    if bytes.trim_ascii().is_empty() {
-        return None;
-    }
-    let is_timer = !timed.is_empty();
     Some(Entry {
-        schedule: with_keys(if is_timer { &timed } else { &by }),
+        schedule: with_keys(&by),
         user: match last(&settings, b"Service", b"User") {
             Some(user) => user.to_vec(),
             None if system && !started.is_empty() => b"root".to_vec(),
             None => Vec::new(),
         },
-        command: match (is_timer, last(&settings, b"Timer", b"Unit")) {
-            (true, Some(unit)) => unit.to_vec(),
-            (true, None) => service_of(name),
-            (false, _) => started,
-        },
+        command: started,
+    })
+}
+
+/// When a unit of this kind starts which other one. `None` if it is not of this kind.
+fn triggered(trigger: &Trigger, name: &[u8], settings: &[Setting<'_>]) -> Option<Entry> {
+    let conditions = all(settings, trigger.section, trigger.is_condition);
+    let command = match last(settings, trigger.section, trigger.starts) {
+        Some(unit) => unit.to_vec(),
+        None => service_of(name, trigger.suffix, settings),
+    };
+    let is_it = !conditions.is_empty();
+    is_it.then(|| Entry {
+        schedule: with_keys(&conditions),
+        user: Vec::new(),
+        command,
     })
 }
 
@@ -93,9 +148,11 @@ fn is_comment(line: &[u8]) -> bool {
 fn is_asked_for(section: &[u8], key: &[u8]) -> bool {
     match section {
         b"Service" => key.starts_with(b"Exec") || key == b"User",
-        b"Timer" => key.starts_with(b"On") || key == b"Unit",
         b"Install" => true,
-        _ => false,
+        b"Socket" if key == b"Accept" => true,
+        _ => TRIGGERS.iter().any(|trigger| {
+            section == trigger.section && ((trigger.is_condition)(key) || key == trigger.starts)
+        }),
     }
 }
 
@@ -144,7 +201,11 @@ fn with_keys(found: &[&Setting<'_>]) -> Vec<u8> {
     texts.join(&b"; "[..])
 }
 
-fn service_of(timer: &[u8]) -> Vec<u8> {
-    let stem = timer.strip_suffix(b".timer").unwrap_or(timer);
-    [stem, b".service"].concat()
+/// The service of the same name; of a socket that accepts by itself, one for each connection.
+fn service_of(name: &[u8], suffix: &[u8], settings: &[Setting<'_>]) -> Vec<u8> {
+    let stem = name.strip_suffix(suffix).unwrap_or(name);
+    let accepts = last(settings, b"Socket", b"Accept");
+    let each =
+        accepts.is_some_and(|value| matches!(value, b"yes" | b"true" | b"on" | b"1" | b"y" | b"t"));
+    [stem, if each { b"@" } else { b"" }, b".service"].concat()
 }

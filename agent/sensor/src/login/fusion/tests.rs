@@ -66,6 +66,7 @@ impl Log {
             seen_by,
             time,
             pid,
+            ppid: None,
             fact,
             process: None,
             old: false,
@@ -76,7 +77,8 @@ impl Log {
     fn wait(&mut self, duration: Duration) -> Vec<Event> {
         self.now += duration;
         let (mut out, mut settled) = (Vec::new(), Vec::new());
-        self.fusion.give(self.now, &mut out, &mut settled);
+        self.fusion
+            .give(self.now, |_| false, &mut out, &mut settled);
         assert!(self.fusion.ledger().iter().all(KindCounts::balances));
         out
     }

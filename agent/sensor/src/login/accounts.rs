@@ -1,0 +1,72 @@
+//! Who a number is, by this host's own file, and which audit sessions run.
+//!
+//! What stays true: files are read up to a bound, and what is not there is not guessed.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Read;
+
+use picket_event::Text;
+
+/// The name of this user; empty if `/etc/passwd` has none.
+pub(super) fn name_of(uid: u32) -> Text {
+    name_in(&passwd(), uid)
+}
+
+/// The audit sessions of the processes that run.
+pub(super) fn open_sessions() -> BTreeSet<u32> {
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return BTreeSet::new();
+    };
+    let session = |path: std::path::PathBuf| {
+        fs::read_to_string(path.join("sessionid"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    };
+    let sessions = processes
+        .flatten()
+        .filter_map(|process| session(process.path()));
+    sessions.filter(|number| *number != u32::MAX).collect()
+}
+
+fn passwd() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let read =
+        File::open("/etc/passwd").and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        tracing::debug!(%error, "no names of users");
+    }
+    bytes
+}
+
+/// `NAME:x:UID:...`
+fn name_in(passwd: &[u8], uid: u32) -> Text {
+    let number = uid.to_string();
+    let name = |line: &&[u8]| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let (name, _, found) = (fields.next()?, fields.next()?, fields.next()?);
+        (found == number.as_bytes()).then(|| Text::from(name))
+    };
+    let lines = passwd.split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| name(&line))
+        .next()
+        .unwrap_or(Text::NONE)
+}
+
+const MAX_BYTES: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_the_first_name_that_the_file_gives_it() {
+        let passwd = b"root:x:0:0::/root:/bin/sh\nshort\nada:x:1000:1000\nother:x:1000:1\n";
+        assert_eq!(name_in(passwd, 0), "root".into());
+        assert_eq!(name_in(passwd, 1000), "ada".into());
+        assert_eq!(name_in(passwd, 7), Text::NONE);
+    }
+}
