@@ -49,11 +49,8 @@ fn name_in(passwd: &[u8], uid: u32) -> Text {
         let (name, _, found) = (fields.next()?, fields.next()?, fields.next()?);
         (found == number.as_bytes()).then(|| Text::from(name))
     };
-    let lines = passwd.split(|byte| *byte == b'\n');
-    lines
-        .filter_map(|line| name(&line))
-        .next()
-        .unwrap_or(Text::NONE)
+    let mut lines = passwd.split(|byte| *byte == b'\n');
+    lines.find_map(|line| name(&line)).unwrap_or(Text::NONE)
 }
 
 const MAX_BYTES: u64 = 8 << 20;

@@ -169,7 +169,7 @@ impl PamCall {
     }
 }
 
-/// Answers by which somebody is turned away, rather than by which PAM has trouble of its own (security/_pam_types.h).
+/// Answers by which somebody is turned away, rather than by which PAM has trouble of its own (`security/_pam_types.h`).
 fn is_refusal(answer: i32) -> bool {
     const PERM_DENIED: i32 = 6;
     const AUTH_ERR: i32 = 7;

@@ -9,7 +9,7 @@
 //!
 //! - It only reads: the socket of a log daemon is not taken, and audit's state is left as it is.
 //! - Head and body are told apart: what stands before `msg=` is the kernel's, the rest the reporting program's, which
-//!   the kernel lets speak because it has CAP_AUDIT_WRITE.
+//!   the kernel lets speak because it has `CAP_AUDIT_WRITE`.
 //! - Any bytes give a record or nothing, never a panic. While audit is disabled nothing comes, and the hook says so.
 
 use std::io;

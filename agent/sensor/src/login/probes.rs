@@ -315,12 +315,13 @@ fn listen(
     let ring = ring.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?;
     let mut builder = RingBufferBuilder::new();
     builder.add(&ring, move |bytes: &[u8]| {
-        match PamCall::parse(bytes) {
-            Some(call) => calls
+        if let Some(call) = PamCall::parse(bytes) {
+            calls
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .push(call),
-            None => tracing::error!("record of a probe cannot be read"),
+                .push(call);
+        } else {
+            tracing::error!("record of a probe cannot be read");
         }
         0
     })?;

@@ -15,39 +15,39 @@ use super::fusion::fill;
 /// Open sessions by the process that logged them in, by their terminal, and by their audit session.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    by_process: Bounded<u32>,
-    by_terminal: Bounded<Text>,
-    by_number: Bounded<u32>,
+    processes: Bounded<u32>,
+    terminals: Bounded<Text>,
+    numbers: Bounded<u32>,
 }
 
 impl Sessions {
     /// A session as it is known by now.
     pub(super) fn note(&mut self, pid: Option<u32>, kind: Kind, login: &Login) {
         if let Some(number) = login.session {
-            self.by_number.insert(number, login);
+            self.numbers.insert(number, login);
         }
         let begins = matches!(kind, Kind::Login | Kind::Session | Kind::AccountSwitch);
         if let Some(pid) = pid.filter(|_| begins && login.outcome == "success") {
-            self.by_process.insert(pid, login);
+            self.processes.insert(pid, login);
         }
     }
 
     /// Whether somebody has told of this audit session before.
     pub(super) fn knows(&self, number: Option<u32>) -> bool {
-        number.is_some_and(|number| self.by_number.logins.contains_key(&number))
+        number.is_some_and(|number| self.numbers.logins.contains_key(&number))
     }
 
     /// Adds to a fact what is known of its session. False: a record that ends no session.
     pub(super) fn complete(&mut self, fact: &mut Fact, pid: Option<u32>) -> bool {
         let login = &mut fact.login;
         match fact.witness {
-            Witness::RecordLogin => self.by_terminal.insert(login.tty.clone(), login),
-            Witness::RecordLogoff => match self.by_terminal.remove(&login.tty) {
+            Witness::RecordLogin => self.terminals.insert(login.tty.clone(), login),
+            Witness::RecordLogoff => match self.terminals.remove(&login.tty) {
                 Some(begun) => fill(login, &begun),
                 None => return !login.user.is_empty(),
             },
             Witness::SessionClosed => {
-                if let Some(begun) = pid.and_then(|pid| self.by_process.remove(&pid)) {
+                if let Some(begun) = pid.and_then(|pid| self.processes.remove(&pid)) {
                     fill(
                         login,
                         &Login {

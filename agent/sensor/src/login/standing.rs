@@ -38,7 +38,9 @@ impl Standing {
     }
 
     pub(super) fn path(&self) -> &Path {
-        self.paths.first().map_or(Path::new(""), PathBuf::as_path)
+        self.paths
+            .first()
+            .map_or_else(|| Path::new(""), PathBuf::as_path)
     }
 
     /// Whether it is there and is not what it was at the last call.
