@@ -15,7 +15,7 @@
 #define SERVICE_MAX 64
 #define NAME_BYTES 256
 
-/* Numbers of the functions; login/uprobe.rs has the same. */
+/* Numbers of the functions; agent/sensor/src/login/asked.rs has the same. */
 enum operation {
 	PAM_START,
 	PAM_AUTHENTICATE,

@@ -98,7 +98,7 @@ fn a_line_of_cron_and_a_job_of_at_are_scheduled_jobs_under_their_real_names() {
         mkdir -p /etc/cron.d /var/spool/cron/crontabs /var/spool/cron/atjobs
         echo '*/5 * * * * root /bin/true of the system' > /etc/cron.d/picket-test
         printf '@daily /bin/true of ada\\n' > /var/spool/cron/crontabs/ada
-        printf '#!/bin/sh\\n# atrun uid=1000 gid=1000\\nexit 1\\n}\\n/bin/true at\\n' > /var/spool/cron/atjobs/a0000f01c2b3d4
+        printf '#!/bin/sh\\n# atrun uid=64321 gid=64321\\nexit 1\\n}\\n/bin/true at\\n' > /var/spool/cron/atjobs/a0000f01c2b3d4
         sleep 1; rm /etc/cron.d/picket-test; sleep 1";
     let mut command = std::process::Command::new("unshare");
     command.args(["--mount", "sh", "-c", script]);
@@ -131,7 +131,7 @@ fn a_line_of_cron_and_a_job_of_at_are_scheduled_jobs_under_their_real_names() {
             0,
             "created",
             "at",
-            ["2026-02-27T23:16:00Z", "1000", "/bin/true at"],
+            ["2026-02-27T23:16:00Z", "64321", "/bin/true at"],
         ),
     ] {
         let event = nth(&watch, Path::new(path), "scheduled_job", number);

@@ -33,7 +33,7 @@ pub struct PamCall {
     pub mounts: u32,
     /// Short names of the process and its parent.
     pub names: [Text; 2],
-    /// The service as it was asked for; only of [`START`].
+    /// The service as it was asked for; only where a transaction began.
     pub asked_service: Text,
     /// The rest as the handle has it.
     pub service: Text,
@@ -84,11 +84,19 @@ impl PamCall {
         rest.0.is_empty().then_some(call)
     }
 
-    /// Whether the handle's members are where they are looked for; `None`: this call does not tell.
+    /// Whether the handle's members are where they are looked for; `None`: this call does not tell. A program of somebody
+    /// else may change its memory while it is read, and so make a good layout look bad.
     pub fn is_understood(&self) -> Option<bool> {
-        let tells = self.operation == START && self.answer == 0 && !self.asked_service.is_empty();
-        let asked = self.asked_service.as_bytes();
-        tells.then(|| self.service.as_bytes().eq_ignore_ascii_case(asked))
+        let tells = self.users[1] == ROOT
+            && self.operation == START
+            && self.answer == SUCCESS
+            && !self.asked_service.is_empty();
+        let service = self.service.as_bytes();
+        // libpam keeps a service's name in lower case and may leave its folder out.
+        let is_same = |asked: &[u8]| service.eq_ignore_ascii_case(asked);
+        tells.then(|| {
+            is_same(self.asked_service.as_bytes()) || is_same(self.asked_service.basename())
+        })
     }
 
     /// What it says of a login; `None`: nothing, or not to be believed.
@@ -303,8 +311,12 @@ mod tests {
         assert_eq!(call.is_understood(), None);
         call.asked_service = "SSHD".into();
         assert_eq!(call.is_understood(), Some(true));
+        call.asked_service = "/etc/pam.d/sshd".into();
+        assert_eq!(call.is_understood(), Some(true));
         call.service = "x".into();
         assert_eq!(call.is_understood(), Some(false));
+        call.users = [1000, 1000];
+        assert_eq!(call.is_understood(), None, "no word of somebody else");
     }
 
     proptest! {
