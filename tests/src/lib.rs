@@ -11,6 +11,7 @@
 pub mod bench;
 pub mod demo;
 pub mod failure;
+pub mod logins;
 pub mod programs;
 pub mod rig;
 pub mod service;

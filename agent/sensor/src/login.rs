@@ -81,8 +81,10 @@ pub struct LoginSettings {
     pub wtmpdb: Option<PathBuf>,
     /// The last login of each user, as a database.
     pub lastlog2: Option<PathBuf>,
-    /// Where libpam may be; empty: the kernel is not asked.
+    /// Where libpam may be; empty: it is not probed.
     pub pam: Vec<PathBuf>,
+    /// Whether the kernel is asked for new audit sessions.
+    pub session: bool,
     /// Whether audit is read.
     pub audit: bool,
 }
@@ -99,6 +101,7 @@ impl LoginSettings {
             wtmpdb: Some("/var/lib/wtmpdb/wtmp.db".into()),
             lastlog2: Some("/var/lib/lastlog/lastlog2.db".into()),
             pam: PAM.iter().map(Into::into).collect(),
+            session: true,
             audit: true,
         }
     }
@@ -114,6 +117,7 @@ impl LoginSettings {
             wtmpdb: None,
             lastlog2: None,
             pam: Vec::new(),
+            session: false,
             audit: false,
         }
     }
@@ -132,7 +136,7 @@ impl LoginSettings {
     }
 }
 
-/// Follows the sources of logins.
+/// Follows the sources of logins. Files from when it is made; the rest from [`LoginFollower::begin`] on.
 #[derive(Debug)]
 pub struct LoginFollower {
     tails: Vec<(SeenBy, Tail)>,
@@ -140,7 +144,8 @@ pub struct LoginFollower {
     fusion: Fusion,
     losses: LossWatch,
     reminders: Vec<Piece>,
-    live: Live,
+    settings: LoginSettings,
+    live: Option<Live>,
 }
 
 impl LoginFollower {
@@ -204,12 +209,21 @@ impl LoginFollower {
             fusion: Fusion::new(),
             losses: LossWatch::default(),
             reminders,
-            live: Live::open(settings),
+            settings: settings.clone(),
+            live: None,
+        }
+    }
+
+    /// Opens what takes a while: kernel, audit, databases. Reading does it too; files are followed from the start.
+    pub fn begin(&mut self) {
+        if self.live.is_none() {
+            self.live = Some(Live::open(&self.settings));
         }
     }
 
     /// Reads what is new, a bounded amount, and gives what is ripe. True if there is more to read.
     fn step(&mut self, out: &mut Vec<Event>) -> bool {
+        self.begin();
         let now = Instant::now();
         let mut pieces = std::mem::take(&mut self.reminders);
         let mut is_more = false;
@@ -220,9 +234,11 @@ impl LoginFollower {
             }
         }
         let mut words = Vec::new();
-        self.live.read(now, self.reader.joiner(), &mut words);
-        for _ in 0..self.live.take_lost() {
-            self.fusion.lose(Kind::Login);
+        if let Some(live) = &mut self.live {
+            live.read(now, self.reader.joiner(), &mut words);
+            for _ in 0..live.take_lost() {
+                self.fusion.lose(Kind::Login);
+            }
         }
         self.hear(pieces, &mut words, now);
         let mut settled = Vec::new();
@@ -320,7 +336,9 @@ impl Sensor for LoginFollower {
             }
         }
         let files = hooks.into_iter().map(|(_, hook)| hook);
-        files.chain(self.live.hooks()).collect()
+        files
+            .chain(self.live.iter().flat_map(Live::hooks))
+            .collect()
     }
 
     /// Sessions are no processes: there is nothing to list.

@@ -31,7 +31,9 @@ pub(super) fn doctor(arguments: &DoctorArgs) -> Result<(), Failure> {
     let audit = audit.unwrap_or_else(|reason| vec![no_sensor("audit sensor", reason, "portable")]);
     let kernel = kernel.unwrap_or_else(|reason| vec![no_sensor("kernel sensor", reason, lesser)]);
     groups.splice(0..0, [("ebpf", kernel), ("audit", audit)]);
-    groups.push(("login", sensors::open_logins(boot, None).hooks()));
+    let mut logins = sensors::open_logins(boot, None);
+    logins.begin();
+    groups.push(("login", logins.hooks()));
     groups.push(("device", DeviceFollower::open().hooks()));
     print(&groups, arguments.json)
 }

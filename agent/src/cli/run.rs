@@ -146,13 +146,14 @@ impl Service {
         let responder = self.responder(config);
         let health = Arc::clone(&self.health);
         let responding = respond(responder, asked, inputs.clone(), health)?;
-        let readers = self.readers(opened.sensor, &inputs)?;
-        let keeping = self.keeper(&baseline, inputs.clone())?;
-        let (stop, uplink) = self.uplink(commands, inputs.clone())?;
+        // Before anything else can fill the queue that only this thread empties.
         let began = Input::Events(vec![Box::new(began)], Arc::default());
         if inputs.send(began).is_err() {
             return Err(nobody_listens());
         }
+        let readers = self.readers(opened.sensor, &inputs)?;
+        let keeping = self.keeper(&baseline, inputs.clone())?;
+        let (stop, uplink) = self.uplink(commands, inputs.clone())?;
         let rules = config.rules.clone();
         let (health, shared) = (Arc::clone(&self.health), Arc::clone(&self.spool));
         let mut books = self.books(config, store)?;

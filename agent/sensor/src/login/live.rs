@@ -27,9 +27,9 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn open(settings: &LoginSettings) -> Self {
-        let pam = settings.pam.clone();
+        let is_asked = settings.session || !settings.pam.is_empty();
         Self {
-            probes: (!pam.is_empty()).then(|| Probes::open(settings.boot, pam)),
+            probes: is_asked.then(|| Probes::open(settings)),
             audited: settings.audit.then(Audited::open),
             lastlog: settings.lastlog.clone().map(Lastlog::open),
             wtmpdb: settings.wtmpdb.clone().map(Wtmpdb::open),

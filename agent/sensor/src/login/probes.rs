@@ -18,6 +18,7 @@ use libbpf_rs::{
 };
 use picket_event::{BootId, Fidelity, Hook, HookState, Process, ProcessUid, User};
 
+use super::LoginSettings;
 use super::accounts;
 use super::asked::{PamCall, SESSION};
 use super::fact::Fact;
@@ -59,12 +60,12 @@ struct Trust {
 
 impl Probes {
     /// Loads and attaches what can be had.
-    pub(super) fn open(boot: BootId, libraries: Vec<PathBuf>) -> Self {
+    pub(super) fn open(settings: &LoginSettings) -> Self {
         let mut probes = Self {
-            boot,
+            boot: settings.boot,
             clock: WallClock::new(),
-            libraries,
-            kernel: Kernel::load(),
+            libraries: settings.pam.clone(),
+            kernel: Kernel::load(settings.session),
             looked: None,
             trust: Trust::default(),
             lost: 0,
@@ -241,7 +242,7 @@ fn began(call: &PamCall) -> Option<Fact> {
 }
 
 impl Kernel {
-    fn load() -> Result<Self, String> {
+    fn load(with_sessions: bool) -> Result<Self, String> {
         let open = ObjectBuilder::default().open_memory(&OBJECT.bytes);
         let object = open
             .and_then(libbpf_rs::OpenObject::load)
@@ -249,10 +250,10 @@ impl Kernel {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let ring = listen(&object, Arc::clone(&calls)).map_err(|error| error.to_string())?;
         let mut links = Vec::new();
-        let mut session = Err("its program is missing".to_owned());
+        let mut session = Err("not asked for".to_owned());
         for program in object
             .progs_mut()
-            .filter(|program| program.name() == "on_exec")
+            .filter(|program| with_sessions && program.name() == "on_exec")
         {
             session = program
                 .attach()

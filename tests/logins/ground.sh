@@ -1,0 +1,53 @@
+#!/bin/sh
+# Runs a command where people can log in without touching this host. Usage: ground.sh PARTS COMMAND...
+#
+# - The command's root is this host's, overlaid: what it and its children write goes to memory and away with them. So accounts, logs
+#   and configuration are its own. Debian's sshd, sudo and the like are unpacked there from PARTS (*.deb), installed nowhere.
+# - Its network is a loopback of its own. Process numbers are the host's, as they are for an agent.
+# - Needs root and overlayfs.
+set -eu
+
+parts=${1:?folder of packages}
+shift
+
+if [ "${PICKET_GROUND:-}" = "" ]; then
+    PICKET_GROUND=$(mktemp -d)
+    export PICKET_GROUND
+    trap 'rmdir "$PICKET_GROUND"' EXIT
+    unshare --mount --net --uts -- "$0" "$parts" "$@"
+    exit
+fi
+
+work=$PICKET_GROUND
+root=$work/root
+programs=$(dirname "$1")
+mount -t tmpfs none "$work"
+mkdir "$work/upper" "$work/work" "$root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$root"
+for part in "$parts"/*.deb; do
+    dpkg-deb --fsys-tarfile "$part" | tar -x --keep-directory-symlink -C "$root"
+done
+
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+mount -t tmpfs none "$root/dev"
+device() {
+    mknod -m 666 "$root/dev/$1" c "$2" "$3"
+}
+device null 1 3
+device zero 1 5
+device full 1 7
+device random 1 8
+device urandom 1 9
+device tty 5 0
+mkdir "$root/dev/pts" "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 none "$root/dev/pts"
+ln -s pts/ptmx "$root/dev/ptmx"
+ln -s /proc/self/fd "$root/dev/fd"
+mount -t tmpfs none "$root/run"
+mount -t tmpfs none "$root/tmp"
+mkdir -p "$root/run/sshd" "$root$programs"
+mount --rbind "$programs" "$root$programs"
+hostname ground
+ip link set lo up
+exec chroot "$root" "$@"

@@ -1,0 +1,64 @@
+//! Real people at real programs, and whether each was told of once: `make test-logins`.
+//!
+//! ```text
+//! plan --> play (ssh, sudo, su, login, cron) --> sshd, PAM, logs, records
+//!                                                     |
+//!                          judge <-- ears (the agent; a follower per source)
+//! ```
+//!
+//! # Invariants
+//!
+//! - It runs in the ground that `tests/logins/ground.sh` lays: accounts, logs and network are its own.
+//! - Every session has a user of its own, so each event belongs to one session or was invented.
+//! - A process that is left at the end is a descendant of this program, and is killed by number.
+
+mod ears;
+mod ground;
+mod judge;
+mod plan;
+mod play;
+mod reaper;
+
+use std::time::Duration;
+
+use crate::failure::Failure;
+use crate::wait;
+use ears::Ears;
+use ground::Ground;
+
+/// What to play.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many sessions.
+    pub sessions: usize,
+    /// How many at a time.
+    pub at_once: usize,
+}
+
+/// Plays the sessions and prints who told what of them. An error if a session was missed, doubled or told wrong.
+pub fn run(options: Options) -> Result<(), Failure> {
+    if std::env::var_os(PLAY).is_none() {
+        return if reaper::run()? {
+            Ok(())
+        } else {
+            Err(Failure::Unexpected {
+                what: "the play".to_owned(),
+                text: "see above".to_owned(),
+            })
+        };
+    }
+    let sessions = plan::sessions(options.sessions);
+    let mut ground = Ground::lay(&sessions)?;
+    let ears = Ears::open()?;
+    let due = ground.start_cron(&sessions)?;
+    play::all(&sessions, options.at_once)?;
+    due.wait();
+    // What is held longest: a failure that only a preliminary word told of.
+    wait::pause(Duration::from_secs(6));
+    let heard = ears.close()?;
+    ground.clear()?;
+    judge::report(&sessions, &heard)
+}
+
+/// Tells the program that it is the play, not its reaper.
+const PLAY: &str = "PICKET_PLAY";
