@@ -46,6 +46,11 @@ test: deps deps-test build ## all tests; as root the privileged ones too; short 
 	else \
 	    echo "SKIPPED: the benchmark of the sensor (make bench-sensor) needs root"; \
 	fi
+	@if [ "$$(id -u)" = 0 ]; then \
+	    $(MAKE) --no-print-directory test-logins SHORT=1; \
+	else \
+	    echo "SKIPPED: the logins by real programs (make test-logins) need root"; \
+	fi
 	@$(MAKE) --no-print-directory test-vm SHORT=1
 	@$(MAKE) --no-print-directory bench SHORT=1
 
@@ -53,6 +58,12 @@ test: deps deps-test build ## all tests; as root the privileged ones too; short 
 test-vm: build ## privileged tests on other kernels, in QEMU; SHORT=1 boots one kernel
 	@packaging/prerequisites.sh vm
 	@tests/vm/matrix.sh $(if $(SHORT),--short)
+
+.PHONY: test-logins
+test-logins: build ## a thousand logins by the programs that people use, as root; SHORT=1 plays fifty, SESSIONS=N as many
+	@packaging/prerequisites.sh logins
+	@tests/logins/ground.sh $(PICKET_CACHE)/logins $(CARGO_TARGET_DIR)/debug/picket-logins \
+	    --sessions $(or $(SESSIONS),$(if $(SHORT),50,1000))
 
 .PHONY: bench
 bench: build ## figures; SHORT=1 takes under a minute, JSON=1 prints one object per line

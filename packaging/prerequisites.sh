@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs, or names, what a verb of the Makefile needs. Usage: prerequisites.sh build|check|test|vm
+# Installs, or names, what a verb of the Makefile needs. Usage: prerequisites.sh build|check|test|logins|vm
 #
 # As root on Debian it installs what is missing; otherwise it says what is missing and how to get it. Does nothing when all is there.
 # What `vm` needs is an error in CI only: elsewhere the kernel matrix says that it is skipped.
 set -eu
 
-verb=${1:?build, check, test or vm}
+verb=${1:?build, check, test, logins or vm}
 tools=${PICKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/picket}/tools
 missing=
 
@@ -81,6 +81,26 @@ vm)
         exit 0
     }
     (install_missing) || [ -z "${CI:-}" ]
+    ;;
+logins)
+    # Not installed: unpacked where the tests play.
+    parts=$(dirname "$tools")/logins
+    [ -e "$parts/complete" ] || {
+        command -v apt-get >/dev/null 2>&1 || {
+            echo "error: the programs that people log in by are fetched with apt-get, which is missing" >&2
+            exit 1
+        }
+        echo "fetching sshd, sudo, cron and rsyslog into $parts"
+        mkdir -p "$parts"
+        log=$(mktemp)
+        if ! { apt-get update && apt-get install -y --no-install-recommends --download-only -o Dir::Cache::archives="$parts" \
+            openssh-server openssh-client sudo cron rsyslog login passwd; } >"$log" 2>&1; then
+            cat "$log" >&2
+            exit 1
+        fi
+        rm -f "$log"
+        touch "$parts/complete"
+    }
     ;;
 test)
     cargo_tool cargo-nextest cargo-nextest

@@ -15,6 +15,7 @@
 mod ears;
 mod ground;
 mod judge;
+mod nameless;
 mod plan;
 mod play;
 mod reaper;

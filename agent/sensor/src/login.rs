@@ -40,6 +40,7 @@ mod line;
 mod live;
 mod opened;
 mod pam;
+mod passed;
 mod position;
 mod probes;
 mod sessions;

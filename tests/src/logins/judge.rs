@@ -8,6 +8,7 @@ use picket_event::Kind;
 use serde_json::Value;
 
 use super::ears::{Heard, Told};
+use super::nameless;
 use super::plan::Session;
 use crate::failure::Failure;
 
@@ -69,12 +70,15 @@ fn score(sessions: &[Session], source: &str, told: &[Told]) -> Score {
         .map(|session| (session.user.as_str(), session))
         .collect();
     let mut found: HashMap<(&str, Kind), usize> = HashMap::new();
+    let mut nameless = nameless::of(sessions, source);
     for one in told {
         let Some(session) = whose(&one.event)
             .into_iter()
             .find_map(|user| by_user.get(user))
         else {
-            score.invented.push(one.event.to_string());
+            if !nameless.take(&one.event) {
+                score.invented.push(one.event.to_string());
+            }
             continue;
         };
         let kind = kind_of(&one.event);
@@ -105,6 +109,7 @@ fn score(sessions: &[Session], source: &str, told: &[Told]) -> Score {
             score.told += usize::from(times > 0);
             let case = format!("{} {:?} {kind:?}", session.user, session.way);
             match times {
+                0 if nameless.stands_for(session.way, *kind) => score.told += 1,
                 0 => score.missed.push(case),
                 1 => {}
                 _ => score.doubled.push(format!("{case} {times} times")),

@@ -13,6 +13,11 @@ pub(super) fn name_of(uid: u32) -> Text {
     name_in(&passwd(), uid)
 }
 
+/// Whether `/etc/passwd` has this user. Users of a directory service are not there.
+pub(super) fn exists(user: &Text) -> bool {
+    has_name(&passwd(), user)
+}
+
 /// The audit sessions of the processes that run.
 pub(super) fn open_sessions() -> BTreeSet<u32> {
     let Ok(processes) = fs::read_dir("/proc") else {
@@ -53,6 +58,11 @@ fn name_in(passwd: &[u8], uid: u32) -> Text {
     lines.find_map(|line| name(&line)).unwrap_or(Text::NONE)
 }
 
+fn has_name(passwd: &[u8], user: &Text) -> bool {
+    let name = |line: &[u8]| line.split(|byte| *byte == b':').next() == Some(user.as_bytes());
+    passwd.split(|byte| *byte == b'\n').any(name)
+}
+
 const MAX_BYTES: u64 = 8 << 20;
 
 #[cfg(test)]
@@ -65,5 +75,6 @@ mod tests {
         assert_eq!(name_in(passwd, 0), "root".into());
         assert_eq!(name_in(passwd, 1000), "ada".into());
         assert_eq!(name_in(passwd, 7), Text::NONE);
+        assert!(has_name(passwd, &"ada".into()) && !has_name(passwd, &"ad".into()));
     }
 }

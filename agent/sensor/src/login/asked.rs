@@ -106,7 +106,10 @@ impl PamCall {
         }
         let service = service_name(self.service.as_bytes())?;
         match (self.operation, self.answer) {
-            (AUTHENTICATE, SUCCESS) => Some(Fact::remark(Witness::PamPassed)),
+            (AUTHENTICATE, SUCCESS) => Some(Fact::passed(Login {
+                user: self.remote_user.clone(),
+                ..self.login(service)
+            })),
             (AUTHENTICATE, answer) if is_refusal(answer) => {
                 self.refused(service, Witness::AuthRefused)
             }

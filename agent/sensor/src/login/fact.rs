@@ -139,6 +139,14 @@ impl Fact {
         ))
     }
 
+    /// PAM let this one through.
+    pub(super) fn passed(login: Login) -> Self {
+        Self {
+            login,
+            ..Self::remark(Witness::PamPassed)
+        }
+    }
+
     /// A line that makes no event and says something about those around it.
     pub(super) fn remark(witness: Witness) -> Self {
         Self {

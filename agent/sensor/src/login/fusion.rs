@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use picket_event::{Detail, Event, Kind, KindCounts, Login, Process, Source, Text, UnixNanos};
 
 use super::fact::{Fact, Witness};
+use super::passed::Passed;
 use super::sessions::Sessions;
 use crate::tally::Tally;
 
@@ -143,6 +144,7 @@ pub(super) struct Fusion {
     entries: VecDeque<Entry>,
     held: usize,
     sessions: Sessions,
+    passed: Passed,
     tally: Tally,
     ready: Vec<Event>,
     settled: Vec<Origin>,
@@ -154,6 +156,7 @@ impl Fusion {
             entries: VecDeque::new(),
             held: 0,
             sessions: Sessions::default(),
+            passed: Passed::default(),
             tally: Tally::of(&KINDS),
             ready: Vec::new(),
             settled: Vec::new(),
@@ -163,6 +166,7 @@ impl Fusion {
     /// Takes one word.
     pub(super) fn hear(&mut self, mut word: Word, now: Instant) -> Fate {
         self.heed(&word, now);
+        self.correct(&mut word);
         let Some(kind) = word.fact.kind else {
             return Fate::Done;
         };
@@ -230,11 +234,29 @@ impl Fusion {
         self.tally.lost(kind, 1);
     }
 
+    /// What the words before say about this one.
+    fn correct(&mut self, word: &mut Word) {
+        let announces = word.seen_by == SeenBy::Btmp && word.fact.witness == Witness::Announced;
+        let again = |entry: &Entry| entry.pid == word.pid && entry.witnesses.has(word);
+        if announces && self.entries.iter().any(again) {
+            word.fact.witness = Witness::RecordFailure;
+        }
+        if word.fact.witness == Witness::SwitchRefused
+            && word.pid.is_none()
+            && let Some(passed) = self.passed.take(word)
+        {
+            (word.pid, word.ppid, word.process) = passed;
+        }
+    }
+
     /// What a word says about those before it.
     fn heed(&mut self, word: &Word, now: Instant) {
         let Some(pid) = word.pid else {
             return;
         };
+        if word.fact.witness == Witness::PamPassed {
+            self.passed.note(word);
+        }
         match word.fact.witness {
             Witness::PamPassed | Witness::Accepted => self.withdraw(pid),
             Witness::ConnectionEnded => self.hasten(pid, now),
@@ -360,6 +382,8 @@ struct Entry {
     last: UnixNanos,
     witnesses: Witnesses,
     held: bool,
+    /// Only preliminary words so far.
+    announced: bool,
     begun: Instant,
     due: Instant,
     origins: Vec<Origin>,
@@ -367,11 +391,8 @@ struct Entry {
 
 impl Entry {
     fn new(kind: Kind, word: &Word, now: Instant) -> Self {
-        let patience = if word.fact.witness.is_preliminary() {
-            PATIENCE
-        } else {
-            HOLD
-        };
+        let announced = word.fact.witness.is_preliminary();
+        let patience = if announced { PATIENCE } else { HOLD };
         let mut witnesses = Witnesses::default();
         witnesses.add(word);
         Self {
@@ -384,6 +405,7 @@ impl Entry {
             process: word.process.clone(),
             witnesses,
             held: !word.old,
+            announced,
             begun: now,
             due: after(now, patience),
             origins: if word.old {
@@ -397,21 +419,34 @@ impl Entry {
     /// How many seconds lie between, if the word can be about this event.
     fn seconds_to(&self, word: &Word) -> Option<u64> {
         let same_process = self.is_of(word)?;
-        let window = if same_process { PROCESS_WINDOW } else { WINDOW };
+        let window = match (same_process, word.fact.witness.is_a_sum()) {
+            (true, _) => PROCESS_WINDOW,
+            (false, true) => ASKING.as_secs(),
+            (false, false) => WINDOW,
+        };
         let apart = self
             .time
             .0
             .abs_diff(word.time.0)
             .min(self.last.0.abs_diff(word.time.0));
         let apart = apart.checked_div(NANOS_PER_SECOND)?;
-        let too_late = !self.held && word.fact.witness.is_a_sum();
         let again = word.fact.witness.repeats() || (same_process && self.is_refused_switch());
-        let fits = word.fact.kind == Some(self.kind)
-            && !too_late
-            && (again || !self.witnesses.has(word))
+        let fits = (again || !self.witnesses.has(word))
             && apart <= window
-            && agree(&self.login, &word.fact.login, same_process);
+            && (self.is_recorded_by(word, same_process)
+                || (word.fact.kind == Some(self.kind)
+                    && agree(&self.login, &word.fact.login, same_process)));
         fits.then_some(apart)
+    }
+
+    /// su records a refusal as that of whom it would have become.
+    fn is_recorded_by(&self, word: &Word, same_process: bool) -> bool {
+        let (mine, its) = (&self.login, &word.fact.login);
+        let is_same = same_process || (!mine.tty.is_empty() && mine.tty == its.tty);
+        self.is_refused_switch()
+            && word.fact.witness == Witness::RecordFailure
+            && same_text(&mine.target_user, &its.user)
+            && is_same
     }
 
     /// Whether both are of one process; `None`: of two.
@@ -446,11 +481,16 @@ impl Entry {
         if self.process.is_none() {
             self.process.clone_from(&word.process);
         }
-        fill(&mut self.login, &word.fact.login);
-        self.sharpen(word.time);
+        if word.fact.kind == Some(self.kind) {
+            fill(&mut self.login, &word.fact.login);
+        }
         if !word.fact.witness.is_preliminary() {
             self.due = self.due.min(after(now, HOLD));
+            if std::mem::take(&mut self.announced) {
+                self.time = word.time;
+            }
         }
+        self.sharpen(word.time);
     }
 
     /// Takes the finer of two times within the same second.

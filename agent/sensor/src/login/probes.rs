@@ -200,7 +200,7 @@ impl Probes {
             time: self.clock.at(call.boot_ns),
             pid: Some(pid),
             ppid,
-            process: fact.kind.map(|_| self.process(call, is_session)),
+            process: Some(self.process(call, is_session)),
             fact,
             old: false,
         })

@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! - At most [`MAX_SESSIONS`] by process and as many by terminal; the oldest makes room.
+//! - At most [`MAX_SESSIONS`] by each key, [`MAX_NAMELESS`] without one; the oldest makes room.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -18,6 +18,8 @@ pub(super) struct Sessions {
     processes: Bounded<u32>,
     terminals: Bounded<Text>,
     numbers: Bounded<u32>,
+    /// Of those whose process is not known.
+    nameless: VecDeque<Login>,
 }
 
 impl Sessions {
@@ -27,9 +29,39 @@ impl Sessions {
             self.numbers.insert(number, login);
         }
         let begins = matches!(kind, Kind::Login | Kind::Session | Kind::AccountSwitch);
-        if let Some(pid) = pid.filter(|_| begins && login.outcome == "success") {
-            self.processes.insert(pid, login);
+        match pid {
+            _ if !begins || login.outcome != "success" => {}
+            Some(pid) => self.processes.insert(pid, login),
+            None => self.note_nameless(login),
         }
+    }
+
+    /// sudo's lines have no process number.
+    fn note_nameless(&mut self, login: &Login) {
+        if login.service != "sudo" {
+            return;
+        }
+        // Its own line and PAM's are about one session.
+        match self
+            .nameless
+            .back_mut()
+            .filter(|last| is_about(last, login))
+        {
+            Some(last) => fill(last, login),
+            None => self.nameless.push_back(login.clone()),
+        }
+        if self.nameless.len() > MAX_NAMELESS {
+            self.nameless.pop_front();
+        }
+    }
+
+    /// The session that ends, if only one can be meant. If several can, the oldest is forgotten.
+    fn end_nameless(&mut self, login: &Login) -> Option<Login> {
+        let is_it = |open: &Login| open.service == login.service && is_about(open, login);
+        let candidates = self.nameless.iter().filter(|open| is_it(open)).count();
+        let place = self.nameless.iter().position(is_it)?;
+        let oldest = self.nameless.remove(place)?;
+        (candidates == 1).then_some(oldest)
     }
 
     /// Whether somebody has told of this audit session before.
@@ -47,7 +79,11 @@ impl Sessions {
                 None => return !login.user.is_empty(),
             },
             Witness::SessionClosed => {
-                if let Some(begun) = pid.and_then(|pid| self.processes.remove(&pid)) {
+                let begun = match pid {
+                    Some(pid) => self.processes.remove(&pid),
+                    None => self.end_nameless(login),
+                };
+                if let Some(begun) = begun {
                     fill(
                         login,
                         &Login {
@@ -61,6 +97,12 @@ impl Sessions {
         }
         true
     }
+}
+
+/// Whether both can be of one session.
+fn is_about(one: &Login, other: &Login) -> bool {
+    let same = |one: &Text, other: &Text| one.is_empty() || other.is_empty() || one == other;
+    same(&one.user, &other.user) && same(&one.target_user, &other.target_user)
 }
 
 #[derive(Debug)]
@@ -97,5 +139,7 @@ impl<K> Default for Bounded<K> {
     }
 }
 
+/// Most sessions remembered whose process is not known.
+const MAX_NAMELESS: usize = 256;
 /// Most sessions remembered by each key.
 const MAX_SESSIONS: usize = 4_096;

@@ -2,6 +2,7 @@
 
 use picket_event::{BootId, Kind, Login, Text, UnixNanos};
 
+use super::accounts;
 use super::fact::{Fact, Witness, set_source, terminal};
 use super::fusion::{SeenBy, Word};
 use super::join::Joiner;
@@ -76,14 +77,14 @@ impl Reader {
         now: UnixNanos,
     ) -> Result<Vec<Word>, UtmpError> {
         let record = parse_utmp(&piece.bytes)?;
+        let is_recent = !piece.old && now.since(record.time) <= RECENT;
         let fact = match seen_by {
-            SeenBy::Btmp => refused(&record),
+            SeenBy::Btmp => refused(&record, is_recent),
             _ => began_or_ended(&record),
         };
         let Some(fact) = fact else {
             return Ok(Vec::new());
         };
-        let is_recent = !piece.old && now.since(record.time) <= RECENT;
         let begins = fact.witness == Witness::RecordLogin;
         let process = (is_recent && begins)
             .then(|| self.joiner.session(record.pid, record.time))
@@ -121,12 +122,21 @@ fn began_or_ended(record: &UtmpRecord) -> Option<Fact> {
     }
 }
 
-fn refused(record: &UtmpRecord) -> Option<Fact> {
+fn refused(record: &UtmpRecord, is_recent: bool) -> Option<Fact> {
     let is_attempt = matches!(
         record.kind,
         UtmpKind::Prompt | UtmpKind::User | UtmpKind::Init
     );
-    is_attempt.then(|| Fact::failure(Witness::RecordFailure, Kind::LoginFailed, account(record)))
+    // sshd records a user it does not know before it asks for a password, and each attempt after that. Who is known now need not
+    // have been when an old record was written.
+    let is_sshd = record.line.as_bytes().starts_with(b"ssh");
+    let announces = is_sshd && is_recent && !accounts::exists(&record.user);
+    let witness = if announces {
+        Witness::Announced
+    } else {
+        Witness::RecordFailure
+    };
+    is_attempt.then(|| Fact::failure(witness, Kind::LoginFailed, account(record)))
 }
 
 fn account(record: &UtmpRecord) -> Login {
