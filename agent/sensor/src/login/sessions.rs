@@ -55,13 +55,18 @@ impl Sessions {
         }
     }
 
-    /// The session that ends, if only one can be meant. If several can, the oldest is forgotten.
+    /// The session that ends. Of several that can be meant one is forgotten and nobody knows any more whose the others are.
     fn end_nameless(&mut self, login: &Login) -> Option<Login> {
         let is_it = |open: &Login| open.service == login.service && is_about(open, login);
-        let candidates = self.nameless.iter().filter(|open| is_it(open)).count();
         let place = self.nameless.iter().position(is_it)?;
-        let oldest = self.nameless.remove(place)?;
-        (candidates == 1).then_some(oldest)
+        let mut ended = self.nameless.remove(place)?;
+        for other in self.nameless.iter_mut().filter(|other| is_it(other)) {
+            for of_either in [&mut *other, &mut ended] {
+                of_either.user = Text::NONE;
+                of_either.tty = Text::NONE;
+            }
+        }
+        Some(ended)
     }
 
     /// Whether somebody has told of this audit session before.

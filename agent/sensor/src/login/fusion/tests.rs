@@ -332,22 +332,125 @@ fn a_flood_is_remembered_up_to_a_bound_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_wrong_password_for_sudo_is_told_and_the_refusal_at_the_end_too() {
+fn a_refusal_by_sudo_is_one_event_however_late_it_is_summed_up() {
     let failed = "pam_unix(sudo:auth): authentication failure; logname=al uid=1000 euid=0 \
                   tty=/dev/pts/0 ruser=al rhost=  user=al";
     let refused = "   al : 3 incorrect password attempts ; TTY=pts/0 ; PWD=/ ; USER=root ; \
                    COMMAND=/bin/ls";
+    for tag in ["sudo[42]", "sudo"] {
+        let mut log = Log::new();
+        log.line(0, tag, failed);
+        assert_eq!(kinds(&log.all()), [Kind::AccountSwitch], "{tag}");
+        log.line(12, tag, refused);
+        assert_eq!(kinds(&log.all()), [], "{tag}: told already");
+        log.line(20, "sudo[44]", refused);
+        assert_eq!(log.all().len(), 1, "{tag}: another run");
+    }
     let mut log = Log::new();
-    log.line(0, "sudo[42]", failed);
-    let first = log.all();
-    log.line(12, "sudo[42]", refused);
-    let last = log.all();
-    assert_eq!(kinds(&first), [Kind::AccountSwitch]);
-    assert_eq!(kinds(&last), [Kind::AccountSwitch]);
-    assert_eq!(last[0].login().unwrap().target_user, "root".into());
     log.line(20, "sudo[43]", failed);
     log.line(21, "sudo[43]", refused);
-    assert_eq!(log.all().len(), 1, "at once they are one");
+    let events = log.all();
+    assert_eq!(kinds(&events), [Kind::AccountSwitch]);
+    assert_eq!(events[0].login().unwrap().command, "/bin/ls".into());
+}
+
+#[test]
+fn whom_pam_let_through_and_sudo_refuses_has_the_process_that_asked() {
+    let mut log = Log::new();
+    let login = Login {
+        user: "al".into(),
+        service: "sudo".to_owned(),
+        ..Login::default()
+    };
+    let process = Process::new(picket_event::ProcessUid::new([7; 16]), 42);
+    log.fusion.hear(
+        Word {
+            origin: Origin::LIVE,
+            seen_by: SeenBy::Pam,
+            time: UnixNanos::parse("2026-01-05T10:00:00.500Z").unwrap(),
+            pid: Some(42),
+            ppid: Some(41),
+            fact: Fact::passed(login),
+            process: Some(process),
+            old: false,
+        },
+        log.now,
+    );
+    let refused = "   al : user NOT in sudoers ; TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/bin/ls";
+    log.line(1, "sudo", refused);
+    log.line(2, "sudo", refused);
+    let events = log.all();
+    let pids: Vec<Option<u32>> = events
+        .iter()
+        .map(|event| event.process.as_ref().map(|process| process.pid))
+        .collect();
+    assert_eq!(pids, [Some(42), None], "each answer of PAM stands for one");
+}
+
+#[test]
+fn sshds_record_of_an_unknown_user_and_of_his_first_attempt_are_one_failure() {
+    let mut log = Log::new();
+    for second in 0..3 {
+        log.record(
+            second,
+            Witness::Announced,
+            Kind::LoginFailed,
+            alice_on("ssh:notty"),
+        );
+    }
+    assert_eq!(log.all().len(), 2, "announced, and refused twice");
+}
+
+#[test]
+fn sus_record_of_a_refusal_is_no_second_one() {
+    let mut log = Log::new();
+    log.line(3, "su[900]", "FAILED SU (to root) al on pts/0");
+    let record = Login {
+        user: "root".into(),
+        tty: "pts/0".into(),
+        ..Login::default()
+    };
+    log.record(3, Witness::RecordFailure, Kind::LoginFailed, record);
+    let events = log.all();
+    assert_eq!(kinds(&events), [Kind::AccountSwitch]);
+    let login = events[0].login().unwrap();
+    assert_eq!(login.seen_by, ["auth_log", "btmp"]);
+    assert_eq!(login.user, "al".into());
+}
+
+#[test]
+fn the_end_of_a_run_of_sudo_without_a_number_is_the_only_ones_that_is_open() {
+    let of = |name| {
+        format!("pam_unix(sudo:session): session opened for user root(uid=0) by {name}(uid=1000)")
+    };
+    let closed = "pam_unix(sudo:session): session closed for user root";
+    let mut log = Log::new();
+    log.line(0, "sudo", &of("al"));
+    log.all();
+    log.line(1, "sudo", closed);
+    assert_eq!(log.all()[0].login().unwrap().user, "al".into());
+    log.line(2, "sudo", &of("al"));
+    log.line(2, "sudo", &of("bo"));
+    log.all();
+    log.line(3, "sudo", closed);
+    log.line(4, "sudo", closed);
+    let users: Vec<Text> = log
+        .all()
+        .iter()
+        .map(|event| event.login().unwrap().user.clone())
+        .collect();
+    assert_eq!(users, [Text::NONE, Text::NONE], "of two nobody knows which");
+}
+
+#[test]
+fn a_failure_is_told_for_when_it_was_refused() {
+    let mut log = Log::new();
+    log.line(0, "sshd[42]", PAM_FAILED);
+    log.line(2, "sshd[42]", FAILED);
+    assert_eq!(
+        log.all()[0].time.to_string(),
+        "2026-01-05T10:00:02.000000000Z"
+    );
 }
 
 #[test]
