@@ -1,5 +1,5 @@
 //! Adds to each event what the agent knows about its process: names, ancestors, container, hash. And
-//! says what follows from it: that a script was started, that a job was scheduled.
+//! says what follows from it: that a script was started, that a job was scheduled, that an account was changed.
 //!
 //! # Invariants
 //!
@@ -17,10 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use picket_event::{Detail, Event, HashStatus, Kind, Process, ProcessUid, Source, User};
 use picket_seal::Digest;
 
-pub(crate) mod container;
+pub(crate) mod account;
+mod container;
 pub(crate) mod hash;
 pub(crate) mod lookup;
-pub(crate) mod schedule;
+pub(crate) mod noted;
+mod schedule;
 pub(crate) mod table;
 pub(crate) mod users;
 pub(crate) mod written;
@@ -79,15 +81,15 @@ struct Waiting {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Awaited {
     Hash(JobId),
-    Schedule(u64),
+    Noted(u64),
 }
 
 /// Where files are read. The answer is whether there was room; if not, the event goes on without.
 pub(crate) trait Hasher {
     /// Takes a hash job, or refuses because its queue is full.
     fn submit(&self, job: HashJob) -> bool;
-    /// Takes a look at what is scheduled, or refuses because its queue is full.
-    fn look(&self, job: schedule::Job) -> bool;
+    /// Takes a look at what a file says now, or refuses because its queue is full.
+    fn look(&self, job: noted::Job) -> bool;
 }
 
 impl Enricher {

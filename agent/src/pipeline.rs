@@ -13,7 +13,7 @@
 //! | --- | --- | --- |
 //! | inputs | [`INPUTS`] messages of at most [`CHUNK`] events | whoever sends waits; a sensor that waits stops reading its ring, and the kernel counts what the ring cannot hold as lost |
 //! | hash jobs, of programs and of written files | [`hasher::JOBS`] each | the event goes on without a hash and says `late` |
-//! | looks at what is scheduled | [`hasher::JOBS`] | the event goes on and says only which file changed |
+//! | looks at what changed files say | [`hasher::JOBS`] | the event goes on and says only which file changed |
 //! | events that wait for a hash | 2,048, 50 ms | the oldest goes on and says `late` |
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use picket_sensor::login::Position;
 use crate::clock::{SharedClock, boot_ns};
 use crate::detect::Detector;
 use crate::enrich::hash::HashDone;
-use crate::enrich::schedule::Answer;
+use crate::enrich::noted::Answer;
 use crate::enrich::{Enricher, FileStates, Hasher};
 use crate::failure::Failure;
 
@@ -62,8 +62,8 @@ pub(crate) enum Input {
     Ledger(Source, Vec<KindCounts>),
     /// Answers to hash jobs.
     Hashed(Vec<HashDone>),
-    /// Answers about what is scheduled.
-    Scheduled(Vec<Answer>),
+    /// Answers about what changed files say now.
+    Noted(Vec<Answer>),
     /// The answer to a command.
     Outcome(Box<Containment>),
     /// Read the rules again.
@@ -210,7 +210,7 @@ impl Stages {
                 }
             }
             Input::Hashed(answers) => self.enrich.hashed(&answers),
-            Input::Scheduled(answers) => self.enrich.scheduled(answers),
+            Input::Noted(answers) => self.enrich.noted(answers),
             Input::Outcome(outcome) => sink.take(Box::new(self.outcome(*outcome)))?,
             Input::Reload => {
                 if let Some(rules) = (world.reload)() {

@@ -21,11 +21,33 @@ pub fn folders(
     watched: &[&Path],
     settings: &str,
 ) -> Result<Result<Service, String>, Failure> {
+    let agent = Command::new(Programs::find()?.path("picket-agent")?);
+    start(home, watched, settings, agent)
+}
+
+/// As [`folders`], in a mount namespace of its own where this script was run before.
+pub fn folders_of_its_own(
+    home: &Path,
+    watched: &[&Path],
+    script: &str,
+) -> Result<Result<Service, String>, Failure> {
+    let mut agent = Command::new("unshare");
+    let script = format!("set -e; {script}; exec \"$0\" \"$@\"");
+    agent.args(["--mount", "sh", "-c", &script]);
+    agent.arg(Programs::find()?.path("picket-agent")?);
+    start(home, watched, "", agent)
+}
+
+fn start(
+    home: &Path,
+    watched: &[&Path],
+    settings: &str,
+    mut command: Command,
+) -> Result<Result<Service, String>, Failure> {
     let file = home.join("agent.toml");
     let quoted = watched.iter().map(|path| format!("\"{}\"", path.display()));
     let watched = quoted.collect::<Vec<_>>().join(", ");
     write_file(&file, format!("watch_paths = [{watched}]\n{settings}"))?;
-    let mut command = Command::new(Programs::find()?.path("picket-agent")?);
     command.args(["watch", "--json", "--source", "ebpf", "--config"]);
     command.arg(&file);
     let mut watch = Service::start("picket-agent watch", command, &home.join("log"))?;

@@ -1,5 +1,5 @@
-//! Events that follow from others: a script from the exec that started it, a scheduled job from the change
-//! of the file that says so.
+//! Events that follow from others: a script from the exec that started it, a scheduled job or a changed account from
+//! the change of the file that says so.
 //!
 //! # Invariants
 //!
@@ -11,7 +11,7 @@ use picket_event::{Detail, Event, HashStatus, Kind, Process, Script, Source};
 
 use super::hash::{HashDone, HashJob, JobId, MAX_SCRIPT_BYTES};
 use super::lookup::{Eyes, shares_mounts};
-use super::{Awaited, Enricher, Hasher, Waiting, schedule, script};
+use super::{Awaited, Enricher, Hasher, Waiting, noted, script};
 
 impl Enricher {
     /// What follows from an event beyond itself.
@@ -23,7 +23,7 @@ impl Enricher {
     ) -> Option<Waiting> {
         let (event, job) = match cause.kind {
             Kind::Exec => self.script(cause, hasher)?,
-            kind if kind.is_file() => self.schedule(cause, hasher)?,
+            kind if kind.is_file() => self.change(cause, hasher)?,
             _ => return None,
         };
         Some(Waiting {
@@ -33,23 +33,41 @@ impl Enricher {
         })
     }
 
-    /// Takes answers about what is scheduled. What did not change is not told.
-    pub(crate) fn scheduled(&mut self, answers: Vec<schedule::Answer>) {
-        for schedule::Answer { number, told } in answers {
-            let awaited = Some(Awaited::Schedule(number));
+    /// Takes answers about changed files. What did not change is not told.
+    pub(crate) fn noted(&mut self, answers: Vec<noted::Answer>) {
+        for noted::Answer { number, told } in answers {
+            let awaited = Some(Awaited::Noted(number));
             let Some(place) = self.waiting.iter().position(|it| it.job == awaited) else {
                 continue;
             };
-            match (told, self.waiting.get_mut(place)) {
-                (Some(mut job), Some(waiting)) => {
-                    if let Some(uid) = job.user.as_str().and_then(|user| user.parse().ok()) {
-                        let name = self.users.name(uid);
-                        job.user = if name.is_empty() { job.user } else { name };
-                    }
-                    waiting.job = None;
-                    waiting.event.detail = Some(Detail::ScheduledJob(job));
-                }
-                _ => drop(self.waiting.remove(place)),
+            let Some(waiting) = self.waiting.remove(place) else {
+                continue;
+            };
+            // Inserted backwards, so they stand in order where the one was.
+            for mut detail in told.into_iter().rev() {
+                self.name_scheduled(&mut detail);
+                let mut event = waiting.event.clone();
+                event.detail = Some(detail);
+                self.waiting.insert(
+                    place,
+                    Waiting {
+                        event,
+                        job: None,
+                        until_ns: waiting.until_ns,
+                    },
+                );
+            }
+        }
+    }
+
+    /// at has numbers for users.
+    fn name_scheduled(&self, detail: &mut Detail) {
+        if let Detail::ScheduledJob(job) = detail
+            && let Some(uid) = job.user.as_str().and_then(|user| user.parse().ok())
+        {
+            let name = self.users.name(uid);
+            if !name.is_empty() {
+                job.user = name;
             }
         }
     }
@@ -87,20 +105,20 @@ impl Enricher {
         Some((event, job.map(Awaited::Hash)))
     }
 
-    fn schedule(&mut self, cause: &Event, hasher: &dyn Hasher) -> Option<(Event, Option<Awaited>)> {
-        let change = schedule::change(cause)?;
-        let detail = Detail::ScheduledJob(change.untold());
+    fn change(&mut self, cause: &Event, hasher: &dyn Hasher) -> Option<(Event, Option<Awaited>)> {
+        let change = noted::change(cause)?;
+        let (kind, detail) = (change.kind(), change.untold());
         let process = cause.process.as_ref();
         let foreign = process.filter(|process| !shares_mounts(process));
-        let job = schedule::Job {
+        let job = noted::Job {
             number: self.number(),
             eyes: Eyes::of(process),
             mounts: foreign.map_or(0, |process| process.ns.map_or(u32::MAX, |ns| ns.mnt)),
             change,
         };
-        let awaited = Awaited::Schedule(job.number);
+        let awaited = Awaited::Noted(job.number);
         let asked = hasher.look(job);
-        let event = following(cause, Kind::ScheduledJob).with(detail);
+        let event = following(cause, kind).with(detail);
         Some((event, asked.then_some(awaited)))
     }
 }
@@ -108,7 +126,10 @@ impl Enricher {
 /// Whether the agent made this event about the host, not about itself.
 pub(crate) fn is_found(event: &Event) -> bool {
     let kind = event.kind;
-    let found = matches!(kind, Kind::Script | Kind::ScheduledJob) || kind.is_file();
+    let found = matches!(
+        kind,
+        Kind::Script | Kind::ScheduledJob | Kind::AccountChange
+    ) || kind.is_file();
     event.source == Source::Agent && found
 }
 

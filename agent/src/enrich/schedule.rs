@@ -1,24 +1,19 @@
 //! What is scheduled to run: which files say so, and what a change of one of them changed.
 //!
-//! ```text
-//! event -> Change (by names alone) -> [jobs] -> Notes (reads, parses, compares) -> ScheduledJob
-//! ```
-//!
 //! # Invariants
 //!
-//! - The path only looks at names; files are read by a thread of its own, as the one who acted sees them.
 //! - At most [`MAX_BYTES`] of a file are read, [`MAX_ENTRIES`] entries and [`MAX_TEXT`] bytes of each text told.
-//! - What a file said before is remembered for at most [`MAX_NOTES`] files; of others all of it counts as new.
 //! - A change that leaves everything as it was (a second write of the same, a comment in a table) gives no job.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 
-use picket_event::{Event, Kind, ScheduledJob, Text};
+use picket_event::{Event, ScheduledJob, Text};
 use picket_seal::Digest;
 
 use super::lookup::{self, Eyes, Missing};
+use super::noted::{self, Key, Memory, What};
 
 mod at;
 mod cron;
@@ -33,8 +28,6 @@ const MAX_BYTES: u64 = 256 << 10;
 const MAX_ENTRIES: usize = 256;
 /// The longest text of a job.
 const MAX_TEXT: usize = 4 << 10;
-/// Files whose content is remembered.
-const MAX_NOTES: usize = 2_048;
 
 /// One thing that runs: when, as whom, what. Texts that are not known are empty.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -53,44 +46,10 @@ pub(crate) struct Change {
     what: What,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum What {
-    Made,
-    Written,
-    Removed,
-}
-
-impl What {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Made => "created",
-            Self::Written => "changed",
-            Self::Removed => "removed",
-        }
-    }
-}
-
 /// `None` if the event changes nothing that is scheduled.
 pub(super) fn change(event: &Event) -> Option<Change> {
-    let file = event.file()?;
-    let there = |name: &Text, what| {
-        let place = place::of(name.as_bytes())?;
-        let path = name.clone();
-        Some(Change { path, place, what })
-    };
-    match event.kind {
-        Kind::FileCreate => there(&file.path, What::Made),
-        Kind::FileModify => there(&file.path, What::Written),
-        Kind::FileDelete => there(&file.path, What::Removed),
-        Kind::FileLink => there(&file.new_path, What::Made),
-        Kind::FileRename => {
-            there(&file.new_path, What::Made).or_else(|| there(&file.path, What::Removed))
-        }
-        Kind::FileAttr if matches!(file.change.as_str(), "mode" | "size") => {
-            there(&file.path, What::Written)
-        }
-        _ => None,
-    }
+    let (path, place, what) = noted::touched(event, place::of)?;
+    Some(Change { path, place, what })
 }
 
 impl Change {
@@ -106,100 +65,54 @@ impl Change {
     }
 }
 
-/// A change that is to be looked into.
-#[derive(Clone, Debug)]
-pub(crate) struct Job {
-    /// How the answer finds its event.
-    pub(crate) number: u64,
-    /// Through whose eyes.
-    pub(crate) eyes: Eyes,
-    /// In which mount namespace; 0: the agent's.
-    pub(crate) mounts: u32,
-    /// What.
-    pub(crate) change: Change,
-}
-
-/// What came of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    /// Of which job.
-    pub(crate) number: u64,
-    /// What is to be told; `None`: nothing changed.
-    pub(crate) told: Option<ScheduledJob>,
-}
-
-/// What the files said when they were read last. Belongs to the thread that reads them.
-#[derive(Debug, Default)]
-pub(crate) struct Notes {
-    known: HashMap<(u32, Text), Note>,
-    order: VecDeque<(u32, Text)>,
-}
-
 /// What a file said.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Note {
+pub(super) struct Note {
     entries: Vec<Entry>,
     /// Of what the entries do not tell: the content of a script and whether it may run, the rest of a unit.
     mark: Option<Digest>,
 }
 
-impl Notes {
-    /// Reads what is there before anything changes.
-    pub(crate) fn begin() -> Self {
-        let mut notes = Self::default();
-        for path in place::existing() {
-            let found = place::of(path.as_bytes());
-            if let Some(note) = found.and_then(|place| read(&place, &path, Eyes::OWN)) {
-                notes.remember((0, path), note);
-            }
+/// Reads what is there before anything changes.
+pub(super) fn begin(notes: &mut Memory<Note>) {
+    for path in place::existing() {
+        let found = place::of(path.as_bytes());
+        if let Some(note) = found.and_then(|place| read(&place, &path, Eyes::OWN)) {
+            notes.remember((0, path), note);
         }
-        notes
     }
+}
 
-    /// Looks into a change.
-    pub(crate) fn look(&mut self, job: &Job) -> Answer {
-        let change = &job.change;
-        let now = match change.what {
-            What::Removed => None,
-            What::Made | What::Written => read(&change.place, &change.path, job.eyes),
-        };
-        Answer {
-            number: job.number,
-            told: self.compare((job.mounts, change.path.clone()), change, now),
-        }
-    }
+/// Looks into a change. `None`: it changed nothing.
+pub(super) fn look(
+    notes: &mut Memory<Note>,
+    mounts: u32,
+    eyes: Eyes,
+    change: &Change,
+) -> Option<ScheduledJob> {
+    let now = match change.what {
+        What::Removed => None,
+        What::Made | What::Written => read(&change.place, &change.path, eyes),
+    };
+    compare(notes, (mounts, change.path.clone()), change, now)
+}
 
-    /// Compares with what was known, and remembers what is known now.
-    fn compare(
-        &mut self,
-        key: (u32, Text),
-        change: &Change,
-        now: Option<Note>,
-    ) -> Option<ScheduledJob> {
-        let before = self.known.remove(&key);
-        let Some(now) = now else {
-            let gone = change.what == What::Removed;
-            let entries = before.map(|note| note.entries).unwrap_or_default();
-            return gone.then(|| tell(change, What::Removed.word(), &entries));
-        };
-        let told = difference(change, before.as_ref(), &now);
-        self.remember(key, now);
-        told
-    }
-
-    fn remember(&mut self, key: (u32, Text), note: Note) {
-        self.known.insert(key.clone(), note);
-        self.order.push_back(key);
-        while self.known.len() > MAX_NOTES {
-            if let Some(oldest) = self.order.pop_front() {
-                self.known.remove(&oldest);
-            }
-        }
-        if self.order.len() > 2 * MAX_NOTES {
-            let mut there: HashSet<_> = self.known.keys().cloned().collect();
-            self.order.retain(|key| there.remove(key));
-        }
-    }
+/// Compares with what was known, and remembers what is known now.
+fn compare(
+    notes: &mut Memory<Note>,
+    key: Key,
+    change: &Change,
+    now: Option<Note>,
+) -> Option<ScheduledJob> {
+    let before = notes.take(&key);
+    let Some(now) = now else {
+        let gone = change.what == What::Removed;
+        let entries = before.map(|note| note.entries).unwrap_or_default();
+        return gone.then(|| tell(change, What::Removed.word(), &entries));
+    };
+    let told = difference(change, before.as_ref(), &now);
+    notes.remember(key, now);
+    told
 }
 
 /// What is new, or else what is no longer there, or else all of a file that changed in some other way.

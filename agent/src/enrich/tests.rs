@@ -11,7 +11,7 @@ use super::*;
 #[derive(Default)]
 struct Slow {
     jobs: RefCell<Vec<HashJob>>,
-    looks: RefCell<Vec<schedule::Job>>,
+    looks: RefCell<Vec<noted::Job>>,
     full: bool,
 }
 
@@ -21,7 +21,7 @@ impl Hasher for Slow {
         !self.full
     }
 
-    fn look(&self, job: schedule::Job) -> bool {
+    fn look(&self, job: noted::Job) -> bool {
         self.looks.borrow_mut().push(job);
         !self.full
     }
@@ -258,9 +258,10 @@ fn table_written() -> Event {
         .with(detail)
 }
 
-fn answer(hasher: &Slow, told: Option<ScheduledJob>) -> Vec<schedule::Answer> {
+fn answer(hasher: &Slow, told: Option<ScheduledJob>) -> Vec<noted::Answer> {
     let number = hasher.looks.borrow().last().unwrap().number;
-    vec![schedule::Answer { number, told }]
+    let told = told.map(Detail::ScheduledJob).into_iter().collect();
+    vec![noted::Answer { number, told }]
 }
 
 #[test]
@@ -274,7 +275,7 @@ fn a_job_is_told_once_it_is_known_and_not_at_all_if_nothing_changed() {
         command: Text::from("/bin/true"),
         ..ScheduledJob::default()
     };
-    enricher.scheduled(answer(&hasher, Some(known)));
+    enricher.noted(answer(&hasher, Some(known)));
     let out = enricher.release(1);
     assert_eq!(kinds(&out), [Kind::ScheduledJob, Kind::Exit]);
     let Some(Detail::ScheduledJob(job)) = &out[0].detail else {
@@ -284,7 +285,7 @@ fn a_job_is_told_once_it_is_known_and_not_at_all_if_nothing_changed() {
     assert_eq!(job.user, Text::from("root"), "a number is given its name");
 
     enricher.take(boxed(written), &FileStates::default(), 2, &hasher);
-    enricher.scheduled(answer(&hasher, None));
+    enricher.noted(answer(&hasher, None));
     assert_eq!(kinds(&enricher.release(3)), [Kind::Exit]);
     let counted: Vec<_> = enricher.derived().iter().collect();
     assert_eq!(counted, [(&Kind::ScheduledJob, &1)]);

@@ -1,4 +1,4 @@
-//! The threads that read files so that the path never does: two hash, one looks at what is scheduled.
+//! The threads that read files so that the path never does: two hash, one looks at what changed files say.
 //!
 //! What stays true: programs (scripts among them) and written files have a thread and a queue each, so that a storm of files
 //! makes no exec late.
@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use super::{Input, alarm};
 use crate::enrich::Hasher;
 use crate::enrich::hash::{HashCache, HashJob, JobId, hash};
-use crate::enrich::schedule::{Job, Notes};
+use crate::enrich::noted::{Job, Notes};
 use crate::failure::Failure;
 
 /// Jobs that may wait, for each thread.
@@ -21,7 +21,7 @@ const ANSWERS: usize = 64;
 pub(crate) struct HashThread {
     programs: SyncSender<HashJob>,
     files: SyncSender<HashJob>,
-    schedules: SyncSender<Job>,
+    notes: SyncSender<Job>,
 }
 
 impl HashThread {
@@ -30,7 +30,7 @@ impl HashThread {
         Ok(Self {
             programs: start("hasher", inputs.clone())?,
             files: start("file-hasher", inputs.clone())?,
-            schedules: start_reader(inputs)?,
+            notes: start_reader(inputs)?,
         })
     }
 }
@@ -48,7 +48,7 @@ impl Hasher for HashThread {
     }
 
     fn look(&self, job: Job) -> bool {
-        self.schedules.try_send(job).is_ok()
+        self.notes.try_send(job).is_ok()
     }
 }
 
@@ -56,15 +56,15 @@ fn start_reader(inputs: SyncSender<Input>) -> Result<SyncSender<Job>, Failure> {
     let (jobs, waiting) = sync_channel::<Job>(JOBS);
     let answers = inputs.clone();
     let work = move || {
-        let mut notes = Notes::begin();
+        let mut known = Notes::begin();
         for job in waiting {
-            let answer = notes.look(&job);
-            if answers.send(Input::Scheduled(vec![answer])).is_err() {
+            let answer = known.look(&job);
+            if answers.send(Input::Noted(vec![answer])).is_err() {
                 return;
             }
         }
     };
-    alarm::spawn("schedules", inputs, work)?;
+    alarm::spawn("notes", inputs, work)?;
     Ok(jobs)
 }
 

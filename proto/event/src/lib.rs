@@ -35,10 +35,10 @@ mod verdict;
 mod wire;
 
 pub use detail::{
-    Affected, Bpf, Containment, CredChange, Credentials, Detail, Device, Dns, ExecFailed, Exit,
-    File, Fork, Gap, GapReason, Hook, HookState, IoUring, KindCounts, Login, Loss, LossCause,
-    LostBy, MemExec, Memfd, Module, Mount, Network, Ptrace, ReceiptState, ScheduledJob, Script,
-    SensorState, Signal,
+    AccountChange, Affected, Bpf, Containment, CredChange, Credentials, Detail, Device, Dns,
+    ExecFailed, Exit, File, Fork, Gap, GapReason, Hook, HookState, IoUring, KindCounts, Login,
+    Loss, LossCause, LostBy, MemExec, Memfd, Module, Mount, Network, Ptrace, ReceiptState,
+    ScheduledJob, Script, SensorState, Signal,
 };
 pub use event::{Event, Origin};
 pub use ids::{BootId, CommandId, HostId, IdError, ProcessUid, StreamId};

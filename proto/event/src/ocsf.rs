@@ -49,6 +49,7 @@ fn mapped(event: &Event) -> Mapped {
         Detail::File(it) => file::file(event.kind, it),
         Detail::Script(it) => file::script(it),
         Detail::ScheduledJob(it) => file::scheduled_job(it),
+        Detail::AccountChange(it) => identity::account_change(it),
         Detail::Memfd(it) => file::memfd(it),
         Detail::Mount(it) => file::mount(it),
         Detail::Exit(it) => process::exit(event, it),

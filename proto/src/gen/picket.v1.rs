@@ -21,7 +21,7 @@ pub struct Event {
     pub verdicts: ::prost::alloc::vec::Vec<Verdict>,
     #[prost(
         oneof = "event::Detail",
-        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38"
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39"
     )]
     pub detail: ::core::option::Option<event::Detail>,
 }
@@ -75,6 +75,8 @@ pub mod event {
         Dns(super::Dns),
         #[prost(message, tag = "38")]
         ExecFailed(super::ExecFailed),
+        #[prost(message, tag = "39")]
+        AccountChange(super::AccountChange),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -428,6 +430,26 @@ pub struct ScheduledJob {
     pub schedule: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "6")]
     pub command: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccountChange {
+    /// created, changed, removed
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    /// user, password, group, group_password, sudo_rule, ssh_key
+    #[prost(string, tag = "2")]
+    pub object: ::prost::alloc::string::String,
+    /// whose; a group's name of a group
+    #[prost(bytes = "vec", tag = "3")]
+    pub account: ::prost::alloc::vec::Vec<u8>,
+    /// the file that says so
+    #[prost(bytes = "vec", tag = "4")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    /// what differs, as NAME=VALUE words; never a hash
+    #[prost(bytes = "vec", tag = "5")]
+    pub before: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "6")]
+    pub after: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Dns {

@@ -22,13 +22,23 @@ struct Score {
     wrong: Vec<String>,
     invented: Vec<String>,
     delays: Vec<Duration>,
+    refused_delays: Vec<Duration>,
 }
 
 /// Prints a line per source and what was amiss. An error if anything was.
 pub(super) fn report(sessions: &[Session], heard: &Heard) -> Result<(), Failure> {
     let mut lines = vec![format!(
-        "{:<10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>10}{:>10}",
-        "source", "events", "told", "missed", "doubled", "wrong", "invented", "p50 ms", "p99 ms"
+        "{:<10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>8}{:>8}{:>12}",
+        "source",
+        "events",
+        "told",
+        "missed",
+        "doubled",
+        "wrong",
+        "invented",
+        "p50 ms",
+        "p99 ms",
+        "refused p99"
     )];
     let mut amiss = Vec::new();
     for (source, told) in &heard.by_source {
@@ -91,7 +101,11 @@ fn score(sessions: &[Session], source: &str, told: &[Told]) -> Score {
         match kind.filter(|_| is_played) {
             Some(kind) => {
                 *found.entry((&session.user, kind)).or_default() += 1;
-                score.delays.push(one.delay);
+                let delays = match outcome {
+                    "success" => &mut score.delays,
+                    _ => &mut score.refused_delays,
+                };
+                delays.push(one.delay);
             }
             None => score.wrong.push(format!("{:?} {}", session.way, one.event)),
         }
@@ -185,26 +199,29 @@ fn not_joined(session: &Session, event: &Value, execs: &[Value]) -> Option<Strin
 impl Score {
     fn line(&mut self, source: &str) -> String {
         self.delays.sort_unstable();
+        self.refused_delays.sort_unstable();
         format!(
-            "{source:<10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>10}{:>10}",
+            "{source:<10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>8}{:>8}{:>12}",
             self.known,
             self.told,
             self.missed.len(),
             self.doubled.len(),
             self.wrong.len(),
             self.invented.len(),
-            self.percentile(50).as_millis(),
-            self.percentile(99).as_millis(),
+            percentile(&self.delays, 50).as_millis(),
+            percentile(&self.delays, 99).as_millis(),
+            percentile(&self.refused_delays, 99).as_millis(),
         )
     }
+}
 
-    fn percentile(&self, hundredths: usize) -> Duration {
-        let last = self.delays.len().saturating_sub(1);
-        self.delays
-            .get(last * hundredths / 100)
-            .copied()
-            .unwrap_or_default()
-    }
+/// Of durations in order.
+fn percentile(delays: &[Duration], hundredths: usize) -> Duration {
+    let last = delays.len().saturating_sub(1);
+    delays
+        .get(last * hundredths / 100)
+        .copied()
+        .unwrap_or_default()
 }
 
 const MOST_SHOWN: usize = 40;

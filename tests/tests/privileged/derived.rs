@@ -146,6 +146,106 @@ fn a_line_of_cron_and_a_job_of_at_are_scheduled_jobs_under_their_real_names() {
     watch.stop(PATIENCE).unwrap();
 }
 
+/// Real tools on a copy of `/etc` that only the test's mount namespace has: this host's accounts stay as they are.
+#[test]
+fn what_useradd_and_its_like_change_is_told_by_account_and_without_a_hash() {
+    let home = tempfile::tempdir().unwrap();
+    let watched = [Path::new("/etc"), home.path()];
+    let folder = home.path().display();
+    let prepare = format!(
+        "mkdir {folder}/etc {folder}/ada; cp -a /etc/. {folder}/etc; mount --bind {folder}/etc /etc"
+    );
+    let started = watch::folders_of_its_own(home.path(), &watched, &prepare).unwrap();
+    let Some(watch) = or_skip(started) else {
+        return;
+    };
+    let key =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8m0C2mWQ4gGGmLJBZzsVnH4eCkMkwzZ7ZzrS4TnGmq ada@work";
+    let script = format!(
+        "set -e
+        useradd --no-create-home --home-dir {folder}/ada --uid 64321 picket-ada; sleep 1
+        usermod --password '$y$j9T$picket$secret' picket-ada; sleep 1
+        usermod --lock picket-ada; usermod --append --groups users picket-ada; sleep 1
+        mkdir -p /etc/sudoers.d; echo 'picket-ada ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/picket
+        mkdir {folder}/ada/.ssh; echo '{key}' > {folder}/ada/.ssh/authorized_keys; sleep 1
+        userdel picket-ada; sleep 1"
+    );
+    let mut command = std::process::Command::new("nsenter");
+    let namespace = format!("--mount=/proc/{}/ns/mnt", watch.pid());
+    command.args([&namespace, "sh", "-c", &script]);
+    let done = picket_tests::programs::finish("nsenter", command).unwrap();
+    done.success("the changes").unwrap();
+    for (object, action, before, after) in [
+        ("user", "created", "", "uid=64321"),
+        (
+            "password",
+            "changed",
+            "",
+            "password=yescrypt password=another",
+        ),
+        (
+            "password",
+            "changed",
+            "password=yescrypt",
+            "password=locked,yescrypt",
+        ),
+        ("group", "changed", "", "members="),
+        (
+            "sudo_rule",
+            "created",
+            "",
+            "rule=picket-ada ALL=(ALL) NOPASSWD: ALL",
+        ),
+        ("ssh_key", "created", "", "fingerprint=SHA256:"),
+        ("user", "removed", "uid=64321", ""),
+    ] {
+        let what = format!("{object} {action} {after}");
+        let event = wait::until(&what, PATIENCE, || {
+            Ok(account_changes(&watch).into_iter().find(|event| {
+                let told = &event["account_change"];
+                let says =
+                    |name: &str, part: &str| told[name].as_str().unwrap_or_default().contains(part);
+                told["object"] == object
+                    && told["action"] == action
+                    && says("before", before)
+                    && says("after", after)
+            }))
+        });
+        let event = event.unwrap_or_else(|error| panic!("{error}: {:#?}", changes(&watch)));
+        let account = if object == "group" {
+            "users"
+        } else {
+            "picket-ada"
+        };
+        assert_eq!(event["account_change"]["account"], account, "{event}");
+        assert!(event["process"]["pid"].is_u64(), "who did it: {event}");
+    }
+    assert!(
+        !changes(&watch).concat().contains("secret"),
+        "a hash was told"
+    );
+    watch.stop(PATIENCE).unwrap();
+}
+
+/// What was told of accounts so far.
+fn account_changes(watch: &Service) -> Vec<Value> {
+    let lines = watch.lines();
+    let events = lines
+        .iter()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events
+        .filter(|event| event["kind"] == "account_change")
+        .collect()
+}
+
+/// The same, shorter.
+fn changes(watch: &Service) -> Vec<String> {
+    let changes = account_changes(watch).into_iter();
+    changes
+        .map(|event| event["account_change"].to_string())
+        .collect()
+}
+
 /// The agent, watching one folder with the kernel sensor.
 fn watched(folder: &Path) -> Option<Service> {
     or_skip(watch::folder(folder, "").unwrap())

@@ -16,7 +16,8 @@ use super::fusion::fill;
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     processes: Bounded<u32>,
-    terminals: Bounded<Text>,
+    /// By process too: a terminal's name may be another's before the end of its last session is recorded.
+    terminals: Bounded<(Text, Option<u32>)>,
     numbers: Bounded<u32>,
     /// Of those whose process is not known.
     nameless: VecDeque<Login>,
@@ -78,8 +79,8 @@ impl Sessions {
     pub(super) fn complete(&mut self, fact: &mut Fact, pid: Option<u32>) -> bool {
         let login = &mut fact.login;
         match fact.witness {
-            Witness::RecordLogin => self.terminals.insert(login.tty.clone(), login),
-            Witness::RecordLogoff => match self.terminals.remove(&login.tty) {
+            Witness::RecordLogin => self.terminals.insert((login.tty.clone(), pid), login),
+            Witness::RecordLogoff => match self.terminals.remove(&(login.tty.clone(), pid)) {
                 Some(begun) => fill(login, &begun),
                 None => return !login.user.is_empty(),
             },

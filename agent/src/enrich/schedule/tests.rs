@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use picket_event::{Detail, File, Source, UnixNanos};
+use picket_event::{Detail, File, Kind, Source, UnixNanos};
 
 use super::*;
 
@@ -35,7 +35,7 @@ fn written(path: &str) -> Change {
 
 /// Notes that are told of a file's content again and again.
 struct Told {
-    notes: Notes,
+    notes: Memory<Note>,
     change: Change,
     runs: bool,
 }
@@ -43,7 +43,7 @@ struct Told {
 impl Told {
     fn of(path: &str) -> Self {
         Self {
-            notes: Notes::default(),
+            notes: Memory::default(),
             change: written(path),
             runs: true,
         }
@@ -53,14 +53,14 @@ impl Told {
         let change = self.change.clone();
         let now = note(&change.place, &change.path, content.as_bytes(), self.runs);
         let key = (0, change.path.clone());
-        self.notes.compare(key, &change, Some(now))
+        compare(&mut self.notes, key, &change, Some(now))
     }
 
     fn remove(&mut self) -> Option<ScheduledJob> {
         let mut change = self.change.clone();
         change.what = What::Removed;
         let key = (0, change.path.clone());
-        self.notes.compare(key, &change, None)
+        compare(&mut self.notes, key, &change, None)
     }
 }
 
@@ -288,44 +288,24 @@ fn a_look_reads_the_file_itself() {
     let folder = home.path().join(".config/systemd/user");
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("x.service");
-    let mut notes = Notes::default();
-    let mut look = |what: Kind, path: &Path| {
+    let mut notes = Memory::default();
+    let mut told_of = |what: Kind, path: &Path| {
         let file = File {
             path: Text::from(path.to_str().unwrap()),
             ..File::default()
         };
         let change = change(&event(what, file)).unwrap();
-        let job = Job {
-            number: 7,
-            eyes: Eyes::OWN,
-            mounts: 0,
-            change,
-        };
-        let answer = notes.look(&job);
-        assert_eq!(answer.number, 7);
-        answer.told.map(|job| (job.action, job.command))
+        let told = look(&mut notes, 0, Eyes::OWN, &change);
+        told.map(|job| (job.action, job.command))
     };
     fs::write(&path, "[Service]\nExecStart=/bin/a\n").unwrap();
-    let told = look(Kind::FileCreate, &path);
+    let told = told_of(Kind::FileCreate, &path);
     assert_eq!(told, Some(("created".to_owned(), Text::from("/bin/a"))));
-    assert_eq!(look(Kind::FileModify, &path), None);
+    assert_eq!(told_of(Kind::FileModify, &path), None);
     fs::remove_file(&path).unwrap();
-    assert_eq!(look(Kind::FileModify, &path), None, "gone already");
-    let told = look(Kind::FileDelete, &path);
+    assert_eq!(told_of(Kind::FileModify, &path), None, "gone already");
+    let told = told_of(Kind::FileDelete, &path);
     assert_eq!(told, Some(("removed".to_owned(), Text::NONE)));
-}
-
-#[test]
-fn what_is_remembered_is_bounded() {
-    let mut notes = Notes::default();
-    for number in 0..MAX_NOTES + 10 {
-        let path = format!("/etc/cron.d/job{number}");
-        let change = written(&path);
-        let now = note(&change.place, &change.path, b"* * * * * root x\n", true);
-        notes.compare((0, Text::from(path)), &change, Some(now));
-    }
-    assert_eq!(notes.known.len(), MAX_NOTES);
-    assert!(notes.order.len() <= 2 * MAX_NOTES);
 }
 
 proptest::proptest! {

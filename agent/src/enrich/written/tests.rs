@@ -7,7 +7,7 @@ use picket_seal::Digest;
 
 use super::super::hash::{HashDone, HashJob, Hashed, JobId};
 use super::super::tests::boxed;
-use super::super::{Enricher, HASH_WAIT_NS, Hasher, SharedTable, schedule};
+use super::super::{Enricher, HASH_WAIT_NS, Hasher, SharedTable, noted};
 use super::*;
 
 #[derive(Default)]
@@ -19,7 +19,7 @@ impl Hasher for Slow {
         true
     }
 
-    fn look(&self, _job: schedule::Job) -> bool {
+    fn look(&self, _job: noted::Job) -> bool {
         false
     }
 }

@@ -1,4 +1,4 @@
-//! Logins.
+//! Logins, and changes of who may log in.
 
 use crate::Text;
 
@@ -31,4 +31,21 @@ pub struct Login {
     pub command: Text,
     /// The source's name as the record has it.
     pub source_host: Text,
+}
+
+/// Who may come in or become somebody was changed: one account, group, rule or key, in one file.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AccountChange {
+    /// `created`, `changed` or `removed`.
+    pub action: String,
+    /// `user`, `password`, `group`, `group_password`, `sudo_rule` or `ssh_key`.
+    pub object: String,
+    /// Whose; the name of a group; whom a rule of sudo is about.
+    pub account: Text,
+    /// The file that says so.
+    pub path: Text,
+    /// What it was, as far as it differs: `uid=1000 shell=/bin/sh`. Never a hash of a password.
+    pub before: Text,
+    /// What it is.
+    pub after: Text,
 }

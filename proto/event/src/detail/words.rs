@@ -3,8 +3,8 @@
 //! What stays true: host text moves no cursor.
 
 use crate::{
-    Bpf, CredChange, Credentials, Detail, Device, Dns, ExecFailed, IoUring, MemExec, Module, Mount,
-    Ptrace, ScheduledJob, Script, Signal, Text,
+    AccountChange, Bpf, CredChange, Credentials, Detail, Device, Dns, ExecFailed, IoUring, MemExec,
+    Module, Mount, Ptrace, ScheduledJob, Script, Signal, Text,
 };
 
 impl Detail {
@@ -23,6 +23,7 @@ impl Detail {
             Self::Device(it) => device(it),
             Self::Script(it) => script(it),
             Self::ScheduledJob(it) => scheduled_job(it),
+            Self::AccountChange(it) => account_change(it),
             Self::Dns(it) => dns(it),
             Self::ExecFailed(it) => exec_failed(it),
             _ => Vec::new(),
@@ -177,6 +178,17 @@ fn scheduled_job(it: &ScheduledJob) -> Vec<String> {
         named("as", &it.user),
         named("at", &it.schedule),
         named("runs", &it.command),
+    ]
+}
+
+fn account_change(it: &AccountChange) -> Vec<String> {
+    vec![
+        word(&it.object),
+        it.account.for_terminal(),
+        word(&it.action),
+        named("from", &it.before),
+        named("to", &it.after),
+        named("in", &it.path),
     ]
 }
 

@@ -1,8 +1,8 @@
-//! Fields of files, scripts and scheduled jobs.
+//! Fields of files, scripts, scheduled jobs and accounts.
 
 use super::read::{hash, number, text, word};
 use super::{Row, Value};
-use crate::{Detail, Event, ScheduledJob, Script};
+use crate::{AccountChange, Detail, Event, ScheduledJob, Script};
 
 pub(super) const FIELDS: &[Row] = &[
     ("file.path", |e| text(&e.file()?.path)),
@@ -38,6 +38,12 @@ pub(super) const FIELDS: &[Row] = &[
     ("scheduled_job.user", |e| text(&job(e)?.user)),
     ("scheduled_job.schedule", |e| text(&job(e)?.schedule)),
     ("scheduled_job.command", |e| text(&job(e)?.command)),
+    ("account_change.action", |e| word(&account(e)?.action)),
+    ("account_change.object", |e| word(&account(e)?.object)),
+    ("account_change.account", |e| text(&account(e)?.account)),
+    ("account_change.path", |e| text(&account(e)?.path)),
+    ("account_change.before", |e| text(&account(e)?.before)),
+    ("account_change.after", |e| text(&account(e)?.after)),
 ];
 
 fn script(event: &Event) -> Option<&Script> {
@@ -50,6 +56,13 @@ fn script(event: &Event) -> Option<&Script> {
 fn job(event: &Event) -> Option<&ScheduledJob> {
     match &event.detail {
         Some(Detail::ScheduledJob(it)) => Some(it),
+        _ => None,
+    }
+}
+
+fn account(event: &Event) -> Option<&AccountChange> {
+    match &event.detail {
+        Some(Detail::AccountChange(it)) => Some(it),
         _ => None,
     }
 }

@@ -87,6 +87,9 @@ const DETAILS: &[(&str, Reader)] = &[
     ("scheduled_job", |it| {
         Ok(Detail::ScheduledJob(file::scheduled_job(it)?))
     }),
+    ("account_change", |it| {
+        Ok(Detail::AccountChange(login::account_change(it)?))
+    }),
     ("dns", |it| Ok(Detail::Dns(network::dns(it)?))),
     ("exec_failed", |it| {
         Ok(Detail::ExecFailed(process::exec_failed(it)?))

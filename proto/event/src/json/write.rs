@@ -59,6 +59,7 @@ fn put_detail(object: Object, detail: &Detail) -> Object {
         Detail::Device(it) => object.put("device", kernel::device(it)),
         Detail::Script(it) => object.put("script", file::script(it)),
         Detail::ScheduledJob(it) => object.put("scheduled_job", file::scheduled_job(it)),
+        Detail::AccountChange(it) => object.put("account_change", login::account_change(it)),
         Detail::Dns(it) => object.put("dns", network::dns(it)),
         Detail::ExecFailed(it) => object.put("exec_failed", process::exec_failed(it)),
     }

@@ -3,7 +3,7 @@
 use super::activity::{ACCOUNT_CHANGE, AUTHENTICATION, Mapped, status};
 use super::actor::user_named;
 use super::part::{Part, UNKNOWN};
-use crate::{Kind, Login};
+use crate::{AccountChange, Kind, Login};
 
 pub(super) fn login(kind: Kind, login: &Login) -> Mapped {
     let mapped = match kind {
@@ -51,6 +51,17 @@ const SWITCH: &[&str] = &[
     "login.session",
     "login.tty",
 ];
+
+/// Rules, groups and keys have no activity of their own: they are told in the event's own words.
+pub(super) fn account_change(change: &AccountChange) -> Mapped {
+    let mapped = match (change.object.as_str(), change.action.as_str()) {
+        ("user", "created") => Mapped::new(ACCOUNT_CHANGE, (1, "Create")),
+        ("user", "removed") => Mapped::new(ACCOUNT_CHANGE, (6, "Delete")),
+        ("password", "changed") => Mapped::new(ACCOUNT_CHANGE, (3, "Password Change")),
+        (object, action) => Mapped::other(ACCOUNT_CHANGE, &format!("{object} {action}")),
+    };
+    mapped.with(Part::new().part("user", Some(user_named(&change.account))))
+}
 
 /// Which change it was is not known here.
 fn change(login: &Login) -> Mapped {

@@ -37,6 +37,7 @@ impl From<Detail> for Wire {
             Detail::Device(it) => Self::Device(it.into()),
             Detail::Script(it) => Self::Script(it.into()),
             Detail::ScheduledJob(it) => Self::ScheduledJob(it.into()),
+            Detail::AccountChange(it) => Self::AccountChange(it.into()),
             Detail::Dns(it) => Self::Dns(it.into()),
             Detail::ExecFailed(it) => Self::ExecFailed(it.into()),
         }
@@ -69,6 +70,7 @@ impl TryFrom<Wire> for Detail {
             Wire::Device(it) => Self::Device(it.into()),
             Wire::Script(it) => Self::Script(it.try_into()?),
             Wire::ScheduledJob(it) => Self::ScheduledJob(it.into()),
+            Wire::AccountChange(it) => Self::AccountChange(it.into()),
             Wire::Dns(it) => Self::Dns(it.try_into()?),
             Wire::ExecFailed(it) => Self::ExecFailed(it.into()),
         })

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use picket_event::{
-    Affected, Ancestor, BackoffLevel, Bpf, CommandId, Containment, CredChange, Credentials, Detail,
-    Device, Dns, EnvVar, Event, ExecFailed, Exit, Fidelity, File, Fork, Gap, GapReason, HashStatus,
-    Hook, HookState, IoUring, Kind, KindCounts, Login, Loss, LossCause, MemExec, Memfd, Module,
-    Mount, Namespaces, Network, Process, ProcessUid, Ptrace, Reason, ReceiptState, RuleVerdict,
-    ScheduledJob, ScorerVerdict, Script, SensorState, Severity, Signal, Source, Text, UnixNanos,
-    User, Verdict,
+    AccountChange, Affected, Ancestor, BackoffLevel, Bpf, CommandId, Containment, CredChange,
+    Credentials, Detail, Device, Dns, EnvVar, Event, ExecFailed, Exit, Fidelity, File, Fork, Gap,
+    GapReason, HashStatus, Hook, HookState, IoUring, Kind, KindCounts, Login, Loss, LossCause,
+    MemExec, Memfd, Module, Mount, Namespaces, Network, Process, ProcessUid, Ptrace, Reason,
+    ReceiptState, RuleVerdict, ScheduledJob, ScorerVerdict, Script, SensorState, Severity, Signal,
+    Source, Text, UnixNanos, User, Verdict,
 };
 use picket_seal::Digest;
 use proptest::prelude::*;
@@ -237,6 +237,7 @@ impl Dice {
             Kind::IoUring => Detail::IoUring(self.io_uring()),
             Kind::Device => Detail::Device(self.device()),
             Kind::Script => Detail::Script(self.script()),
+            Kind::AccountChange => Detail::AccountChange(self.account_change()),
             Kind::ScheduledJob => Detail::ScheduledJob(self.scheduled_job()),
             Kind::Sensor => Detail::Sensor(self.sensor()),
             Kind::Loss => Detail::Loss(self.loss()),
@@ -372,6 +373,17 @@ impl Dice {
             sha256: self.maybe(Self::digest),
             hash_status: self.maybe(Self::hash_status),
             size: self.maybe(Self::u64),
+        }
+    }
+
+    fn account_change(&mut self) -> AccountChange {
+        AccountChange {
+            action: self.action(&["created", "changed", "removed"]),
+            object: self.action(&["user", "password", "sudo_rule"]),
+            account: self.text(),
+            path: self.text(),
+            before: self.text(),
+            after: self.text(),
         }
     }
 

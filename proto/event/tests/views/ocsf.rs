@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use picket_event::{
-    BootId, Bpf, CredChange, Credentials, Detail, Device, Dns, Event, ExecFailed, Exit, File, Fork,
-    IoUring, Kind, KindCounts, Login, Loss, LossCause, MemExec, Memfd, Module, Mount, Network,
-    Origin, ProcessUid, Ptrace, ScheduledJob, Script, SensorState, Signal, Source, Text, UnixNanos,
-    json, ocsf,
+    AccountChange, BootId, Bpf, CredChange, Credentials, Detail, Device, Dns, Event, ExecFailed,
+    Exit, File, Fork, IoUring, Kind, KindCounts, Login, Loss, LossCause, MemExec, Memfd, Module,
+    Mount, Network, Origin, ProcessUid, Ptrace, ScheduledJob, Script, SensorState, Signal, Source,
+    Text, UnixNanos, json, ocsf,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -434,6 +434,26 @@ fn a_job_is_created_changed_and_removed() {
     assert_eq!(class(&job("changed")), "1006/2");
     assert_eq!(class(&job("removed")), "1006/3");
     assert_eq!(job("created")["job"]["cmd_line"], "run me");
+}
+
+#[test]
+fn an_account_is_created_and_its_password_changed() {
+    let change = |object: &str, action: &str| {
+        let change = AccountChange {
+            action: action.to_owned(),
+            object: object.to_owned(),
+            account: Text::from("ada"),
+            ..AccountChange::default()
+        };
+        seen(Kind::AccountChange, Detail::AccountChange(change))
+    };
+    assert_eq!(class(&change("user", "created")), "3001/1");
+    assert_eq!(class(&change("user", "removed")), "3001/6");
+    assert_eq!(class(&change("password", "changed")), "3001/3");
+    let rule = change("sudo_rule", "created");
+    assert_eq!(class(&rule), "3001/99");
+    assert_eq!(rule["activity_name"], "sudo_rule created");
+    assert_eq!(rule["user"]["name"], "ada");
 }
 
 #[test]

@@ -265,6 +265,31 @@ fn a_logoff_knows_where_its_login_came_from() {
 }
 
 #[test]
+fn a_terminal_that_has_a_new_user_before_the_end_of_the_last_is_recorded_keeps_him() {
+    let mut log = Log::new();
+    let mut record = |second: u64, pid: u32, witness, kind, user: &str| {
+        let time = UnixNanos::parse(&format!("2026-01-05T10:00:{second:02}Z")).unwrap();
+        let login = Login {
+            user: user.into(),
+            tty: "pts/0".into(),
+            ..Login::default()
+        };
+        log.hear(
+            SeenBy::Wtmp,
+            time,
+            Some(pid),
+            Fact::success(witness, kind, login),
+        );
+    };
+    record(0, 42, Witness::RecordLogin, Kind::Login, "ada");
+    record(1, 43, Witness::RecordLogin, Kind::Login, "bob");
+    record(2, 42, Witness::RecordLogoff, Kind::Logoff, "");
+    let events = log.all();
+    assert_eq!(kinds(&events), [Kind::Login, Kind::Login, Kind::Logoff]);
+    assert_eq!(events[2].login().unwrap().user, "ada".into());
+}
+
+#[test]
 fn the_end_of_a_prompt_is_no_logoff() {
     let mut log = Log::new();
     let tty = Login {

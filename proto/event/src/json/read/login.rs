@@ -1,7 +1,7 @@
 //! Logins from JSON.
 
 use super::object::{Object, Result};
-use crate::Login;
+use crate::{AccountChange, Login};
 
 pub(super) fn login(object: Object<'_>) -> Result<Login> {
     Ok(Login {
@@ -18,5 +18,16 @@ pub(super) fn login(object: Object<'_>) -> Result<Login> {
         target_user: object.text("target_user")?,
         command: object.text("command")?,
         source_host: object.text("source_host")?,
+    })
+}
+
+pub(super) fn account_change(object: Object<'_>) -> Result<AccountChange> {
+    Ok(AccountChange {
+        action: object.word("action")?,
+        object: object.word("object")?,
+        account: object.text("account")?,
+        path: object.text("path")?,
+        before: object.text("before")?,
+        after: object.text("after")?,
     })
 }

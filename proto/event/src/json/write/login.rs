@@ -1,7 +1,7 @@
 //! Logins to JSON.
 
 use super::object::{Json, Object};
-use crate::Login;
+use crate::{AccountChange, Login};
 
 pub(super) fn login(login: &Login) -> Json {
     Object::new()
@@ -18,5 +18,16 @@ pub(super) fn login(login: &Login) -> Json {
         .text("target_user", &login.target_user)
         .text("command", &login.command)
         .put("seen_by", &login.seen_by)
+        .done()
+}
+
+pub(super) fn account_change(change: &AccountChange) -> Json {
+    Object::new()
+        .word("action", &change.action)
+        .word("object", &change.object)
+        .text("account", &change.account)
+        .text("path", &change.path)
+        .text("before", &change.before)
+        .text("after", &change.after)
         .done()
 }

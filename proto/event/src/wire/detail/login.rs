@@ -2,7 +2,7 @@
 
 use picket_proto::v1;
 
-use crate::Login;
+use crate::{AccountChange, Login};
 
 impl From<Login> for v1::Login {
     fn from(login: Login) -> Self {
@@ -40,6 +40,32 @@ impl From<v1::Login> for Login {
             target_user: wire.target_user.into(),
             command: wire.command.into(),
             source_host: wire.source_host.into(),
+        }
+    }
+}
+
+impl From<AccountChange> for v1::AccountChange {
+    fn from(change: AccountChange) -> Self {
+        Self {
+            action: change.action,
+            object: change.object,
+            account: change.account.into_bytes(),
+            path: change.path.into_bytes(),
+            before: change.before.into_bytes(),
+            after: change.after.into_bytes(),
+        }
+    }
+}
+
+impl From<v1::AccountChange> for AccountChange {
+    fn from(wire: v1::AccountChange) -> Self {
+        Self {
+            action: wire.action,
+            object: wire.object,
+            account: wire.account.into(),
+            path: wire.path.into(),
+            before: wire.before.into(),
+            after: wire.after.into(),
         }
     }
 }
