@@ -65,6 +65,10 @@ test-logins: build ## a thousand logins by the programs that people use, as root
 	@tests/logins/ground.sh $(PICKET_CACHE)/logins $(CARGO_TARGET_DIR)/debug/picket-logins \
 	    --sessions $(or $(SESSIONS),$(if $(SHORT),50,1000))
 
+.PHONY: fuzz
+fuzz: deps deps-test ## a million mutated inputs for each parser that has such a test (short form: make test); INPUTS=N as many
+	PICKET_MUTATIONS=$(or $(INPUTS),1000000) cargo nextest run --workspace --profile fuzz
+
 .PHONY: bench
 bench: build ## figures; SHORT=1 takes under a minute, JSON=1 prints one object per line
 	@$(CARGO_TARGET_DIR)/debug/picket-bench $(if $(SHORT),--short) $(if $(JSON),--json)

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use picket_event::{
-    Class, Containment, Detail, Event, Gap, GapReason, Kind, ReceiptState, SensorState, Source,
+    Class, Containment, Detail, Event, Gap, GapReason, Hook, Kind, ReceiptState, SensorState,
+    Source,
 };
 use picket_sensor::login::Position;
 use picket_spool::{LossReason, Lost};
@@ -324,6 +325,10 @@ impl Sink for Books {
     fn positions(&mut self, positions: Vec<Position>) {
         let numbered = self.sealer.numbered().map(|line| line.given);
         self.positions = Some((positions, numbered));
+    }
+
+    fn logins(&mut self, hooks: Vec<Hook>) {
+        self.health.status().logins = hooks;
     }
 
     fn tick(&mut self, stages: &Stages) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use picket_event::{
-    Class, HostId, KindCounts, SensorState, StreamId, UnixNanos, json as event_json,
+    Class, Hook, HostId, KindCounts, SensorState, StreamId, UnixNanos, json as event_json,
 };
 use picket_scorer::Maturity;
 use serde_json::{Value, json};
@@ -54,6 +54,8 @@ pub(crate) struct Status {
     pub(crate) spool_error: String,
     /// The sensor and its hooks.
     pub(crate) sensor: SensorState,
+    /// The login sources.
+    pub(crate) logins: Vec<Hook>,
     /// Why the kernel sensor is not used; empty: it is.
     pub(crate) fallback: String,
     /// The baseline of files.
@@ -154,6 +156,7 @@ impl Status {
             spool_quota: 0,
             spool_error: String::new(),
             sensor: SensorState::default(),
+            logins: Vec::new(),
             fallback: String::new(),
             integrity: Integrity::default(),
             rules: 0,
@@ -199,6 +202,7 @@ impl Status {
                 "backend": self.sensor.backend, "fallback": self.fallback,
                 "hooks": self.sensor.hooks.iter().map(hook_json).collect::<Vec<_>>(),
             },
+            "logins": { "hooks": self.logins.iter().map(hook_json).collect::<Vec<_>>() },
             "integrity": self.integrity.to_json(),
             "rules": self.rules,
             "scorer": {
@@ -215,7 +219,7 @@ impl Status {
 }
 
 /// One hook as `doctor --json` and `status --json` print it.
-pub(crate) fn hook_json(hook: &picket_event::Hook) -> Value {
+pub(crate) fn hook_json(hook: &Hook) -> Value {
     json!({
         "name": hook.name, "state": hook.state.name(), "detail": hook.detail, "instead": hook.instead,
     })

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use picket_event::{Containment, Detail, Event, Kind, KindCounts, Loss, Source};
+use picket_event::{Containment, Detail, Event, Hook, Kind, KindCounts, Loss, Source};
 use picket_sensor::login::Position;
 
 use crate::clock::{SharedClock, boot_ns};
@@ -72,6 +72,8 @@ pub(crate) enum Input {
     Stop,
     /// Where the login follower stands after the events that it sent before.
     Positions(Vec<Position>),
+    /// The hooks of the login sources.
+    Logins(Vec<Hook>),
     /// A sensor has sent its last.
     Done,
     /// A part of the agent cannot go on, so the agent ends too.
@@ -86,6 +88,8 @@ pub(crate) trait Sink {
     fn lose(&mut self, from: Source, kind: Kind, count: u64) -> Result<(), Failure>;
     /// Takes notice of how far logins were read; good once the events so far are safe.
     fn positions(&mut self, _positions: Vec<Position>) {}
+    /// Takes notice of how the login sources are.
+    fn logins(&mut self, _hooks: Vec<Hook>) {}
     /// Is called after each input and at least every [`TICK`].
     fn tick(&mut self, stages: &Stages) -> Result<(), Failure>;
     /// How long it can wait for its next tick.
@@ -218,6 +222,7 @@ impl Stages {
                 }
             }
             Input::Positions(positions) => sink.positions(positions),
+            Input::Logins(hooks) => sink.logins(hooks),
             Input::Stop => return Ok(Next::End),
             Input::Done => return Ok(Next::SensorDone),
             Input::Broken(failure) => return Ok(Next::Fail(failure)),

@@ -285,6 +285,15 @@ impl LoginFollower {
         }
     }
 
+    /// A source that is there and silent while others tell is seen by this.
+    fn with_share(&self, seen_by: SeenBy, mut hook: Hook) -> Hook {
+        let (told, given) = self.fusion.share(seen_by);
+        if given > 0 && hook.state != HookState::Unavailable {
+            hook.detail = format!("{}; told of {told} of {given} events", hook.detail);
+        }
+        hook
+    }
+
     fn source_of(&self, origin: Origin) -> SeenBy {
         index_of(origin)
             .and_then(|index| self.tails.get(index))
@@ -336,9 +345,11 @@ impl Sensor for LoginFollower {
                 hook.instead = other.clone().unwrap_or_default();
             }
         }
-        let files = hooks.into_iter().map(|(_, hook)| hook);
-        files
-            .chain(self.live.iter().flat_map(Live::hooks))
+        let live = self.live.iter().flat_map(Live::hooks);
+        hooks
+            .into_iter()
+            .chain(live)
+            .map(|(seen_by, hook)| self.with_share(seen_by, hook))
             .collect()
     }
 

@@ -9,9 +9,13 @@ use std::process::Command;
 
 use picket_event::{Event, Kind, KindCounts, UnixNanos};
 use picket_sensor::login::{
-    AuthLine, LineClock, LoginFollower, LoginSettings, RECORD_LEN, parse_auth_line, parse_utmp,
+    AuditLogin, AuthLine, LASTLOG_LEN, LastLogin, LineClock, LoginFollower, LoginSettings, PamCall,
+    RECORD_LEN, parse_auth_line, parse_utmp,
 };
 use picket_sensor::{Sensor, identity};
+
+/// Inputs of one run for each parser; set `PICKET_MUTATIONS` for more.
+const INPUTS: u32 = 50_000;
 
 /// Every form of line that is known, in both heads.
 const LINES: &[&str] = &[
@@ -57,7 +61,7 @@ fn every_known_line_is_read_under_both_heads() {
 #[test]
 fn mutated_lines_make_no_parser_panic_and_no_success_out_of_a_failure() {
     let mut random = Random(4_711);
-    for round in 0..50_000 {
+    for round in 0..inputs() {
         let text = LINES[random.below(LINES.len())];
         let mut line = format!("Jan  5 10:00:00 host {text}").into_bytes();
         for _ in 0..=random.below(4) {
@@ -77,14 +81,70 @@ fn mutated_lines_make_no_parser_panic_and_no_success_out_of_a_failure() {
 #[test]
 fn any_bytes_make_no_parser_panic() {
     let mut random = Random(42);
-    for _ in 0..20_000 {
+    for _ in 0..inputs() {
         let length = random.below(300);
         let line: Vec<u8> = (0..length).map(|_| random.byte()).collect();
         let _any = parse_auth_line(&line, &clock());
         let record: Vec<u8> = (0..RECORD_LEN).map(|_| random.byte()).collect();
         let _any = parse_utmp(&record);
         let _any = parse_utmp(&line);
+        let _any = LastLogin::parse(&record[..LASTLOG_LEN]);
+        let _any = AuditLogin::parse(AUDIT[random.below(AUDIT.len())].0, &line);
+        let call: Vec<u8> = (0..PAM_CALL_LEN).map(|_| random.byte()).collect();
+        let _any = PamCall::parse(&call).and_then(|call| call.fact());
     }
+}
+
+/// Records of audit that tell of refusals, by their numbers in linux/audit.h.
+const AUDIT: &[(u16, &str)] = &[
+    (
+        1100,
+        "audit(1604994496.155:92733): pid=7 uid=0 auid=4294967295 ses=4294967295 msg='op=PAM:authentication \
+         grantors=? acct=\"ada\" exe=\"/usr/sbin/sshd\" hostname=192.0.2.7 addr=192.0.2.7 terminal=ssh res=failed'",
+    ),
+    (
+        1101,
+        "audit(1604994496.155:92734): pid=7 uid=0 auid=1000 ses=5 subj=unconfined msg='op=PAM:accounting \
+         acct=\"ada\" exe=\"/usr/bin/sudo\" hostname=? addr=? terminal=/dev/pts/0 res=failed'",
+    ),
+    (
+        1105,
+        "audit(1604994496.155:92735): pid=7 uid=0 auid=1000 ses=5 msg='op=PAM:session_open acct=\"ada\" \
+         exe=\"/usr/bin/login\" hostname=h addr=? terminal=/dev/tty1 res=failed'",
+    ),
+    (
+        1112,
+        "audit(1604994496.155:92736): pid=7 uid=0 auid=1000 ses=5 msg='op=login acct=28756E6B6E6F776E29 \
+         exe=\"/usr/sbin/sshd\" hostname=? addr=192.0.2.7 terminal=sshd res=failed'",
+    ),
+];
+/// Length of a record of `agent/ebpf/pam.bpf.c` in bytes.
+const PAM_CALL_LEN: usize = 1_056;
+
+#[test]
+fn mutated_audit_records_make_no_parser_panic_and_no_success_out_of_a_refusal() {
+    let mut random = Random(815);
+    let mut read = 0_u32;
+    for round in 0..inputs() {
+        let (kind, text) = AUDIT[random.below(AUDIT.len())];
+        let mut record = text.as_bytes().to_vec();
+        for _ in 0..=random.below(4) {
+            mutate(&mut record, &mut random);
+        }
+        let Some(fact) = AuditLogin::parse(kind, &record).and_then(|record| record.fact()) else {
+            continue;
+        };
+        read += 1;
+        let told = fact.kind.is_some() && fact.login.outcome == "success";
+        assert!(!told, "{round}: {}", String::from_utf8_lossy(&record));
+    }
+    assert!(read > inputs() / 10, "most are still read: {read}");
+}
+
+/// How many inputs each parser gets.
+fn inputs() -> u32 {
+    let asked = std::env::var("PICKET_MUTATIONS").ok();
+    asked.map_or(INPUTS, |asked| asked.parse().unwrap())
 }
 
 #[test]

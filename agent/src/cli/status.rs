@@ -57,6 +57,7 @@ fn readable(status: &Value) -> Vec<String> {
             text("/sensor/backend"),
             text("/sensor/fallback")
         ),
+        format!("logins    {}", logins(status)),
         format!(
             "integrity {} files since {} {}",
             text("/integrity/files"),
@@ -81,6 +82,16 @@ fn readable(status: &Value) -> Vec<String> {
     lines.extend(table(status, "/ledger/transport", TRANSPORT));
     lines.extend(table(status, "/ledger/sensor", KINDS));
     lines
+}
+
+/// Each login source with its state.
+fn logins(status: &Value) -> String {
+    let hooks = status.pointer("/logins/hooks").and_then(Value::as_array);
+    let hooks = hooks.into_iter().flatten().filter_map(|hook| {
+        let name = hook["name"].as_str()?.strip_prefix("login ")?;
+        Some(format!("{name} {}", hook["state"].as_str()?))
+    });
+    hooks.collect::<Vec<_>>().join(", ")
 }
 
 fn table(status: &Value, pointer: &str, columns: &[&str]) -> Vec<String> {

@@ -160,7 +160,7 @@ impl Readers {
     ) -> Result<(), Failure> {
         let reader = self.reader(sensor, inputs.clone());
         self.count += 1;
-        alarm::spawn("sensor", inputs, move || drive(reader, |_| None)).map(drop)
+        alarm::spawn("sensor", inputs, move || drive(reader)).map(drop)
     }
 
     /// Reads the login sources, and says how far it got.
@@ -171,8 +171,7 @@ impl Readers {
     ) -> Result<(), Failure> {
         let reader = self.reader(logins, inputs.clone());
         self.count += 1;
-        let positions = |logins: &LoginFollower| Some(logins.positions());
-        alarm::spawn("logins", inputs, move || drive(reader, positions)).map(drop)
+        alarm::spawn("logins", inputs, move || drive(reader)).map(drop)
     }
 
     /// Reads the kernel's word of devices.
@@ -183,7 +182,7 @@ impl Readers {
     ) -> Result<(), Failure> {
         let reader = self.reader(devices, inputs.clone());
         self.count += 1;
-        alarm::spawn("devices", inputs, move || drive(reader, |_| None)).map(drop)
+        alarm::spawn("devices", inputs, move || drive(reader)).map(drop)
     }
 
     /// Tells all to stop, and how many there are.
@@ -208,8 +207,9 @@ struct Reader<S> {
 }
 
 /// Reads until told to stop or nobody listens; then everything that is left, and the final ledger.
-fn drive<S: Sensed>(mut reader: Reader<S>, positions: impl Fn(&S) -> Option<Vec<Position>>) {
+fn drive<S: Sensed>(mut reader: Reader<S>) {
     let mut told = None;
+    let mut hooks = None;
     let mut is_untold = false;
     let mut last_ledger = Instant::now();
     while !reader.stop.load(Ordering::Acquire) {
@@ -225,7 +225,7 @@ fn drive<S: Sensed>(mut reader: Reader<S>, positions: impl Fn(&S) -> Option<Vec<
             break;
         }
         is_untold |= !events.is_empty();
-        let now = positions(&reader.sensor);
+        let now = reader.sensor.positions();
         if !reader.send(events) {
             return;
         }
@@ -237,7 +237,7 @@ fn drive<S: Sensed>(mut reader: Reader<S>, positions: impl Fn(&S) -> Option<Vec<
         if last_ledger.elapsed() >= due {
             is_untold = false;
             last_ledger = Instant::now();
-            if !reader.send_ledger() {
+            if !reader.send_ledger() || !reader.send_hooks(&mut hooks) {
                 return;
             }
         }
@@ -248,7 +248,7 @@ fn drive<S: Sensed>(mut reader: Reader<S>, positions: impl Fn(&S) -> Option<Vec<
             }
         }
     }
-    reader.finish(&positions);
+    reader.finish();
 }
 
 impl<S: Sensed> Reader<S> {
@@ -264,13 +264,23 @@ impl<S: Sensed> Reader<S> {
         self.inputs.send(ledger).is_ok()
     }
 
-    fn finish(mut self, positions: &impl Fn(&S) -> Option<Vec<Position>>) {
+    /// What the sensor's own hooks are, if they are others than were told.
+    fn send_hooks(&self, told: &mut Option<Vec<Hook>>) -> bool {
+        let hooks = self.sensor.own_hooks();
+        if hooks == *told {
+            return true;
+        }
+        told.clone_from(&hooks);
+        hooks.is_none_or(|hooks| self.inputs.send(Input::Logins(hooks)).is_ok())
+    }
+
+    fn finish(mut self) {
         let mut events = Vec::new();
         if let Err(error) = self.sensor.sensed().stop(&mut events) {
             tracing::warn!(error = chain(&error), "failed to stop the sensor");
         }
         let listening = self.send(events) && self.send_ledger();
-        let positions = positions(&self.sensor).map(Input::Positions);
+        let positions = self.sensor.positions().map(Input::Positions);
         if listening && positions.is_none_or(|now| self.inputs.send(now).is_ok()) {
             drop(self.inputs.send(Input::Done));
         }
@@ -280,6 +290,16 @@ impl<S: Sensed> Reader<S> {
 /// What a reader reads: a boxed sensor, or one whose type is known.
 trait Sensed: Send {
     fn sensed(&mut self) -> &mut dyn Sensor;
+
+    /// How far it has read, where that outlives the run.
+    fn positions(&self) -> Option<Vec<Position>> {
+        None
+    }
+
+    /// Its hooks, where nothing else tells of them.
+    fn own_hooks(&self) -> Option<Vec<Hook>> {
+        None
+    }
 }
 
 impl Sensed for Box<dyn Sensor> {
@@ -297,6 +317,14 @@ impl Sensed for DeviceFollower {
 impl Sensed for LoginFollower {
     fn sensed(&mut self) -> &mut dyn Sensor {
         self
+    }
+
+    fn positions(&self) -> Option<Vec<Position>> {
+        Some(Self::positions(self))
+    }
+
+    fn own_hooks(&self) -> Option<Vec<Hook>> {
+        Some(self.hooks())
     }
 }
 

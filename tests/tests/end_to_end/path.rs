@@ -39,6 +39,36 @@ fn an_exec_on_the_host_is_found_by_a_search_once_with_everything_that_is_known_o
 }
 
 #[test]
+fn the_status_tells_of_each_login_source_whether_it_can_be_read() {
+    let rig = Rig::start().unwrap();
+    let state = rig.enroll("host").unwrap();
+    let agent = portable_agent(&rig, &state).unwrap();
+    let hooks = wait::until("the login sources", PATIENCE, || {
+        let hooks = rig.status(&state)?["logins"]["hooks"].clone();
+        let told = hooks.as_array().is_some_and(|hooks| !hooks.is_empty());
+        Ok(told.then_some(hooks))
+    });
+    let hooks = hooks.unwrap();
+    for source in [
+        "login pam",
+        "login kernel_session",
+        "login audit",
+        "login /var/log/wtmp",
+        "login wtmpdb /var/lib/wtmpdb/wtmp.db",
+    ] {
+        let hook = hooks
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|hook| hook["name"] == source);
+        let hook = hook.unwrap_or_else(|| panic!("{source} is not in {hooks}"));
+        let is_silent = hook["state"] == "unavailable" && hook["detail"] == "";
+        assert!(!is_silent, "{source} does not say why: {hook}");
+    }
+    agent.stop(PATIENCE).unwrap();
+}
+
+#[test]
 fn both_ledgers_balance_on_both_sides_while_it_runs_and_when_it_has_ended() {
     let rig = Rig::start().unwrap();
     let state = rig.enroll("host").unwrap();

@@ -148,6 +148,9 @@ pub(super) struct Fusion {
     tally: Tally,
     ready: Vec<Event>,
     settled: Vec<Origin>,
+    /// Events given, and of how many of them each source told in time.
+    given: u64,
+    told: [u64; SeenBy::ALL.len()],
 }
 
 impl Fusion {
@@ -160,7 +163,15 @@ impl Fusion {
             tally: Tally::of(&KINDS),
             ready: Vec::new(),
             settled: Vec::new(),
+            given: 0,
+            told: [0; SeenBy::ALL.len()],
         }
+    }
+
+    /// Of how many events this source told in time, and of how many any did.
+    pub(super) fn share(&self, source: SeenBy) -> (u64, u64) {
+        let told = self.told.get(source as usize).copied();
+        (told.unwrap_or_default(), self.given)
     }
 
     /// Takes one word.
@@ -349,6 +360,12 @@ impl Fusion {
             match further {
                 0 => self.tally.submitted(entry.kind),
                 _ => self.tally.aggregated(entry.kind),
+            }
+        }
+        self.given = self.given.saturating_add(1);
+        for source in entry.witnesses.sources() {
+            if let Some(told) = self.told.get_mut(source as usize) {
+                *told = told.saturating_add(1);
             }
         }
         self.settled.append(&mut entry.origins);

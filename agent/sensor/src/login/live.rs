@@ -9,7 +9,7 @@ use picket_event::Hook;
 use super::LoginSettings;
 use super::audited::Audited;
 use super::databases::{Lastlog2, Wtmpdb};
-use super::fusion::Word;
+use super::fusion::{SeenBy, Word};
 use super::join::Joiner;
 use super::lastlog::Lastlog;
 use super::probes::Probes;
@@ -72,12 +72,17 @@ impl Live {
         probes.saturating_add(audited)
     }
 
-    pub(super) fn hooks(&self) -> Vec<Hook> {
+    /// The hooks of each source.
+    pub(super) fn hooks(&self) -> Vec<(SeenBy, Hook)> {
         let probes = self.probes.iter().flat_map(Probes::hooks);
         let audited = self.audited.iter().map(Audited::hook);
+        let audited = audited.map(|hook| (SeenBy::Audit, hook));
         let lastlog = self.lastlog.iter().map(Lastlog::hook);
+        let lastlog = lastlog.map(|hook| (SeenBy::Lastlog, hook));
         let wtmpdb = self.wtmpdb.iter().map(Wtmpdb::hook);
+        let wtmpdb = wtmpdb.map(|hook| (SeenBy::Wtmpdb, hook));
         let lastlog2 = self.lastlog2.iter().map(Lastlog2::hook);
+        let lastlog2 = lastlog2.map(|hook| (SeenBy::Lastlog2, hook));
         probes
             .chain(audited)
             .chain(lastlog)

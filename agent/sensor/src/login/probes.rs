@@ -102,7 +102,7 @@ impl Probes {
     }
 
     /// Both hooks.
-    pub(super) fn hooks(&self) -> Vec<Hook> {
+    pub(super) fn hooks(&self) -> [(SeenBy, Hook); 2] {
         let (pam, session) = match &self.kernel {
             Err(why) => {
                 let unavailable = (HookState::Unavailable, why.clone());
@@ -116,9 +116,9 @@ impl Probes {
             detail,
             instead: String::new(),
         };
-        vec![
-            hook("login pam", pam),
-            hook("login kernel_session", session),
+        [
+            (SeenBy::Pam, hook("login pam", pam)),
+            (SeenBy::Kernel, hook("login kernel_session", session)),
         ]
     }
 

@@ -189,6 +189,7 @@ fn of_a_flood_the_first_are_told_and_the_rest_counted() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(inputs()))]
     #[test]
     fn any_bytes_are_read_and_the_same_bytes_change_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         for form in [Form::Passwd, Form::Shadow, Form::Group, Form::Gshadow, Form::Sudoers, Form::Keys] {
@@ -197,4 +198,10 @@ proptest! {
             prop_assert!(differences(&change, &read, &read).is_empty());
         }
     }
+}
+
+/// How many inputs; set `PICKET_MUTATIONS` for more.
+fn inputs() -> u32 {
+    let asked = std::env::var("PICKET_MUTATIONS").ok();
+    asked.map_or(256, |asked| asked.parse().unwrap())
 }
