@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::ground::{ASKPASS, KEY, PASSWORD};
 use super::plan::{Session, Way};
+use super::reaper;
 use crate::failure::Failure;
 use crate::programs::finish;
 use crate::wait;
@@ -191,10 +192,11 @@ fn on_terminal(
             shows(&[b"$ "], 1)?;
             say(then)?;
         }
-        // login asks for another name: leave it there.
+        // login asks for another name. Hanging up would not do: where that signal is ignored it goes on asking nobody.
         None if session.way == Way::ConsoleWrong => {
             shows(&questions, 2)?;
-            child.kill().map_err(could_not(session))?;
+            let login = reaper::children_of(&child.id().to_string());
+            login.into_iter().for_each(reaper::end);
         }
         None => {}
     }

@@ -31,7 +31,7 @@ pub(super) fn run() -> Result<bool, Failure> {
 }
 
 /// It may have ended by itself.
-fn end(pid: Pid) {
+pub(super) fn end(pid: Pid) {
     let _gone = kill_process(pid, Signal::KILL);
 }
 
@@ -40,7 +40,12 @@ fn is_child(pid: Pid) -> bool {
 }
 
 fn children() -> Vec<Pid> {
-    let Ok(threads) = fs::read_dir("/proc/self/task") else {
+    children_of("self")
+}
+
+/// The children of a process, by its number.
+pub(super) fn children_of(process: &str) -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else {
         return Vec::new();
     };
     let of_thread = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).ok();
