@@ -4,13 +4,20 @@
 # - The command's root is this host's, overlaid: what it and its children write goes to memory and away with them. So accounts, logs
 #   and configuration are its own. Debian's sshd, sudo and the like are unpacked there from PARTS (*.deb), installed nowhere.
 # - Its network is a loopback of its own. Process numbers are the host's, as they are for an agent.
-# - Needs root and overlayfs.
+# - Needs root, namespaces and overlayfs; where they are refused it says so and does nothing, which is an error in CI only.
 set -eu
 
 parts=${1:?folder of packages}
 shift
 
+refused() {
+    echo "SKIPPED: the played logins (make test-logins) need $1, which this host refuses"
+    [ -z "${CI:-}" ]
+    exit
+}
+
 if [ "${PICKET_GROUND:-}" = "" ]; then
+    unshare --mount --net --uts true || refused "namespaces of their own"
     PICKET_GROUND=$(mktemp -d)
     export PICKET_GROUND
     trap 'rmdir "$PICKET_GROUND"' EXIT
@@ -23,7 +30,7 @@ root=$work/root
 programs=$(dirname "$1")
 mount -t tmpfs none "$work"
 mkdir "$work/upper" "$work/work" "$root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$root" || refused overlayfs
 for part in "$parts"/*.deb; do
     dpkg-deb --fsys-tarfile "$part" | tar -x --keep-directory-symlink -C "$root"
 done

@@ -79,13 +79,10 @@ impl Change {
 }
 
 /// Reads what is there before anything changes.
-pub(super) fn begin(notes: &mut Memory<Note>) {
-    for path in place::existing() {
-        let found = place::of(path.as_bytes());
-        if let Some(note) = found.and_then(|form| read(form, &path, Eyes::OWN)) {
-            notes.remember((0, path), note);
-        }
-    }
+pub(super) fn begin() -> Memory<Note> {
+    Memory::of(place::existing(), |path| {
+        read(place::of(path.as_bytes())?, path, Eyes::OWN)
+    })
 }
 
 /// Looks into a change.
@@ -95,24 +92,31 @@ pub(super) fn look(
     eyes: Eyes,
     change: &Change,
 ) -> Vec<AccountChange> {
-    let now = match change.what {
-        What::Removed => None,
-        What::Made | What::Written => read(change.form, &change.path, eyes),
-    };
     let key = (mounts, change.path.clone());
-    let before = notes.take(&key).or_else(|| match mounts {
+    let known = notes.take(&key);
+    if change.what == What::Removed {
+        return known.map_or_else(
+            || vec![change.untold()],
+            |before| differences(change, &before, &Note::new()),
+        );
+    }
+    let Some(now) = read(change.form, &change.path, eyes) else {
+        // It may be gone again, or whoever changed it: that is no word about what it said.
+        if let Some(known) = known {
+            notes.remember(key, known);
+        }
+        return vec![change.untold()];
+    };
+    let before = known.or_else(|| match mounts {
         // What is not known of the agent's own files was not there.
         0 => Some(Note::new()),
         _ => backup(change, eyes),
     });
-    let told = match (&before, &now) {
-        (Some(before), _) => differences(change, before, now.as_ref().unwrap_or(&Note::new())),
-        (None, Some(now)) => vec![unknown_before(change, now)],
-        (None, None) => vec![change.untold()],
+    let told = match before {
+        Some(before) => differences(change, &before, &now),
+        None => vec![unknown_before(change, &now)],
     };
-    if let Some(now) = now {
-        notes.remember(key, now);
-    }
+    notes.remember(key, now);
     told
 }
 

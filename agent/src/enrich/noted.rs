@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! - The path only looks at names; files are read by a thread of its own, as the one who acted sees them.
-//! - What a file said before is remembered for at most [`MAX_NOTES`] files of each kind; of others all of it counts as new.
+//! - What a file said before is remembered for at most [`MAX_NOTES`] files of each kind; what others said before is not known.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -81,13 +81,10 @@ pub(crate) struct Notes {
 impl Notes {
     /// Reads what is there before anything changes.
     pub(crate) fn begin() -> Self {
-        let mut notes = Self {
-            schedules: Memory::default(),
-            accounts: Memory::default(),
-        };
-        schedule::begin(&mut notes.schedules);
-        account::begin(&mut notes.accounts);
-        notes
+        Self {
+            schedules: schedule::begin(),
+            accounts: account::begin(),
+        }
     }
 
     /// Looks into a change.
@@ -160,6 +157,17 @@ pub(super) struct Memory<N> {
 }
 
 impl<N> Memory<N> {
+    /// What these files of the agent's own mount namespace say now.
+    pub(super) fn of(paths: Vec<Text>, read: impl Fn(&Text) -> Option<N>) -> Self {
+        let mut memory = Self::default();
+        for path in paths {
+            if let Some(note) = read(&path) {
+                memory.remember((0, path), note);
+            }
+        }
+        memory
+    }
+
     pub(super) fn take(&mut self, key: &Key) -> Option<N> {
         self.known.remove(key)
     }
@@ -238,5 +246,14 @@ mod tests {
         let answer = notes.look(&job);
         assert_eq!((answer.number, answer.told.len()), (7, 2));
         assert!(notes.look(&job).told.is_empty(), "nothing new");
+        std::fs::remove_file(&path).unwrap();
+        let told = notes.look(&job).told;
+        let [Detail::AccountChange(unread)] = told.as_slice() else {
+            panic!("a file that cannot be read says nothing of its keys: {told:?}");
+        };
+        assert!(unread.account.is_empty() && unread.before.is_empty());
+        std::fs::write(&path, "ssh-ed25519 AAAA one\n").unwrap();
+        let told = notes.look(&job).told;
+        assert_eq!(told.len(), 1, "what was known is known still: {told:?}");
     }
 }

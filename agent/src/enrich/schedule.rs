@@ -74,13 +74,10 @@ pub(super) struct Note {
 }
 
 /// Reads what is there before anything changes.
-pub(super) fn begin(notes: &mut Memory<Note>) {
-    for path in place::existing() {
-        let found = place::of(path.as_bytes());
-        if let Some(note) = found.and_then(|place| read(&place, &path, Eyes::OWN)) {
-            notes.remember((0, path), note);
-        }
-    }
+pub(super) fn begin() -> Memory<Note> {
+    Memory::of(place::existing(), |path| {
+        read(&place::of(path.as_bytes())?, path, Eyes::OWN)
+    })
 }
 
 /// Looks into a change. `None`: it changed nothing.

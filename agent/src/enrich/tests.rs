@@ -189,12 +189,12 @@ fn an_exit_knows_what_ran() {
     assert_eq!(out[0].process.as_ref().unwrap().exe, Text::from("/bin/1"));
 }
 
-/// A shell that was given `/work/job.sh`.
+/// A shell that was given `/srv/job.sh`.
 fn shell(number: u8) -> Event {
     let mut event = exec(number);
     let process = event.process.as_mut().unwrap();
     process.exe = Text::from("/bin/sh");
-    process.cwd = Text::from("/work");
+    process.cwd = Text::from("/srv");
     process.argv = ["sh", "-e", "job.sh"].map(Text::from).into();
     event
 }
@@ -224,7 +224,7 @@ fn a_script_comes_right_behind_its_exec_by_the_same_process_and_is_counted() {
     let Some(Detail::Script(found)) = &script.detail else {
         panic!("{script:?}");
     };
-    assert_eq!(found.path, Text::from("/work/job.sh"));
+    assert_eq!(found.path, Text::from("/srv/job.sh"));
     assert_eq!(found.interpreter, Text::from("/bin/sh"));
     assert_eq!(found.sha256, Some(Digest::of(b"x")));
     assert_eq!(found.size, Some(1));

@@ -7,7 +7,7 @@ use super::*;
 fn started(exe: &str, argv: &[&str]) -> Process {
     let mut process = Process::new(ProcessUid::new([1; 16]), 1);
     process.exe = Text::from(exe);
-    process.cwd = Text::from("/work");
+    process.cwd = Text::from("/srv");
     process.argv = argv.iter().map(|word| Text::from(*word)).collect();
     process
 }
@@ -22,65 +22,61 @@ fn a_file_that_the_kernel_gave_to_an_interpreter_is_the_script() {
     let mut process = started("/usr/bin/awk", &["awk", "-f", "./tool", "x"]);
     process.script = Text::from("./tool");
     let found = of(&process).unwrap();
-    assert_eq!(found.path, Text::from("/work/tool"));
+    assert_eq!(found.path, Text::from("/srv/tool"));
     assert_eq!(found.interpreter, Text::from("/usr/bin/awk"));
 }
 
 #[test]
 fn the_first_argument_that_is_no_option_is_the_script() {
     let cases: &[(&str, &[&str], &str)] = &[
-        ("/bin/sh", &["sh", "job.sh", "-c", "x"], "/work/job.sh"),
+        ("/bin/sh", &["sh", "job.sh", "-c", "x"], "/srv/job.sh"),
         (
             "/bin/bash",
             &["-bash", "-eu", "-o", "pipefail", "/a//b"],
             "/a/b",
         ),
-        ("/bin/bash", &["bash", "-euo", "pipefail", "b"], "/work/b"),
+        ("/bin/bash", &["bash", "-euo", "pipefail", "b"], "/srv/b"),
         (
             "/bin/bash",
             &["bash", "+x", "--rcfile", "rc", "b"],
-            "/work/b",
+            "/srv/b",
         ),
-        ("/bin/sh", &["sh", "--", "-b"], "/work/-b"),
+        ("/bin/sh", &["sh", "--", "-b"], "/srv/-b"),
         (
             "/usr/bin/python3.13",
             &["python3", "-I", "-Wd", "-X", "dev", "t.py"],
-            "/work/t.py",
+            "/srv/t.py",
         ),
         (
             "/usr/bin/perl",
             &["perl", "-w", "-I", "lib", "-Mstrict", "./t.pl"],
-            "/work/t.pl",
+            "/srv/t.pl",
         ),
         (
             "/usr/bin/ruby3.1",
             &["ruby", "-rset", "-I", "lib", "t.rb"],
-            "/work/t.rb",
+            "/srv/t.rb",
         ),
         (
             "/usr/bin/node",
             &["node", "--require", "r.js", "t.js"],
-            "/work/t.js",
+            "/srv/t.js",
         ),
         (
             "/usr/bin/php8.2",
             &["php", "-d", "x=1", "-f", "t.php"],
-            "/work/t.php",
+            "/srv/t.php",
         ),
-        ("/usr/bin/php", &["php", "-ft.php"], "/work/t.php"),
+        ("/usr/bin/php", &["php", "-ft.php"], "/srv/t.php"),
         (
             "/usr/bin/lua5.4",
             &["lua", "-l", "m", "-e", "x=1", "t.lua"],
-            "/work/t.lua",
+            "/srv/t.lua",
         ),
-        ("/usr/bin/expect", &["expect", "-f", "t.exp"], "/work/t.exp"),
-        ("/bin/busybox", &["sh", "job.sh"], "/work/job.sh"),
-        (
-            "/bin/busybox",
-            &["busybox", "ash", "job.sh"],
-            "/work/job.sh",
-        ),
-        ("/bin/sh", &["sh", "../job.sh"], "/work/../job.sh"),
+        ("/usr/bin/expect", &["expect", "-f", "t.exp"], "/srv/t.exp"),
+        ("/bin/busybox", &["sh", "job.sh"], "/srv/job.sh"),
+        ("/bin/busybox", &["busybox", "ash", "job.sh"], "/srv/job.sh"),
+        ("/bin/sh", &["sh", "../job.sh"], "/srv/../job.sh"),
     ];
     for (exe, argv, expected) in cases {
         assert_eq!(script(exe, argv).as_deref(), Some(*expected), "{argv:?}");
