@@ -85,21 +85,22 @@ vm)
 logins)
     # Not installed: unpacked where the tests play.
     parts=$(dirname "$tools")/logins
-    [ -e "$parts/complete" ] || {
+    programs="openssh-server openssh-client sudo cron rsyslog systemd login passwd"
+    [ "$(cat "$parts/complete" 2>/dev/null)" = "$programs" ] || {
         command -v apt-get >/dev/null 2>&1 || {
             echo "error: the programs that people log in by are fetched with apt-get, which is missing" >&2
             exit 1
         }
-        echo "fetching sshd, sudo, cron and rsyslog into $parts"
+        echo "fetching sshd, sudo, cron, rsyslog and journald into $parts"
         mkdir -p "$parts"
         log=$(mktemp)
         if ! { apt-get update && apt-get install -y --no-install-recommends --download-only -o Dir::Cache::archives="$parts" \
-            openssh-server openssh-client sudo cron rsyslog login passwd; } >"$log" 2>&1; then
+            $programs; } >"$log" 2>&1; then
             cat "$log" >&2
             exit 1
         fi
         rm -f "$log"
-        touch "$parts/complete"
+        echo "$programs" >"$parts/complete"
     }
     ;;
 test)

@@ -9,6 +9,7 @@
 //! # Invariants
 //!
 //! - It runs in the ground that `tests/logins/ground.sh` lays: accounts, logs and network are its own.
+//! - Meanwhile the journal moves from memory to disk, and it and the authentication log are rotated.
 //! - Every session has a user of its own, so each event belongs to one session or was invented.
 //! - A process that is left at the end is a descendant of this program, and is killed by number.
 
@@ -25,7 +26,7 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::wait;
 use ears::Ears;
-use ground::Ground;
+use ground::{Ground, Turn};
 
 /// What to play.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +53,12 @@ pub fn run(options: Options) -> Result<(), Failure> {
     let mut ground = Ground::lay(&sessions)?;
     let ears = Ears::open()?;
     let due = ground.start_cron(&sessions)?;
-    play::all(&sessions, options.at_once)?;
+    let third = sessions.len() / 3;
+    play::all(&sessions, options.at_once, |number| match number {
+        number if number == third => ground.turn(Turn::Flush),
+        number if number == 2 * third => ground.turn(Turn::Rotate),
+        _ => Ok(()),
+    })?;
     due.wait();
     // What is held longest: a failure that only a preliminary word told of.
     wait::pause(Duration::from_secs(6));

@@ -1,8 +1,9 @@
-//! Who came, went, was refused or became another: from wtmp, btmp, the authentication log, PAM,
-//! audit and the kernel.
+//! Who came, went, was refused or became another: from wtmp, btmp, the authentication log, the
+//! journal, PAM, audit and the kernel.
 //!
 //! ```text
 //! tail (one per path) --> line / utmp --+--> fusion --> Event
+//! journal --> line ---------------------+
 //! live (PAM, audit, kernel, databases) -+
 //! ```
 //!
@@ -15,7 +16,7 @@
 //! - The log is text that programs write, and some of it a peer chose. A process is named only if it
 //!   runs, runs as root, bears the program's name and began before the line was written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use picket_event::{
@@ -35,6 +36,7 @@ mod databases;
 mod fact;
 mod fusion;
 mod join;
+mod journal;
 mod lastlog;
 mod line;
 mod live;
@@ -59,7 +61,8 @@ pub use line::{AuthLine, LineClock, MAX_TIMES, parse_auth_line};
 pub use position::Position;
 pub use utmp::{RECORD_LEN, UtmpError, UtmpKind, UtmpRecord, parse_utmp};
 
-use fusion::{Fusion, Origin, SeenBy, Word};
+use fusion::{Fate, Fusion, Origin, SeenBy, Word};
+use journal::Journal;
 use live::Live;
 use opened::{Framing, Piece};
 use tail::Tail;
@@ -76,6 +79,8 @@ pub struct LoginSettings {
     pub btmp: PathBuf,
     /// Authentication logs; distributions name them differently.
     pub auth_log: Vec<PathBuf>,
+    /// Folders of systemd's journal: in memory, then on disk; empty: it is not read.
+    pub journal: Vec<PathBuf>,
     /// The last login of each user; `None`: not followed, as for the two below.
     pub lastlog: Option<PathBuf>,
     /// Sessions, as a database.
@@ -98,6 +103,7 @@ impl LoginSettings {
             wtmp: "/var/log/wtmp".into(),
             btmp: "/var/log/btmp".into(),
             auth_log: vec!["/var/log/auth.log".into(), "/var/log/secure".into()],
+            journal: journal_folders(),
             lastlog: Some("/var/log/lastlog".into()),
             wtmpdb: Some("/var/lib/wtmpdb/wtmp.db".into()),
             lastlog2: Some("/var/lib/lastlog/lastlog2.db".into()),
@@ -114,6 +120,7 @@ impl LoginSettings {
             wtmp,
             btmp,
             auth_log,
+            journal: Vec::new(),
             lastlog: None,
             wtmpdb: None,
             lastlog2: None,
@@ -141,6 +148,7 @@ impl LoginSettings {
 #[derive(Debug)]
 pub struct LoginFollower {
     tails: Vec<(SeenBy, Tail)>,
+    journal: Option<Journal>,
     reader: Reader,
     fusion: Fusion,
     losses: LossWatch,
@@ -152,12 +160,12 @@ pub struct LoginFollower {
 impl LoginFollower {
     /// Follows from the end of what is there now.
     pub fn open(settings: &LoginSettings) -> Self {
-        Self::with_tails(settings, Tail::at_end)
+        Self::with_tails(settings, Tail::at_end, Journal::at_end)
     }
 
     /// Follows from the beginning of what is there now, as a replay does.
     pub fn open_at_start(settings: &LoginSettings) -> Self {
-        Self::with_tails(settings, |path, framing, serial, pieces| {
+        let tail = |path: &Path, framing, serial, pieces: &mut Vec<Piece>| {
             Tail::resumed(
                 path,
                 framing,
@@ -165,12 +173,13 @@ impl LoginFollower {
                 &[&Position::of_nothing(path)],
                 pieces,
             )
-        })
+        };
+        Self::with_tails(settings, tail, Journal::at_start)
     }
 
     /// Follows from where an earlier run stood. A path without a position is followed from its end.
     pub fn resume(settings: &LoginSettings, positions: &[Position]) -> Self {
-        Self::with_tails(settings, |path, framing, serial, pieces| {
+        let tail = |path: &Path, framing, serial, pieces: &mut Vec<Piece>| {
             let of_path: Vec<&Position> = positions
                 .iter()
                 .filter(|position| position.path == path)
@@ -179,6 +188,9 @@ impl LoginFollower {
                 [] => Tail::at_end(path, framing, serial, pieces),
                 known => Tail::resumed(path, framing, serial, known, pieces),
             }
+        };
+        Self::with_tails(settings, tail, |folders, serial| {
+            Journal::resumed(folders, serial, positions)
         })
     }
 
@@ -187,12 +199,14 @@ impl LoginFollower {
         self.tails
             .iter()
             .flat_map(|(_, tail)| tail.positions())
+            .chain(self.journal.iter().flat_map(Journal::positions))
             .collect()
     }
 
     fn with_tails(
         settings: &LoginSettings,
-        make: impl Fn(&std::path::Path, Framing, u64, &mut Vec<Piece>) -> Tail,
+        make: impl Fn(&Path, Framing, u64, &mut Vec<Piece>) -> Tail,
+        journal: impl Fn(&[PathBuf], u64) -> Journal,
     ) -> Self {
         let mut reminders = Vec::new();
         let mut tails = Vec::new();
@@ -204,8 +218,11 @@ impl LoginFollower {
             let tail = make(&path, framing, number << SERIAL_BITS, &mut reminders);
             tails.push((seen_by, tail));
         }
+        let first_serial = number_of(tails.len()) << SERIAL_BITS;
+        let has_journal = !settings.journal.is_empty();
         Self {
             tails,
+            journal: has_journal.then(|| journal(&settings.journal, first_serial)),
             reader: Reader::new(settings.boot),
             fusion: Fusion::new(),
             losses: LossWatch::default(),
@@ -235,6 +252,7 @@ impl LoginFollower {
             }
         }
         let mut words = Vec::new();
+        is_more |= self.read_journal(now, &mut words);
         if let Some(live) = &mut self.live {
             live.read(now, self.reader.joiner(), &mut words);
             for _ in 0..live.take_lost() {
@@ -246,6 +264,23 @@ impl LoginFollower {
         self.fusion.give(now, is_running, out, &mut settled);
         self.settle(&settled);
         self.report_loss(out);
+        is_more
+    }
+
+    fn read_journal(&mut self, now: Instant, words: &mut Vec<Word>) -> bool {
+        let Some(journal) = &mut self.journal else {
+            return false;
+        };
+        let mut lines = Vec::new();
+        let is_more = journal.read(now, &mut lines);
+        for _ in 0..journal.take_lost() {
+            self.fusion.lose(Kind::Login);
+        }
+        let wall = SystemClock.now();
+        for said in lines {
+            let origin = (SeenBy::Journal, said.origin);
+            words.extend(self.reader.line(said.line, origin, said.old, wall));
+        }
         is_more
     }
 
@@ -263,8 +298,8 @@ impl LoginFollower {
         for word in words.drain(..) {
             let (origin, old) = (word.origin, word.old);
             let fate = self.fusion.hear(word, now);
-            if let Some(tail) = self.tail_of(origin).filter(|_| !old) {
-                tail.note(origin, fate);
+            if !old {
+                self.note(origin, fate);
             }
         }
     }
@@ -273,7 +308,17 @@ impl LoginFollower {
         for origin in settled {
             if let Some(tail) = self.tail_of(*origin) {
                 tail.settle(*origin);
+            } else if let Some(journal) = &mut self.journal {
+                journal.settle(*origin);
             }
+        }
+    }
+
+    fn note(&mut self, origin: Origin, fate: Fate) {
+        if let Some(tail) = self.tail_of(origin) {
+            tail.note(origin, fate);
+        } else if let Some(journal) = self.journal.as_mut().filter(|_| origin != Origin::LIVE) {
+            journal.note(origin, fate);
         }
     }
 
@@ -345,9 +390,12 @@ impl Sensor for LoginFollower {
                 hook.instead = other.clone().unwrap_or_default();
             }
         }
+        let journal = self.journal.iter().map(Journal::hook);
+        let journal = journal.map(|hook| (SeenBy::Journal, hook));
         let live = self.live.iter().flat_map(Live::hooks);
         hooks
             .into_iter()
+            .chain(journal)
             .chain(live)
             .map(|(seen_by, hook)| self.with_share(seen_by, hook))
             .collect()
@@ -366,6 +414,17 @@ impl Sensor for LoginFollower {
         self.settle(&settled);
         Ok(())
     }
+}
+
+/// This host's, by its number: the journals of others may be kept beside it.
+fn journal_folders() -> Vec<PathBuf> {
+    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let folder = |root: &str| Path::new(root).join(machine.trim());
+    JOURNAL.into_iter().map(folder).collect()
+}
+
+fn number_of(index: usize) -> u64 {
+    u64::try_from(index).unwrap_or(u64::MAX)
 }
 
 /// The place of the path that this comes from.
@@ -391,7 +450,7 @@ fn pause(duration: Duration) {
 }
 
 fn is_running(pid: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}")).exists()
+    Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// Where distributions keep libpam.
@@ -403,6 +462,8 @@ const PAM: [&str; 6] = [
     "/usr/lib/libpam.so.0",
     "/lib/libpam.so.0",
 ];
+/// Where journald keeps its files: in memory and on disk.
+const JOURNAL: [&str; 2] = ["/run/log/journal", "/var/log/journal"];
 /// How often the paths are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the last reading may take.

@@ -184,6 +184,13 @@ fn settings(boot: BootId) -> Vec<(&'static str, LoginSettings)> {
             },
         ),
         (
+            "journal",
+            LoginSettings {
+                journal: LoginSettings::new(boot).journal,
+                ..none()
+            },
+        ),
+        (
             "wtmp",
             LoginSettings {
                 wtmp: "/var/log/wtmp".into(),

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::plan::{Session, Way};
 use crate::failure::Failure;
 use crate::programs::finish;
@@ -30,8 +32,17 @@ MaxStartups 200
 LogLevel INFO
 DenyGroups picket-denied
 ";
+/// As Debian has it: journald takes what is said and hands it on.
+const JOURNALD: &str = "
+[Journal]
+Storage=persistent
+ForwardToSyslog=yes
+ReadKMsg=no
+Audit=no
+RateLimitBurst=0
+";
 const RSYSLOG: &str = "
-module(load=\"imuxsock\")
+module(load=\"imuxsock\" SysSock.Name=\"/run/systemd/journal/syslog\")
 auth,authpriv.* /var/log/auth.log
 ";
 const SSHD_USER: &str = "sshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n";
@@ -43,6 +54,17 @@ const FIRST_USER: usize = 20_000;
 #[derive(Debug)]
 pub(super) struct Ground {
     services: Vec<Child>,
+    journald: Pid,
+    rsyslogd: Pid,
+}
+
+/// What becomes of the logs while people log in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Turn {
+    /// The journal moves from memory to disk.
+    Flush,
+    /// Journal and authentication log are rotated.
+    Rotate,
 }
 
 /// When cron's jobs are done.
@@ -84,6 +106,7 @@ impl Ground {
         keygen(KEY)?;
         let public = fs::read_to_string(format!("{KEY}.pub")).map_err(Failure::file(KEY))?;
         write("/etc/ssh/picket-authorized", &public, 0o644)?;
+        let journald = start_journald()?;
         let services = vec![
             service(
                 "/usr/sbin/rsyslogd",
@@ -100,7 +123,31 @@ impl Ground {
         wait::until("sshd's port", Duration::from_secs(10), || {
             Ok(std::net::TcpStream::connect("127.0.0.1:22").ok())
         })?;
-        Ok(Self { services })
+        let rsyslogd = Pid::from_child(&services[0]);
+        Ok(Self {
+            journald: Pid::from_child(&journald),
+            services: services.into_iter().chain([journald]).collect(),
+            rsyslogd,
+        })
+    }
+
+    /// Does to the logs what a host does to them.
+    pub(super) fn turn(&self, turn: Turn) -> Result<(), Failure> {
+        let signal = |pid, signal| {
+            kill_process(pid, signal).map_err(|error| Failure::Run {
+                what: "a turn of the logs".to_owned(),
+                source: error.into(),
+            })
+        };
+        match turn {
+            Turn::Flush => signal(self.journald, Signal::USR1),
+            Turn::Rotate => {
+                let renamed = fs::rename("/var/log/auth.log", "/var/log/auth.log.1");
+                renamed.map_err(Failure::file("/var/log/auth.log"))?;
+                signal(self.rsyslogd, Signal::HUP)?;
+                signal(self.journald, Signal::USR2)
+            }
+        }
     }
 
     /// Starts cron with one job for each of its sessions, all in the minute after the next half.
@@ -148,6 +195,25 @@ impl Ground {
         }
         Ok(())
     }
+}
+
+/// It begins in memory, as at boot, until it is told that the disk is there.
+fn start_journald() -> Result<Child, Failure> {
+    let folder = "/run/systemd/journal";
+    fs::create_dir_all(folder).map_err(Failure::file(folder))?;
+    fs::create_dir_all("/var/log/journal").map_err(Failure::file("/var/log/journal"))?;
+    write("/etc/systemd/journald.conf", JOURNALD, 0o644)?;
+    let machine = "/etc/machine-id";
+    if fs::read_to_string(machine).unwrap_or_default().trim().len() != 32 {
+        write(machine, "00000000000000000000000000001cce\n", 0o444)?;
+    }
+    let journald = service("/lib/systemd/systemd-journald", &[])?;
+    let socket = Path::new(folder).join("dev-log");
+    wait::until("journald's socket", Duration::from_secs(10), || {
+        Ok(socket.exists().then_some(()))
+    })?;
+    std::os::unix::fs::symlink(&socket, "/dev/log").map_err(Failure::file("/dev/log"))?;
+    Ok(journald)
 }
 
 fn accounts(sessions: &[Session]) -> Result<(), Failure> {

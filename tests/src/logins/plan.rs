@@ -127,7 +127,7 @@ impl Way {
     pub(super) fn is_told_by(self, source: &str, kind: Kind) -> bool {
         let on_terminal = matches!(self, Self::Password | Self::Console);
         match source {
-            "all" | "auth_log" => true,
+            "all" | "auth_log" | "journal" => true,
             // The password was right and sudo itself refused.
             "pam" => self != Self::SudoNotAllowed,
             "kernel" => self.has_its_own_session() && kind != Kind::Logoff,

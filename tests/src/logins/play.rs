@@ -15,15 +15,19 @@ use crate::wait;
 
 const WRONG: &str = "wrong horse";
 
-/// Plays all but cron's, so many at a time.
-pub(super) fn all(sessions: &[Session], at_once: usize) -> Result<(), Failure> {
+/// Plays all but cron's, so many at a time; `before` is called with the number of each that begins.
+pub(super) fn all(
+    sessions: &[Session],
+    at_once: usize,
+    before: impl Fn(usize) -> Result<(), Failure> + Sync,
+) -> Result<(), Failure> {
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
                 while let Some(session) = sessions.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(failure) = play(session) {
+                    if let Err(failure) = before(session.number).and_then(|()| play(session)) {
                         failed
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)

@@ -31,6 +31,7 @@ pub(super) struct Origin {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SeenBy {
     AuthLog,
+    Journal,
     Wtmp,
     Btmp,
     Lastlog,
@@ -42,8 +43,9 @@ pub(super) enum SeenBy {
 }
 
 impl SeenBy {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::AuthLog,
+        Self::Journal,
         Self::Wtmp,
         Self::Btmp,
         Self::Lastlog,
@@ -57,6 +59,7 @@ impl SeenBy {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::AuthLog => "auth_log",
+            Self::Journal => "journal",
             Self::Wtmp => "wtmp",
             Self::Btmp => "btmp",
             Self::Lastlog => "lastlog",
@@ -71,7 +74,7 @@ impl SeenBy {
     /// What an event is said to come from that only this source told.
     const fn source(self) -> Source {
         match self {
-            Self::AuthLog => Source::AuthLog,
+            Self::AuthLog | Self::Journal => Source::AuthLog,
             Self::Wtmp | Self::Btmp | Self::Lastlog | Self::Wtmpdb | Self::Lastlog2 => {
                 Source::LoginRecord
             }

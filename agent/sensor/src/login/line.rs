@@ -48,6 +48,23 @@ pub fn parse_auth_line(line: &[u8], clock: &LineClock) -> Option<AuthLine> {
     })
 }
 
+/// The same for a line whose head was taken apart by whoever keeps it.
+pub(super) fn said(
+    time: UnixNanos,
+    program: &[u8],
+    pid: Option<u32>,
+    message: &[u8],
+) -> Option<AuthLine> {
+    Some(AuthLine {
+        time,
+        host: Text::NONE,
+        program: Text::from(program),
+        pid,
+        fact: say(program, message.trim_ascii())?,
+        times: 1,
+    })
+}
+
 fn say(program: &[u8], message: &[u8]) -> Option<Fact> {
     if let Some(fact) = pam::parse(program, message) {
         return Some(fact);

@@ -359,7 +359,7 @@ impl Progress {
         self.open.is_empty()
     }
 
-    fn is_done(&self, offset: u64) -> bool {
+    pub(super) fn is_done(&self, offset: u64) -> bool {
         self.done.contains(&offset)
     }
 

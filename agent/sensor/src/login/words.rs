@@ -4,7 +4,7 @@ use picket_event::{BootId, Kind, Login, Text, UnixNanos};
 
 use super::accounts;
 use super::fact::{Fact, Witness, set_source, terminal};
-use super::fusion::{SeenBy, Word};
+use super::fusion::{Origin, SeenBy, Word};
 use super::join::Joiner;
 use super::line::{AuthLine, LineClock, parse_auth_line};
 use super::opened::Piece;
@@ -37,15 +37,23 @@ impl Reader {
     ) -> Result<Vec<Word>, UtmpError> {
         match seen_by {
             SeenBy::Wtmp | SeenBy::Btmp => self.record(seen_by, piece, now),
-            _ => Ok(self.line(piece, now)),
+            _ => {
+                let line = parse_auth_line(&piece.bytes, &LineClock::local(now));
+                let origin = (seen_by, piece.origin);
+                Ok(line.map_or_else(Vec::new, |line| self.line(line, origin, piece.old, now)))
+            }
         }
     }
 
-    fn line(&self, piece: &Piece, now: UnixNanos) -> Vec<Word> {
-        let Some(line) = parse_auth_line(&piece.bytes, &LineClock::local(now)) else {
-            return Vec::new();
-        };
-        let is_recent = !piece.old && now.since(line.time) <= RECENT;
+    /// The words of a line that others have read.
+    pub(super) fn line(
+        &self,
+        line: AuthLine,
+        (seen_by, origin): (SeenBy, Origin),
+        old: bool,
+        now: UnixNanos,
+    ) -> Vec<Word> {
+        let is_recent = !old && now.since(line.time) <= RECENT;
         let process = line
             .pid
             .filter(|_| is_recent && line.fact.kind.is_some())
@@ -58,14 +66,14 @@ impl Reader {
             ..
         } = line;
         let word = Word {
-            origin: piece.origin,
-            seen_by: SeenBy::AuthLog,
+            origin,
+            seen_by,
             time,
             pid,
             ppid: process.as_ref().map(|process| process.ppid),
             fact,
             process,
-            old: piece.old,
+            old,
         };
         (0..times).map(|_| word.clone()).collect()
     }
