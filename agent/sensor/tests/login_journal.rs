@@ -293,16 +293,24 @@ fn what_is_copied_from_memory_to_disk_is_told_once() {
     let memory = host.path("memory/system.journal");
     let mut journal = Writer::new(&memory, true);
     let sent: Vec<Sent> = (1..=30).map(|port| host.refusal(port)).collect();
-    sent[..10].iter().for_each(|sent| journal.entry(sent));
+    for sent in &sent[..10] {
+        journal.entry(sent);
+    }
     let mut follower = host.follow();
-    sent[10..20].iter().for_each(|sent| journal.entry(sent));
+    for sent in &sent[10..20] {
+        journal.entry(sent);
+    }
     let mut out = Vec::new();
     follower
         .poll(std::time::Duration::from_millis(700), &mut out)
         .unwrap();
-    sent[20..].iter().for_each(|sent| journal.entry(sent));
+    for sent in &sent[20..] {
+        journal.entry(sent);
+    }
     let mut disk = Writer::new(&host.path("disk/system.journal"), true);
-    sent.iter().for_each(|sent| disk.entry(sent));
+    for sent in &sent {
+        disk.entry(sent);
+    }
     fs::remove_file(&memory).unwrap();
     host.refuse(&mut disk, 31..=33);
     let mut told = ports(&out);

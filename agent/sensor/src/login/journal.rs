@@ -153,8 +153,8 @@ impl Journal {
     /// copied to disk.
     fn open_known(&mut self, position: &Position) {
         let folder = position.path.parent().unwrap_or(&position.path);
-        let named = names(folder).into_iter();
-        let named = named.filter(|name| is_file(name, position)).next();
+        let mut names = names(folder).into_iter();
+        let named = names.find(|name| is_file(name, position));
         let Some(mut followed) = named.and_then(|name| self.open(&name).ok()) else {
             let is_lost = position.is_of_a_file() && !folder.starts_with("/run");
             self.lost = self.lost.saturating_add(u64::from(is_lost));
@@ -364,39 +364,24 @@ impl Followed {
             let offset = self.file.find(&standing, number)?;
             self.next = number.saturating_add(1);
             let old = number < self.start || self.progress.is_done(number);
-            match self.file.entry(offset) {
-                Ok(entry) => self.say(number, &entry, old, copies, lines),
-                Err(_damaged) if old => {}
-                Err(_damaged) => *lost = lost.saturating_add(1),
+            let entry = match self.file.entry(offset) {
+                Ok(entry) => entry,
+                Err(_damaged) => {
+                    *lost = lost.saturating_add(u64::from(!old));
+                    continue;
+                }
+            };
+            copies.pass(&entry.received);
+            let line = line_of(&entry);
+            if let Some(line) = line.filter(|_| copies.is_first(&entry, self.is_new) || old) {
+                let origin = Origin {
+                    file: self.serial,
+                    offset: number,
+                };
+                lines.push(Said { origin, line, old });
             }
         }
         Ok(self.next < standing.entries)
-    }
-
-    fn say(
-        &self,
-        number: u64,
-        entry: &Entry,
-        old: bool,
-        copies: &mut Copies,
-        lines: &mut Vec<Said>,
-    ) {
-        copies.pass(&entry.received);
-        let sent = entry.sent.unwrap_or(entry.received.realtime);
-        let sent = i64::try_from(sent).unwrap_or(i64::MAX);
-        let time = UnixNanos(sent.saturating_mul(1_000));
-        let line = line::said(time, &entry.identifier, entry.pid, &entry.message);
-        let Some(line) = line.filter(|_| is_by_root(entry)) else {
-            return;
-        };
-        let is_first = copies.is_first(entry, self.is_new);
-        if is_first || old {
-            let origin = Origin {
-                file: self.serial,
-                offset: number,
-            };
-            lines.push(Said { origin, line, old });
-        }
     }
 
     fn position(&self) -> Position {
@@ -479,6 +464,15 @@ fn read_mark(mark: &Position) -> Moment {
         monotonic: mark.offset,
         realtime: mark.done.first().copied().unwrap_or_default(),
     }
+}
+
+/// What an entry says about a login, if it is to be believed.
+fn line_of(entry: &Entry) -> Option<AuthLine> {
+    let sent = entry.sent.unwrap_or(entry.received.realtime);
+    let sent = i64::try_from(sent).unwrap_or(i64::MAX);
+    let time = UnixNanos(sent.saturating_mul(1_000));
+    let line = line::said(time, &entry.identifier, entry.pid, &entry.message)?;
+    is_by_root(entry).then_some(line)
 }
 
 /// Whether root wrote it, or a program that runs as root whoever starts it (sudo, su). Of a writer that had gone before journald

@@ -326,7 +326,8 @@ fn unlz4(payload: &[u8]) -> io::Result<Vec<u8>> {
     if length > MOST_INFLATED {
         return Ok(Vec::new());
     }
-    lz4_flex::block::decompress(block, length).map_err(|_| damaged("a damaged compressed field"))
+    lz4_flex::block::decompress(block, length)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 fn bytes<const N: usize>(file: &File, offset: u64) -> io::Result<[u8; N]> {
