@@ -9,8 +9,8 @@
 //!
 //! # Invariants
 //!
-//! - The reader looks at the rings at least every [`TICK`] while it is polled; the kernel wakes it
-//!   earlier only when a ring is an eighth full.
+//! - While records come the reader looks at the rings every [`TICK`], and the kernel wakes it earlier only when a ring is an
+//!   eighth full. Once it found nothing a few times it sleeps for up to [`IDLE_TICK`], and the first record wakes it.
 //! - Both rings are read before anything is given out, and what is given out is older than the moment
 //!   the reading began: a file event never comes before the exec that led to it.
 //! - When nobody polls, the rings fill, and the kernel counts what did not fit. Nothing else happens.
@@ -58,9 +58,8 @@ pub mod watch;
 
 /// A running kernel sensor. Dropping it detaches every program, which takes the kernel some 70 ms for each system call.
 pub struct KernelSensor {
-    // The rings read from maps of `loaded`, so they go first.
-    process_ring: RingBuffer<'static>,
-    other_ring: RingBuffer<'static>,
+    // They read from maps of `loaded`, so they go first.
+    rings: RingBuffer<'static>,
     intake: Arc<Mutex<Intake>>,
     loaded: Loaded,
     counters: Counters,
@@ -74,6 +73,9 @@ pub struct KernelSensor {
     misses: Vec<(Kind, u64)>,
     /// What the kernel programs are told.
     orders: Orders,
+    /// Looks at the rings in a row that found nothing new, and what had come until the last.
+    empty_looks: u32,
+    seen: u64,
     governor: Governor,
     proofs: Proofs,
     guard: Option<Guard>,
@@ -86,6 +88,8 @@ struct Orders {
     own_tgid: u32,
     /// System calls are looked at no more.
     is_stopped: bool,
+    /// The reader sleeps: the first record wakes it.
+    is_idle: bool,
 }
 
 impl fmt::Debug for KernelSensor {
@@ -114,8 +118,7 @@ impl KernelSensor {
         let recording = settings.recording.as_deref().map(create).transpose()?;
         let intake = Arc::new(Mutex::new(Intake::new(translator, recording)));
         let mut sensor = Self {
-            process_ring: loaded.ring("ring_process", accept_into(&intake))?,
-            other_ring: loaded.ring("ring_other", accept_into(&intake))?,
+            rings: loaded.rings(&["ring_other", "ring_process"], || accept_into(&intake))?,
             counters: Counters::new(&loaded)?,
             settings_map: loaded.map("settings")?,
             boot: settings.boot,
@@ -125,6 +128,8 @@ impl KernelSensor {
             losses_read: Instant::now(),
             misses: Vec::new(),
             orders: Orders::default(),
+            empty_looks: 0,
+            seen: 0,
             governor: Governor::new(settings.cpu_percent, settings.memory_bytes),
             proofs: Proofs::new(settings, tries, told_facts),
             guard: None,
@@ -166,12 +171,13 @@ impl KernelSensor {
     /// `struct settings` of `agent/ebpf/emit.h`.
     fn write_settings(&self) -> Result<(), SensorError> {
         let offset = self.with_intake(|intake| intake.translator.clock().offset_ns());
-        let wake_bytes = self.ring_bytes / 8;
         let mut value = Vec::with_capacity(32);
         let Orders {
             own_tgid,
             is_stopped,
+            is_idle,
         } = self.orders;
+        let wake_bytes = if is_idle { 1 } else { self.ring_bytes / 8 };
         let [trees, stopped] = [self.has_secret_trees, is_stopped].map(u32::from);
         for number in [own_tgid, wake_bytes, trees, stopped] {
             value.extend_from_slice(&number.to_ne_bytes());
@@ -190,9 +196,9 @@ impl KernelSensor {
             })
     }
 
-    /// Sleeps until the ring of processes is well filled, at most for `timeout`.
+    /// Sleeps until a ring is filled as the kernel programs were told, at most for `timeout`.
     fn wait(&self, timeout: Duration) {
-        if let Err(error) = self.process_ring.poll(timeout)
+        if let Err(error) = self.rings.poll(timeout)
             && error.kind() != ErrorKind::Interrupted
         {
             tracing::warn!(%error, "waiting for kernel records failed");
@@ -202,12 +208,39 @@ impl KernelSensor {
     /// Empties both rings into the intake. Gives the moment up to which the intake is complete.
     fn drain(&self) -> u64 {
         let began = identity::boot_ns();
-        for (name, ring) in [("other", &self.other_ring), ("process", &self.process_ring)] {
-            if let Err(error) = ring.consume() {
-                tracing::warn!(ring = name, %error, "reading kernel records failed");
-            }
+        if let Err(error) = self.rings.consume() {
+            tracing::warn!(%error, "reading kernel records failed");
         }
         began.saturating_sub(IN_FLIGHT_NS)
+    }
+
+    /// How long to sleep now.
+    fn tick(&self) -> Duration {
+        match self.empty_looks {
+            _ if self.with_intake(|intake| intake.is_waiting()) => SHORT_TICK,
+            // One more short one: a record may have come just before the kernel programs were told to wake.
+            ..=EMPTY_LOOKS => TICK,
+            _ => IDLE_TICK,
+        }
+    }
+
+    /// Goes to sleep where nothing comes, and wakes up where something does.
+    fn pace(&mut self) -> Result<(), SensorError> {
+        let (received, is_waiting) =
+            self.with_intake(|intake| (intake.received, intake.is_waiting()));
+        let is_new = received != self.seen || is_waiting;
+        self.seen = received;
+        self.empty_looks = if is_new {
+            0
+        } else {
+            self.empty_looks.saturating_add(1)
+        };
+        let is_idle = self.empty_looks >= EMPTY_LOOKS;
+        if is_idle != self.orders.is_idle {
+            self.orders.is_idle = is_idle;
+            self.write_settings()?;
+        }
+        Ok(())
     }
 
     fn with_intake<T>(&self, act: impl FnOnce(&mut Intake) -> T) -> T {
@@ -275,11 +308,10 @@ impl Sensor for KernelSensor {
             let left = until.map_or(TICK, |until| {
                 until.saturating_duration_since(Instant::now())
             });
-            let is_waiting = self.with_intake(|intake| intake.is_waiting());
-            let tick = if is_waiting { SHORT_TICK } else { TICK };
-            self.wait(tick.min(left));
+            self.wait(self.tick().min(left));
             let cut = self.drain();
             self.with_intake(|intake| intake.release(cut, out));
+            self.pace()?;
             self.look_around(out)?;
             if out.len() > before || left.is_zero() {
                 return Ok(());
@@ -391,8 +423,11 @@ fn create(path: &Path) -> Result<File, SensorError> {
     })
 }
 
-/// How long the reader sleeps when the kernel does not wake it.
+/// How long the reader sleeps while records come and the kernel does not wake it.
 pub const TICK: Duration = Duration::from_millis(20);
+/// The same when none came for so many looks. Each time the reader wakes costs the host some 50 microseconds.
+pub const IDLE_TICK: Duration = Duration::from_millis(500);
+const EMPTY_LOOKS: u32 = 5;
 /// The same while events wait for the other ring to catch up.
 const SHORT_TICK: Duration = Duration::from_millis(5);
 /// A record made longer ago than this is in its ring.

@@ -155,6 +155,8 @@ pub struct LoginFollower {
     reminders: Vec<Piece>,
     settings: LoginSettings,
     live: Option<Live>,
+    /// When something was heard last.
+    heard: Option<Instant>,
 }
 
 impl LoginFollower {
@@ -229,6 +231,7 @@ impl LoginFollower {
             reminders,
             settings: settings.clone(),
             live: None,
+            heard: None,
         }
     }
 
@@ -258,6 +261,9 @@ impl LoginFollower {
             for _ in 0..live.take_lost() {
                 self.fusion.lose(Kind::Login);
             }
+        }
+        if !pieces.is_empty() || !words.is_empty() {
+            self.heard = Some(now);
         }
         self.hear(pieces, &mut words, now);
         let mut settled = Vec::new();
@@ -366,7 +372,10 @@ impl Sensor for LoginFollower {
                 return Ok(());
             }
             if !is_more {
-                pause(left.min(LOOK_EVERY));
+                let is_recent = |heard: Instant| heard.elapsed() < AWAKE;
+                let is_awake = self.heard.is_some_and(is_recent);
+                let look = if is_awake { LOOK_EVERY } else { IDLE_LOOK };
+                pause(left.min(look));
             }
         }
     }
@@ -466,6 +475,9 @@ const PAM: [&str; 6] = [
 const JOURNAL: [&str; 2] = ["/run/log/journal", "/var/log/journal"];
 /// How often the paths are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The same when nothing was heard for a while: each time it wakes costs the host more than what it then does.
+const IDLE_LOOK: Duration = Duration::from_millis(250);
+const AWAKE: Duration = Duration::from_secs(5);
 /// How long the last reading may take.
 const LAST_READING: Duration = Duration::from_secs(5);
 /// Each path's files have numbers of their own.

@@ -23,7 +23,7 @@ use crate::enrich::FileStates;
 use crate::failure::{Code, Failure, chain};
 
 /// How long one look of a sensor may take.
-const POLL: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(500);
 /// How often a ledger is sent while nothing changes it.
 const LEDGER_EVERY: Duration = Duration::from_secs(1);
 /// How often at most while events come: reading the kernel's counters costs as much as many events do.

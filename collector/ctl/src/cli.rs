@@ -194,7 +194,11 @@ pub(crate) struct TreeArgs {
     /// The host's name, id, or the beginning of its id
     pub(crate) host: String,
     /// The process: 32 hexadecimal digits, as events name it
-    pub(crate) process_uid: String,
+    #[arg(required_unless_present = "session")]
+    pub(crate) process_uid: Option<String>,
+    /// In place of a process: everything that was done in this login session (`process.session`)
+    #[arg(long, value_name = "NUMBER", conflicts_with = "process_uid")]
+    pub(crate) session: Option<u32>,
     #[command(flatten)]
     pub(crate) format: Format,
 }

@@ -128,10 +128,10 @@ impl Collector {
     pub(crate) async fn tree(
         &mut self,
         request: v1::TreeRequest,
-    ) -> Result<Vec<v1::TreeNode>, Failure> {
+    ) -> Result<v1::TreeResponse, Failure> {
         let answer = self.client.process_tree(request).await;
         let answer = answer.map_err(|status| refused("read the process tree", &status))?;
-        Ok(answer.into_inner().nodes)
+        Ok(answer.into_inner())
     }
 
     /// Everything that is needed to verify without believing the collector.

@@ -9,6 +9,7 @@ use crate::failure::{Failure, joined};
 use crate::operator::Operator;
 use crate::output::{Output, note};
 use crate::sentence;
+use crate::session::Session;
 
 /// An event as the collector found it, checked.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Found {
     pub(crate) origin: Origin,
     /// The host's name.
     pub(crate) host_name: String,
+    /// The session in which it was done, where its login is known.
+    pub(crate) session: Option<Session>,
 }
 
 /// Why a found event cannot be shown.
@@ -94,10 +97,14 @@ impl Printer {
 
     fn print(&mut self, wire: v1::FoundEvent) -> Result<(), Failure> {
         match Found::try_from(wire) {
-            Ok(found) if self.json => self.out.line(&json::to_string(&found.event, &found.origin)),
+            Ok(found) if self.json => self.out.line(&found.json()),
             Ok(found) => {
                 let paint = self.out.paint();
-                let line = sentence::of(&found.event, &found.host_name, paint);
+                let mut line = sentence::of(&found.event, &found.host_name, paint);
+                if let Some(session) = &found.session {
+                    line.push_str("  ");
+                    line.push_str(&paint.faint(&session.who()));
+                }
                 self.out.line(&line)
             }
             Err(error) => {
@@ -134,7 +141,20 @@ impl TryFrom<v1::FoundEvent> for Found {
                 boot,
             },
             host_name: wire.host_name,
+            session: wire.session.and_then(Session::checked),
         })
+    }
+}
+
+impl Found {
+    /// The event as the host's own JSON has it, with its session beside.
+    fn json(&self) -> String {
+        let Some(session) = &self.session else {
+            return json::to_string(&self.event, &self.origin);
+        };
+        let mut whole = json::to_value(&self.event, &self.origin);
+        whole["session"] = session.json();
+        whole.to_string()
     }
 }
 

@@ -22,6 +22,7 @@ mod output;
 mod passphrase;
 mod receipt;
 mod sentence;
+mod session;
 mod table;
 mod target;
 mod token;

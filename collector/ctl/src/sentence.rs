@@ -198,7 +198,8 @@ fn of_network(network: &Network) -> String {
     )
 }
 
-fn of_login(login: &Login) -> String {
+/// Who came, from where, by what.
+pub(crate) fn of_login(login: &Login) -> String {
     let user = cut(&login.user, 64);
     let named = [
         ("to", cut(&login.target_user, 64)),

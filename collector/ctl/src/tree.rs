@@ -12,6 +12,7 @@ use crate::failure::{Exit, Failure};
 use crate::operator::Operator;
 use crate::output::{Output, Paint};
 use crate::sentence;
+use crate::session::Session;
 
 /// One process of the tree, checked.
 #[derive(Debug)]
@@ -26,27 +27,34 @@ struct Node {
 
 /// `tree`.
 pub(crate) async fn run(operator: &Operator, args: TreeArgs) -> Result<(), Failure> {
-    let uid = ProcessUid::parse(&args.process_uid).map_err(|source| {
+    let uid = args.process_uid.as_deref().map(ProcessUid::parse);
+    let uid = uid.transpose().map_err(|source| {
         Failure::new(Exit::Usage, source)
             .hint("events name it: picketctl events --json | jq .process.uid")
     })?;
     let request = v1::TreeRequest {
         host: args.host,
-        process_uid: uid.as_bytes().to_vec(),
+        process_uid: uid.map_or_else(Vec::new, |uid| uid.as_bytes().to_vec()),
+        session: args.session,
     };
-    let nodes = Collector::open(operator).await?.tree(request).await?;
-    let nodes: Vec<Node> = nodes.into_iter().filter_map(checked).collect();
+    let tree = Collector::open(operator).await?.tree(request).await?;
+    let session = tree.session.and_then(Session::checked);
+    let nodes: Vec<Node> = tree.nodes.into_iter().filter_map(checked).collect();
     if nodes.is_empty() {
         return Err(Failure::new(
             Exit::Failed,
-            format!("nothing is known of the process {uid}"),
+            "nothing is known of this process".to_owned(),
         ));
     }
     let mut out = Output::stdout();
+    if let Some(session) = session.as_ref().filter(|_| !args.format.json) {
+        out.line(&session.sentence())?;
+    }
     let depths: Vec<u32> = nodes.iter().map(|node| node.depth).collect();
     for (place, node) in nodes.iter().enumerate() {
         if args.format.json {
-            out.line(&as_json(node).to_string())?;
+            let of_target = session.as_ref().filter(|_| node.target);
+            out.line(&as_json(node, of_target).to_string())?;
         } else {
             let branch = branch(&depths, place);
             out.line(&as_line(node, &branch, out.paint()))?;
@@ -95,7 +103,7 @@ fn as_line(node: &Node, branch: &str, paint: Paint) -> String {
     line
 }
 
-fn as_json(node: &Node) -> Value {
+fn as_json(node: &Node, session: Option<&Session>) -> Value {
     let mut event = Event::new(Kind::Exec, node.time, Source::Agent).by(node.process.clone());
     event.verdicts.clone_from(&node.verdicts);
     let origin = Origin {
@@ -107,14 +115,18 @@ fn as_json(node: &Node) -> Value {
     let exit = node.exit.map(
         |exit| json!({"code": exit.code, "signal": exit.signal, "duration_ns": exit.duration_ns}),
     );
-    json!({
+    let mut node = json!({
         "depth": node.depth,
         "target": node.target,
         "time": node.time.to_string(),
         "process": part("process"),
         "verdicts": if node.verdicts.is_empty() { json!([]) } else { part("verdicts") },
         "exit": exit,
-    })
+    });
+    if let Some(session) = session {
+        node["session"] = session.json();
+    }
+    node
 }
 
 /// The lines that join a node to its parent, as `│  └─ `.

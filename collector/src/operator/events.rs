@@ -16,7 +16,9 @@ use std::sync::Arc;
 use picket_event::filter::Filter;
 use picket_event::{HostId, Kind, ProcessUid, Severity, UnixNanos};
 use picket_proto::v1;
-use picket_store::{Cursor, KindSet, Query, Reader, StoreError, StoredEvent, TreeNode};
+use picket_store::{
+    Cursor, KindSet, Query, Reader, Session, Sessions, StoreError, StoredEvent, TreeNode,
+};
 use prost::Message;
 use tokio::sync::watch;
 use tonic::metadata::MetadataValue;
@@ -33,10 +35,20 @@ impl OperatorService {
         operator: &OperatorIdentity,
         request: &v1::SearchRequest,
     ) -> Result<Answers<v1::FoundEvent>, Status> {
-        let query = self.query(request)?;
+        let mut query = self.query(request)?;
         let limit = limit(request.limit);
-        let found = self
-            .walk(move |reader| reader.newest(&query, limit))
+        let (found, sessions) = self
+            .walk(move |reader| {
+                if query.needs_sessions() {
+                    query.sessions = Some(Arc::new(reader.sessions(query.hosts.clone())?));
+                }
+                let found = reader.newest(&query, limit)?;
+                let sessions = match query.sessions {
+                    Some(sessions) => sessions,
+                    None => Arc::new(reader.sessions_of(&found)?),
+                };
+                Ok((found, sessions))
+            })
             .await?;
         let service = self.clone();
         Ok(Answers::filled(
@@ -44,7 +56,7 @@ impl OperatorService {
             PARTS,
             async move |parts| {
                 for event in found {
-                    parts.send(service.found(event)).await?;
+                    parts.send(service.found(event, &sessions)).await?;
                 }
                 Ok(())
             },
@@ -56,7 +68,7 @@ impl OperatorService {
         operator: &OperatorIdentity,
         request: &v1::SearchRequest,
     ) -> Result<Answers<v1::FoundEvent>, Status> {
-        let query = Arc::new(self.query(request)?);
+        let mut query = self.query(request)?;
         let service = self.clone();
         let mut synced: watch::Receiver<u64> = self.synced.clone();
         let mut cursor = self.reader.end();
@@ -64,13 +76,17 @@ impl OperatorService {
             operator.closing(),
             PARTS,
             async move |parts| {
+                let hosts = query.hosts.clone();
+                let known = service.walk(move |reader| reader.sessions(hosts)).await?;
+                query.sessions = Some(Arc::new(known));
                 loop {
                     synced.mark_unchanged();
-                    let (next, found) = service.piece(&query, cursor).await?;
+                    let (next, found) = service.piece(&mut query, cursor).await?;
+                    let sessions = query.sessions.clone().unwrap_or_default();
                     cursor = next;
                     let more = found.len() >= PIECE;
                     for event in found {
-                        parts.send(service.found(event)).await?;
+                        parts.send(service.found(event, &sessions)).await?;
                     }
                     if !more && synced.changed().await.is_err() {
                         return Err(Refusal::ShuttingDown.status());
@@ -80,26 +96,40 @@ impl OperatorService {
         ))
     }
 
-    /// What was stored behind the cursor, up to a bound, and how far that is.
+    /// What was stored behind the cursor, up to a bound, and how far that is. The query learns of the sessions that began there.
     async fn piece(
         &self,
-        query: &Arc<Query>,
+        query: &mut Query,
         from: Cursor,
     ) -> Result<(Cursor, Vec<StoredEvent>), Status> {
-        let query = Arc::clone(query);
-        self.walk(move |reader| {
-            let mut found = Vec::new();
-            let next = reader.follow(from, &query, &mut |event| {
-                found.push(event);
-                if found.len() < PIECE {
+        let mut asked = query.clone();
+        let (next, found, sessions) = self
+            .walk(move |reader| {
+                let mut sessions = asked.sessions.take().unwrap_or_default();
+                let begins = Query {
+                    hosts: asked.hosts.clone(),
+                    kinds: Sessions::kinds(),
+                    ..Query::default()
+                };
+                reader.follow(from, &begins, &mut |event| {
+                    Arc::make_mut(&mut sessions).learn(&event);
                     ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(())
-                }
-            })?;
-            Ok((next, found))
-        })
-        .await
+                })?;
+                asked.sessions = Some(Arc::clone(&sessions));
+                let mut found = Vec::new();
+                let next = reader.follow(from, &asked, &mut |event| {
+                    found.push(event);
+                    if found.len() < PIECE {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    }
+                })?;
+                Ok((next, found, sessions))
+            })
+            .await?;
+        query.sessions = Some(sessions);
+        Ok((next, found))
     }
 
     pub(super) async fn tree(
@@ -107,8 +137,7 @@ impl OperatorService {
         request: v1::TreeRequest,
     ) -> Result<Response<v1::TreeResponse>, Status> {
         let (host, _) = self.host(&request.host)?;
-        let uid = ProcessUid::from_slice(&request.process_uid);
-        let uid = uid.map_err(|wrong| Refusal::BadQuery.saying(wrong))?;
+        let (session, uid) = self.target(host, &request).await?;
         let tree = self.walk(move |reader| reader.tree(host, uid)).await?;
         if tree.nodes.is_empty() {
             return Err(Refusal::NotFound.saying("nothing is known of this process"));
@@ -121,13 +150,33 @@ impl OperatorService {
         });
         let nodes: Vec<_> = nodes.collect();
         let cut = tree.cut || nodes.len() < known;
-        let mut response = Response::new(v1::TreeResponse { nodes });
+        let session = session.as_ref().map(shown_session);
+        let mut response = Response::new(v1::TreeResponse { session, nodes });
         if cut {
             response
                 .metadata_mut()
                 .insert("picket-cut", MetadataValue::from_static("1"));
         }
         Ok(response)
+    }
+
+    /// The process that is asked for, or the one in which the session began that is asked for.
+    async fn target(
+        &self,
+        host: HostId,
+        request: &v1::TreeRequest,
+    ) -> Result<(Option<Session>, ProcessUid), Status> {
+        let Some(number) = request.session else {
+            let uid = ProcessUid::from_slice(&request.process_uid);
+            let uid = uid.map_err(|wrong| Refusal::BadQuery.saying(wrong))?;
+            return Ok((None, uid));
+        };
+        let found = self
+            .walk(move |reader| reader.session(host, number))
+            .await?;
+        let (session, process) = found;
+        let unknown = || Refusal::NotFound.saying("nothing is known of this session");
+        Ok((session, process.ok_or_else(unknown)?))
     }
 
     /// Runs one walk on a thread that may block.
@@ -151,8 +200,10 @@ impl OperatorService {
         })
     }
 
-    fn found(&self, stored: StoredEvent) -> v1::FoundEvent {
+    fn found(&self, stored: StoredEvent, sessions: &Sessions) -> v1::FoundEvent {
+        let session = sessions.of(&stored.host, &stored.boot, &stored.event);
         v1::FoundEvent {
+            session: session.map(shown_session),
             host_id: stored.host.as_bytes().to_vec(),
             host_name: self.registry.name(&stored.host),
             boot_id: stored.boot.as_bytes().to_vec(),
@@ -171,6 +222,7 @@ impl OperatorService {
             until: instant(request.until_unix_ns),
             min_severity: severity(request.min_severity)?,
             filter: filter(&request.r#where)?,
+            sessions: None,
         })
     }
 
@@ -209,6 +261,15 @@ fn filter(text: &str) -> Result<Option<Filter>, Status> {
     Filter::parse(text)
         .map(Some)
         .map_err(|wrong| Refusal::BadQuery.saying(wrong))
+}
+
+fn shown_session(session: &Session) -> v1::Session {
+    let login = session.event.login().cloned();
+    v1::Session {
+        time_unix_ns: session.event.time.0,
+        kind: session.event.kind.to_wire(),
+        login: login.map(Into::into),
+    }
 }
 
 fn shown_node(node: TreeNode) -> v1::TreeNode {

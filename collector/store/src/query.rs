@@ -1,12 +1,13 @@
 //! What to look for, and what was found.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use picket_event::{BootId, Class, Event, HostId, Severity, StreamId, UnixNanos};
 
 use crate::index::SegmentInfo;
 use crate::record::Record;
-use crate::{KindSet, Summary};
+use crate::{KindSet, Sessions, Summary};
 use picket_event::filter::Filter;
 
 /// Which events are wanted. Everything left at its default lets all pass.
@@ -24,6 +25,8 @@ pub struct Query {
     pub min_severity: Option<Severity>,
     /// Satisfying this expression.
     pub filter: Option<Filter>,
+    /// Who began which session, for expressions on the `login` of what was done in it.
+    pub sessions: Option<Arc<Sessions>>,
 }
 
 /// In which order to walk over what arrived.
@@ -63,7 +66,7 @@ pub struct ScanReport {
 
 impl Query {
     /// Whether the event is wanted.
-    pub fn wants(&self, host: &HostId, event: &Event) -> bool {
+    pub fn wants(&self, host: &HostId, boot: &BootId, event: &Event) -> bool {
         self.wants_host(host)
             && (self.kinds.is_empty() || self.kinds.holds(event.kind))
             && self.since.is_none_or(|since| event.time >= since)
@@ -74,7 +77,18 @@ impl Query {
             && self
                 .filter
                 .as_ref()
-                .is_none_or(|filter| filter.matches(event))
+                .is_none_or(|filter| filter.matches_within(event, self.login_of(host, boot, event)))
+    }
+
+    /// Whether the expression speaks of logins, so that [`Query::sessions`] matters.
+    pub fn needs_sessions(&self) -> bool {
+        let filter = self.filter.as_ref();
+        filter.is_some_and(|filter| filter.mentions("login."))
+    }
+
+    fn login_of(&self, host: &HostId, boot: &BootId, event: &Event) -> Option<&Event> {
+        let session = self.sessions.as_ref()?.of(host, boot, event)?;
+        Some(&session.event)
     }
 
     pub(crate) fn may_want_segment(&self, info: &SegmentInfo) -> bool {

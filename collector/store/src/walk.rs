@@ -202,7 +202,7 @@ impl<'a> Walk<'a> {
                 break;
             };
             self.report.events = self.report.events.saturating_add(1);
-            if self.query.wants(&header.host, &event) {
+            if self.query.wants(&header.host, &header.boot, &event) {
                 visit(stored_event(&header, received, event))?;
             }
         }

@@ -17,3 +17,4 @@ mod ingest;
 mod operators;
 mod restart;
 mod session;
+mod sessions;

@@ -39,7 +39,17 @@ impl Filter {
 
     /// Whether the event satisfies it.
     pub fn matches(&self, event: &Event) -> bool {
-        self.0.holds(event)
+        self.0.holds(event, None)
+    }
+
+    /// The same for an event of a session that began with this login: a `login` field that the event does not have is the login's.
+    pub fn matches_within(&self, event: &Event, login: Option<&Event>) -> bool {
+        self.0.holds(event, login)
+    }
+
+    /// Whether it has a field whose path begins so.
+    pub fn mentions(&self, beginning: &str) -> bool {
+        self.0.mentions(beginning)
     }
 }
 
@@ -56,18 +66,35 @@ enum Expression {
 }
 
 impl Expression {
-    fn holds(&self, event: &Event) -> bool {
+    fn holds(&self, event: &Event, login: Option<&Event>) -> bool {
         match self {
-            Self::Any(parts) => parts.iter().any(|part| part.holds(event)),
-            Self::All(parts) => parts.iter().all(|part| part.holds(event)),
-            Self::Not(inner) => !inner.holds(event),
+            Self::Any(parts) => parts.iter().any(|part| part.holds(event, login)),
+            Self::All(parts) => parts.iter().all(|part| part.holds(event, login)),
+            Self::Not(inner) => !inner.holds(event, login),
             Self::Compare {
                 field,
                 operator,
                 literals,
-            } => field
-                .of(event)
-                .is_some_and(|value| compare::holds(&value, *operator, literals)),
+            } => {
+                let of_session = || {
+                    let login = login.filter(|_| field.path().starts_with("login."))?;
+                    field.of(login)
+                };
+                field
+                    .of(event)
+                    .or_else(of_session)
+                    .is_some_and(|value| compare::holds(&value, *operator, literals))
+            }
+        }
+    }
+
+    fn mentions(&self, beginning: &str) -> bool {
+        match self {
+            Self::Any(parts) | Self::All(parts) => {
+                parts.iter().any(|part| part.mentions(beginning))
+            }
+            Self::Not(inner) => inner.mentions(beginning),
+            Self::Compare { field, .. } => field.path().starts_with(beginning),
         }
     }
 }

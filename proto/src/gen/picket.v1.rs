@@ -1862,6 +1862,20 @@ pub struct FoundEvent {
     pub class: i32,
     #[prost(message, optional, tag = "6")]
     pub event: ::core::option::Option<Event>,
+    /// in which it was done, where its login is known; the collector's word, not the host's
+    #[prost(message, optional, tag = "7")]
+    pub session: ::core::option::Option<Session>,
+}
+/// How a session began.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Session {
+    #[prost(int64, tag = "1")]
+    pub time_unix_ns: i64,
+    /// login, or session where nobody came from outside
+    #[prost(enumeration = "Kind", tag = "2")]
+    pub kind: i32,
+    #[prost(message, optional, tag = "3")]
+    pub login: ::core::option::Option<Login>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TreeRequest {
@@ -1869,9 +1883,15 @@ pub struct TreeRequest {
     pub host: ::prost::alloc::string::String,
     #[prost(bytes = "vec", tag = "2")]
     pub process_uid: ::prost::alloc::vec::Vec<u8>,
+    /// in place of a process: the latest session of this number
+    #[prost(uint32, optional, tag = "3")]
+    pub session: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TreeResponse {
+    /// the one that was asked for, where its login is known
+    #[prost(message, optional, tag = "2")]
+    pub session: ::core::option::Option<Session>,
     /// ancestors from the root, the process, its descendants depth first
     #[prost(message, repeated, tag = "1")]
     pub nodes: ::prost::alloc::vec::Vec<TreeNode>,

@@ -168,17 +168,23 @@ impl Loaded {
         MapHandle::try_from(&map).map_err(|source| kernel(format!("open map `{name}`"), source))
     }
 
-    /// A reader of the ring of this name. It must be dropped before the object.
-    pub(super) fn ring(
+    /// A reader of the rings of these names, in this order. It must be dropped before the object.
+    pub(super) fn rings<F>(
         &self,
-        name: &str,
-        accept: impl FnMut(&[u8]) -> i32 + 'static,
-    ) -> Result<RingBuffer<'static>, SensorError> {
-        let map = self.object.maps().find(|map| map.name() == name);
-        let map = map.ok_or_else(|| missing("map", name))?;
-        let failed = |source| kernel(format!("map ring `{name}`"), source);
+        names: &[&str],
+        accept: impl Fn() -> F,
+    ) -> Result<RingBuffer<'static>, SensorError>
+    where
+        F: FnMut(&[u8]) -> i32 + 'static,
+    {
+        let failed = |source| kernel(format!("map the rings {}", names.join(", ")), source);
+        let maps: Vec<_> = self.object.maps().collect();
         let mut builder = RingBufferBuilder::new();
-        builder.add(&map, accept).map_err(failed)?;
+        for name in names {
+            let map = maps.iter().find(|map| map.name() == *name);
+            let map = map.ok_or_else(|| missing("map", name))?;
+            builder.add(map, accept()).map_err(failed)?;
+        }
         builder.build().map_err(failed)
     }
 

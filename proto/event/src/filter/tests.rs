@@ -39,6 +39,25 @@ fn matches(text: &str, event: &Event) -> bool {
 }
 
 #[test]
+fn what_was_done_in_a_session_is_found_by_its_login() {
+    let within = |text: &str, event: &Event| {
+        let filter = Filter::parse(text).unwrap();
+        filter.matches_within(event, Some(&login()))
+    };
+    assert!(within("login.user = 'root' and kind = exec", &exec()));
+    assert!(!within("login.user != 'root'", &exec()));
+    assert!(!within("login.key_fingerprint ~ 'SHA'", &exec()));
+    let mut own = login();
+    own.detail = Some(Detail::Login(Login {
+        user: Text::from("ada"),
+        ..Login::default()
+    }));
+    assert!(within("login.user = 'ada'", &own));
+    let filter = Filter::parse("not (kind = exec or login.user = 'x')").unwrap();
+    assert!(filter.mentions("login.") && !filter.mentions("process."));
+}
+
+#[test]
 fn expressions_that_hold_for_an_exec() {
     for text in [
         "process.exe = '/usr/bin/curl'",
