@@ -71,6 +71,7 @@ pub struct KernelSensor {
     losses_read: Instant,
     /// What the kernel passed over, as of the last look.
     misses: Vec<(Kind, u64)>,
+    misses_read: Instant,
     /// What the kernel programs are told.
     orders: Orders,
     /// Looks at the rings in a row that found nothing new, and what had come until the last.
@@ -127,6 +128,7 @@ impl KernelSensor {
             losses: LossWatch::default(),
             losses_read: Instant::now(),
             misses: Vec::new(),
+            misses_read: Instant::now(),
             orders: Orders::default(),
             empty_looks: 0,
             seen: 0,
@@ -258,6 +260,9 @@ impl KernelSensor {
         if was_set || is_governed {
             self.write_settings()?;
         }
+        if self.misses_read.elapsed() >= MISSES_PAUSE {
+            self.read_misses();
+        }
         self.report_loss(out);
         self.prove_again(out)
     }
@@ -278,8 +283,12 @@ impl KernelSensor {
         changed
     }
 
-    fn report_loss(&mut self, out: &mut Vec<Event>) {
+    fn read_misses(&mut self) {
         self.misses = self.loaded.misses();
+        self.misses_read = Instant::now();
+    }
+
+    fn report_loss(&mut self, out: &mut Vec<Event>) {
         let kinds = self.ledger();
         if self.losses.grew(&kinds) {
             out.push(self.loss_event(kinds));
@@ -362,6 +371,7 @@ impl Sensor for KernelSensor {
         }
         self.drain();
         self.with_intake(|intake| intake.release(u64::MAX, out));
+        self.read_misses();
         self.report_loss(out);
         Ok(())
     }
@@ -434,6 +444,8 @@ const SHORT_TICK: Duration = Duration::from_millis(5);
 const IN_FLIGHT_NS: u64 = 1_000_000;
 /// Between two looks at the ledger and the wall clock.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
+/// The same for what the kernel passed over: each program is asked.
+const MISSES_PAUSE: Duration = Duration::from_secs(2);
 /// Between the order to stop and the last look.
 const LAST_WORDS: Duration = Duration::from_millis(10);
 const LEAST_RING: u32 = 64 * 1024;

@@ -1,4 +1,4 @@
-//! Who listens: the agent with all its sources, and a follower with each source alone.
+//! Who listens: an operator to whom the collector hands on what an agent with all its sources told, and a follower with each source alone.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -11,11 +11,11 @@ use std::time::Duration;
 use picket_event::{BootId, Clock, Detail, Event, Kind, Origin, SystemClock, UnixNanos, json};
 use picket_sensor::Sensor;
 use picket_sensor::login::{LoginFollower, LoginSettings};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::programs::Programs;
+use crate::rig::{Rig, write_file};
+use crate::service::Service;
 use crate::wait;
 
 /// Something that was told.
@@ -23,22 +23,26 @@ use crate::wait;
 pub(super) struct Told {
     /// The event as JSON.
     pub(super) event: Value,
-    /// From what happened to the event in hand.
+    /// From what happened to the event in hand: the operator's for `all`, the follower's for each source.
     pub(super) delay: Duration,
 }
 
-/// What was told, by source; `all` is the agent's.
+/// What was told, by source; `all` is the agent's, as it came to the operator.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     pub(super) by_source: Vec<(&'static str, Vec<Told>)>,
     /// The agent's events of programs with a session's mark.
     pub(super) execs: Vec<Value>,
+    /// The same as the collector finds them by the user of their session.
+    pub(super) found: Vec<Value>,
 }
 
 /// What listens.
 #[derive(Debug)]
 pub(super) struct Ears {
-    agent: Child,
+    rig: Rig,
+    agent: Service,
+    operator: Child,
     reader: JoinHandle<(Vec<Told>, Vec<Value>)>,
     followers: Vec<(&'static str, JoinHandle<Vec<Told>>)>,
     over: Arc<AtomicBool>,
@@ -47,21 +51,13 @@ pub(super) struct Ears {
 impl Ears {
     /// Starts all of them, and waits until they listen.
     pub(super) fn open() -> Result<Self, Failure> {
-        let mut agent = Command::new(Programs::find()?.path("picket-agent")?);
-        let log = std::fs::File::create(AGENT_LOG).map_err(Failure::file(AGENT_LOG))?;
-        agent.args(["watch", "--json", "--source", "ebpf"]);
-        agent
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log);
-        let run = |source| Failure::Run {
-            what: "picket-agent watch".to_owned(),
-            source,
-        };
-        let mut agent = agent.spawn().map_err(run)?;
-        let Some(stdout) = agent.stdout.take() else {
-            return Err(Failure::TooLate("the agent's output".to_owned()));
-        };
+        let rig = Rig::start()?;
+        let state = rig.enroll("host")?;
+        let config = rig.path().join("agent.toml");
+        write_file(&config, SETTINGS)?;
+        let (mut operator, stdout) = tail(&rig)?;
+        let agent = rig.agent(&state, Some(&config));
+        let agent = agent.inspect_err(|_| end(&mut operator))?;
         let started = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&started);
         let reader = std::thread::spawn(move || read(stdout, &seen));
@@ -76,13 +72,15 @@ impl Ears {
         });
         let followers = followers.collect();
         wait::until("the agent's first event", PATIENCE, || {
-            drop(Command::new("true").status());
+            drop(Command::new("/bin/true").arg("picket-mark-").status());
             Ok(started.load(Ordering::Relaxed).then_some(()))
         })?;
         // The logins' probes are attached by a thread of their own.
         wait::pause(Duration::from_secs(3));
         Ok(Self {
+            rig,
             agent,
+            operator,
             reader,
             followers,
             over,
@@ -92,23 +90,59 @@ impl Ears {
     /// Stops them and gives what they told.
     pub(super) fn close(mut self) -> Result<Heard, Failure> {
         self.over.store(true, Ordering::Relaxed);
-        let stop = Pid::from_child(&self.agent);
-        kill_process(stop, Signal::TERM).map_err(|error| Failure::Run {
-            what: "picket-agent watch".to_owned(),
-            source: error.into(),
-        })?;
+        self.agent.stop(PATIENCE)?;
+        // What it sent last is on its way to the operator.
+        wait::pause(Duration::from_secs(2));
+        end(&mut self.operator);
         let died = |_| Failure::Unexpected {
             what: "a listener".to_owned(),
             text: "it panicked".to_owned(),
         };
         let (told, execs) = self.reader.join().map_err(died)?;
-        drop(self.agent.wait());
+        let found = self.rig.ctl_json(&[
+            "events",
+            "--kind",
+            "exec",
+            "--where",
+            "login.user ^= 'p' and process.argv ^= 'picket-mark-'",
+            "--limit",
+            "100000",
+        ])?;
         let mut by_source = vec![("all", told)];
         for (source, follower) in self.followers {
             by_source.push((source, follower.join().map_err(died)?));
         }
-        Ok(Heard { by_source, execs })
+        Ok(Heard {
+            by_source,
+            execs,
+            found,
+        })
     }
+}
+
+/// An operator who follows the collector.
+fn tail(rig: &Rig) -> Result<(Child, ChildStdout), Failure> {
+    let run = |source| Failure::Run {
+        what: "picketctl tail".to_owned(),
+        source,
+    };
+    let mut command = Command::new(rig.programs.path("picketctl")?);
+    command.arg("--operator").arg(rig.operator());
+    command.args(["tail", "--json", "--kind"]);
+    let kinds = LOGIN_KINDS.iter().map(|kind| kind.name());
+    command.arg(kinds.chain(["exec"]).collect::<Vec<_>>().join(","));
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut operator = command.spawn().map_err(run)?;
+    match operator.stdout.take() {
+        Some(stdout) => Ok((operator, stdout)),
+        None => Err(Failure::TooLate("the operator's output".to_owned())),
+    }
+}
+
+/// It follows until it is ended.
+fn end(operator: &mut Child) {
+    let _gone = operator.kill();
+    let _ended = operator.wait();
 }
 
 /// The agent's lines: logins, and programs with a mark.
@@ -236,5 +270,5 @@ const LOGIN_KINDS: [Kind; 5] = [
     Kind::AccountSwitch,
     Kind::Session,
 ];
-const AGENT_LOG: &str = "/run/picket-agent.log";
+const SETTINGS: &str = "source = \"ebpf\"\n";
 const PATIENCE: Duration = Duration::from_secs(30);

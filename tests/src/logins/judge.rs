@@ -59,6 +59,12 @@ pub(super) fn report(sessions: &[Session], heard: &Heard) -> Result<(), Failure>
         apart.len()
     ));
     amiss.extend(apart);
+    let (found, lost) = found(sessions, heard);
+    lines.push(format!(
+        "{found} programs found by the user of their session, {} not",
+        lost.len()
+    ));
+    amiss.extend(lost);
     lines.push(format!("{} sessions", sessions.len()));
     lines.extend(amiss.iter().take(MOST_SHOWN).cloned());
     let mut out = io::stdout().lock();
@@ -164,6 +170,34 @@ fn joined(sessions: &[Session], heard: &Heard) -> (usize, Vec<String>) {
         }
     }
     (joined, apart)
+}
+
+/// How many sessions' programs the collector finds by who began the session, and those it does not or gives to somebody else.
+fn found(sessions: &[Session], heard: &Heard) -> (usize, Vec<String>) {
+    let mut by_mark: HashMap<String, Vec<&Value>> = HashMap::new();
+    for exec in &heard.found {
+        let argv = exec["process"]["argv"].as_array().into_iter().flatten();
+        let marks = argv.filter_map(Value::as_str);
+        for mark in marks.filter(|word| word.starts_with("picket-mark-")) {
+            by_mark.entry(mark.to_owned()).or_default().push(exec);
+        }
+    }
+    let mut lost = Vec::new();
+    let mut right = 0;
+    let own = |session: &&Session| session.way.has_its_own_session();
+    for session in sessions.iter().filter(own) {
+        let execs = by_mark.get(&session.mark()).map_or(&[][..], Vec::as_slice);
+        let is_its = |exec: &&Value| exec["session"]["user"] == *session.user;
+        if !execs.is_empty() && execs.iter().all(|exec| is_its(exec)) {
+            right += 1;
+        } else {
+            lost.push(format!(
+                "not found by its user: {:?} {} {execs:?}",
+                session.way, session.user
+            ));
+        }
+    }
+    (right, lost)
 }
 
 fn not_joined(session: &Session, event: &Value, execs: &[Value]) -> Option<String> {

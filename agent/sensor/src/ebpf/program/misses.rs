@@ -10,7 +10,7 @@ use libbpf_rs::libbpf_sys::{bpf_obj_get_info_by_fd, bpf_prog_info};
 /// How often the kernel has passed this program over. 0 where it does not count that (before 5.12).
 #[expect(
     unsafe_code,
-    reason = "the safe way there is copies every instruction of the program, and this is asked every half second"
+    reason = "the safe way there is copies every instruction of the program, and this is asked of each program every two seconds"
 )]
 pub(super) fn misses_of(program: BorrowedFd<'_>) -> u64 {
     let mut info = bpf_prog_info::default();
