@@ -56,5 +56,7 @@ mount -t tmpfs none "$root/tmp"
 mkdir -p "$root/run/sshd" "$root$programs"
 mount --rbind "$programs" "$root$programs"
 hostname ground
+# As systemd sets it: else journald drops lines on their way to syslog. It is this network's own.
+echo 512 >/proc/sys/net/unix/max_dgram_qlen
 ip link set lo up
 exec chroot "$root" "$@"

@@ -44,6 +44,7 @@ mod opened;
 mod pam;
 mod passed;
 mod position;
+mod present;
 mod probes;
 mod sessions;
 mod sshd;
@@ -81,6 +82,8 @@ pub struct LoginSettings {
     pub auth_log: Vec<PathBuf>,
     /// Folders of systemd's journal: in memory, then on disk; empty: it is not read.
     pub journal: Vec<PathBuf>,
+    /// Who is logged in now; `None`: what is open at the start is not listed.
+    pub utmp: Option<PathBuf>,
     /// The last login of each user; `None`: not followed, as for the two below.
     pub lastlog: Option<PathBuf>,
     /// Sessions, as a database.
@@ -104,6 +107,7 @@ impl LoginSettings {
             btmp: "/var/log/btmp".into(),
             auth_log: vec!["/var/log/auth.log".into(), "/var/log/secure".into()],
             journal: journal_folders(),
+            utmp: Some("/run/utmp".into()),
             lastlog: Some("/var/log/lastlog".into()),
             wtmpdb: Some("/var/lib/wtmpdb/wtmp.db".into()),
             lastlog2: Some("/var/lib/lastlog/lastlog2.db".into()),
@@ -121,6 +125,7 @@ impl LoginSettings {
             btmp,
             auth_log,
             journal: Vec::new(),
+            utmp: None,
             lastlog: None,
             wtmpdb: None,
             lastlog2: None,
@@ -157,6 +162,8 @@ pub struct LoginFollower {
     live: Option<Live>,
     /// When something was heard last.
     heard: Option<Instant>,
+    /// Whether the sessions that were open were listed.
+    listed: bool,
 }
 
 impl LoginFollower {
@@ -232,6 +239,7 @@ impl LoginFollower {
             settings: settings.clone(),
             live: None,
             heard: None,
+            listed: false,
         }
     }
 
@@ -245,6 +253,7 @@ impl LoginFollower {
     /// Reads what is new, a bounded amount, and gives what is ripe. True if there is more to read.
     fn step(&mut self, out: &mut Vec<Event>) -> bool {
         self.begin();
+        self.list_open(out);
         let now = Instant::now();
         let mut pieces = std::mem::take(&mut self.reminders);
         let mut is_more = false;
@@ -271,6 +280,18 @@ impl LoginFollower {
         self.settle(&settled);
         self.report_loss(out);
         is_more
+    }
+
+    /// Once, and after the probes were opened: a session that begins in between is told by both rather than by none.
+    fn list_open(&mut self, out: &mut Vec<Event>) {
+        if let Some(utmp) = self.settings.utmp.as_deref()
+            && !std::mem::replace(&mut self.listed, true)
+        {
+            for session in present::open_sessions(self.reader.joiner(), utmp) {
+                self.fusion.list(&session);
+                out.push(session);
+            }
+        }
     }
 
     fn read_journal(&mut self, now: Instant, words: &mut Vec<Word>) -> bool {

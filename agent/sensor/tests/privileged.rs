@@ -14,6 +14,7 @@ mod privileged {
     mod files;
     mod hooks;
     mod ledger;
+    mod logins;
     mod processes;
     mod protect;
     mod records;

@@ -2,11 +2,13 @@
 //!
 //! What stays true: files are read up to a bound, and what is not there is not guessed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 
 use picket_event::Text;
+
+use crate::portable::stat;
 
 /// The name of this user; empty if `/etc/passwd` has none.
 pub(super) fn name_of(uid: u32) -> Text {
@@ -18,22 +20,26 @@ pub(super) fn exists(user: &Text) -> bool {
     has_name(&passwd(), user)
 }
 
-/// The audit sessions of the processes that run.
-pub(super) fn open_sessions() -> BTreeSet<u32> {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return BTreeSet::new();
-    };
-    let session = |path: std::path::PathBuf| {
-        fs::read_to_string(path.join("sessionid"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-    };
-    let sessions = processes
-        .flatten()
-        .filter_map(|process| session(process.path()));
-    sessions.filter(|number| *number != u32::MAX).collect()
+/// The audit sessions of the processes that run, each with its oldest process.
+pub(super) fn open_sessions() -> BTreeMap<u32, u32> {
+    let mut oldest: BTreeMap<u32, (u64, u32)> = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let number = fs::read_to_string(entry.path().join("sessionid"));
+        let number = number.ok().and_then(|text| text.trim().parse().ok());
+        let Some(number) = number.filter(|number| *number != u32::MAX) else {
+            continue;
+        };
+        if let Some(stat) = stat(pid) {
+            let known = oldest.entry(number).or_insert((stat.start_ticks, pid));
+            *known = (*known).min((stat.start_ticks, pid));
+        }
+    }
+    let leaders = oldest.into_iter();
+    leaders.map(|(number, (_, pid))| (number, pid)).collect()
 }
 
 fn passwd() -> Vec<u8> {

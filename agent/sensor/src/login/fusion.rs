@@ -243,6 +243,21 @@ impl Fusion {
         self.tally.lines()
     }
 
+    /// A session that was open before anybody listened is told as it is.
+    pub(super) fn list(&mut self, session: &Event) {
+        self.tally.submitted(session.kind);
+        if let Some(login) = session.login() {
+            let pid = session.process.as_ref().map(|process| process.pid);
+            let outcome = "success".to_owned();
+            let login = Login {
+                outcome,
+                seen_by: Vec::new(),
+                ..login.clone()
+            };
+            self.sessions.note(pid, session.kind, &login);
+        }
+    }
+
     /// Something of a source could not be read.
     pub(super) fn lose(&mut self, kind: Kind) {
         self.tally.lost(kind, 1);
@@ -551,9 +566,13 @@ impl Word {
     }
 }
 
-/// Whether two accounts can be of one login. Without a common process the user must be known.
+/// Whether two accounts can be of one login. Without a common process they must have somebody or the terminal in common.
 fn agree(one: &Login, other: &Login, same_process: bool) -> bool {
-    let known = same_process || !one.user.is_empty() || !one.target_user.is_empty();
+    let common = |one: &Text, other: &Text| !one.is_empty() && one == other;
+    let known = same_process
+        || common(&one.user, &other.user)
+        || common(&one.target_user, &other.target_user)
+        || common(&one.tty, &other.tty);
     known
         && one.outcome == other.outcome
         && same_text(&one.user, &other.user)

@@ -260,7 +260,7 @@ impl Kernel {
                 .map(|link| links.push(link))
                 .map_err(|error| error.to_string());
         }
-        for number in accounts::open_sessions() {
+        for number in accounts::open_sessions().into_keys() {
             note_session(&object, number);
         }
         Ok(Self {

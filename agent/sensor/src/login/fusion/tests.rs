@@ -490,3 +490,29 @@ fn a_failed_su_is_one_event() {
     assert_eq!(kinds(&events), [Kind::AccountSwitch]);
     assert_eq!(events[0].login().unwrap().outcome, "failure");
 }
+
+#[test]
+fn the_ends_of_two_sessions_with_nothing_in_common_stay_two() {
+    let mut log = Log::new();
+    let on_terminal = |user: &str| Login {
+        user: user.into(),
+        tty: "pts/0".into(),
+        ..Login::default()
+    };
+    log.record(0, Witness::RecordLogin, Kind::Login, on_terminal("ada"));
+    let closed = "pam_unix(su:session): session closed for user bob";
+    log.line(1, "su[41]", closed);
+    log.record(1, Witness::RecordLogoff, Kind::Logoff, on_terminal(""));
+    let ends = log
+        .all()
+        .into_iter()
+        .filter(|event| event.kind == Kind::Logoff);
+    let whose: Vec<(Text, Text)> = ends
+        .filter_map(|event| event.login().cloned())
+        .map(|login| (login.user, login.target_user))
+        .collect();
+    assert_eq!(
+        whose,
+        [(Text::NONE, "bob".into()), ("ada".into(), Text::NONE)]
+    );
+}
