@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs a command where people can log in without touching this host. Usage: ground.sh PARTS COMMAND...
 #
-# - The command's root is this host's, overlaid: what it and its children write goes to memory and away with them. So accounts, logs
+# - The command's root is this host's, or that in PICKET_GROUND_ROOT, overlaid: what it and its children write goes to memory and away with them. So accounts, logs
 #   and configuration are its own. Debian's sshd, sudo and the like are unpacked there from PARTS (*.deb), installed nowhere.
 # - Its network is a loopback of its own. Process numbers are the host's, as they are for an agent.
 # - Needs root, namespaces and overlayfs; where they are refused it says so and does nothing, which is an error in CI only.
@@ -30,8 +30,10 @@ root=$work/root
 programs=$(dirname "$1")
 mount -t tmpfs none "$work"
 mkdir "$work/upper" "$work/work" "$root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$root" || refused overlayfs
+lower=${PICKET_GROUND_ROOT:-/}
+mount -t overlay overlay -o "lowerdir=$lower,upperdir=$work/upper,workdir=$work/work" "$root" || refused overlayfs
 for part in "$parts"/*.deb; do
+    [ "$lower" = / ] || break # it has them
     dpkg-deb --fsys-tarfile "$part" | tar -x --keep-directory-symlink -C "$root"
 done
 

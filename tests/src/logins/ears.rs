@@ -205,8 +205,39 @@ fn told(event: Value) -> Told {
     }
 }
 
-/// Each source alone.
+/// Each source alone, as far as this Debian has it.
 fn settings(boot: BootId) -> Vec<(&'static str, LoginSettings)> {
+    let mut all = files_and_kernel(boot);
+    let nowhere = || PathBuf::from("/nonexistent");
+    let none = || LoginSettings::files(boot, nowhere(), nowhere(), Vec::new());
+    if has_databases() {
+        let (wtmpdb, lastlog2) = (none(), none());
+        let known = LoginSettings::new(boot);
+        all.push((
+            "wtmpdb",
+            LoginSettings {
+                wtmpdb: known.wtmpdb,
+                ..wtmpdb
+            },
+        ));
+        all.push((
+            "lastlog2",
+            LoginSettings {
+                lastlog2: known.lastlog2,
+                ..lastlog2
+            },
+        ));
+    }
+    all
+}
+
+/// Whether PAM writes the databases here, as it does from Debian 13 on.
+fn has_databases() -> bool {
+    let session = std::fs::read_to_string("/etc/pam.d/common-session");
+    session.is_ok_and(|text| text.contains("pam_wtmpdb.so"))
+}
+
+fn files_and_kernel(boot: BootId) -> Vec<(&'static str, LoginSettings)> {
     let nowhere = || PathBuf::from("/nonexistent");
     let none = || LoginSettings::files(boot, nowhere(), nowhere(), Vec::new());
     vec![

@@ -188,7 +188,7 @@ fn found(sessions: &[Session], heard: &Heard) -> (usize, Vec<String>) {
     for session in sessions.iter().filter(own) {
         let execs = by_mark.get(&session.mark()).map_or(&[][..], Vec::as_slice);
         let is_its = |exec: &&Value| exec["session"]["user"] == *session.user;
-        if !execs.is_empty() && execs.iter().all(|exec| is_its(exec)) {
+        if !execs.is_empty() && execs.iter().all(is_its) {
             right += 1;
         } else {
             lost.push(format!(

@@ -11,7 +11,7 @@ use picket_sensor::{Sensor, identity};
 /// Begins an audit session of user 1 (`daemon`) that lasts until it is killed; `None` where the kernel has none.
 fn session() -> Option<Child> {
     let script = "echo 1 > /proc/self/loginuid && exec sleep 60";
-    let child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+    let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
     for _ in 0..200 {
         let comm = fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap_or_default();
         if comm.trim() == "sleep" {
@@ -19,6 +19,8 @@ fn session() -> Option<Child> {
         }
         std::thread::park_timeout(Duration::from_millis(10));
     }
+    child.kill().unwrap();
+    child.wait().unwrap();
     None
 }
 
