@@ -11,7 +11,7 @@ keep=${PICKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/picket}/grounds
 root=$keep/$suite
 programs="openssh-server openssh-client sudo cron rsyslog systemd login passwd bsdutils libelf1 procps"
 # From trixie on they take the place of wtmp and lastlog.
-records="wtmpdb libpam-wtmpdb libpam-lastlog2"
+records="wtmpdb libpam-wtmpdb lastlog2 libpam-lastlog2"
 . "$here/../vm/archive.sh"
 
 fail() {

@@ -57,6 +57,12 @@ mount -t tmpfs none "$root/run"
 mount -t tmpfs none "$root/tmp"
 mkdir -p "$root/run/sshd" "$root$programs"
 mount --rbind "$programs" "$root$programs"
+# As at boot: the folders that the databases of logins are in.
+for records in wtmpdb lastlog2-tmpfiles; do
+    if [ -e "$root/usr/lib/tmpfiles.d/$records.conf" ]; then
+        chroot "$root" systemd-tmpfiles --create "$records.conf"
+    fi
+done
 hostname ground
 # As systemd sets it: else journald drops lines on their way to syslog. It is this network's own.
 echo 512 >/proc/sys/net/unix/max_dgram_qlen

@@ -13,6 +13,7 @@ use picket_sensor::Sensor;
 use picket_sensor::login::{LoginFollower, LoginSettings};
 use serde_json::Value;
 
+use super::plan::Records;
 use crate::failure::Failure;
 use crate::rig::{Rig, write_file};
 use crate::service::Service;
@@ -210,7 +211,7 @@ fn settings(boot: BootId) -> Vec<(&'static str, LoginSettings)> {
     let mut all = files_and_kernel(boot);
     let nowhere = || PathBuf::from("/nonexistent");
     let none = || LoginSettings::files(boot, nowhere(), nowhere(), Vec::new());
-    if has_databases() {
+    if Records::here() == Records::Databases {
         let (wtmpdb, lastlog2) = (none(), none());
         let known = LoginSettings::new(boot);
         all.push((
@@ -229,12 +230,6 @@ fn settings(boot: BootId) -> Vec<(&'static str, LoginSettings)> {
         ));
     }
     all
-}
-
-/// Whether PAM writes the databases here, as it does from Debian 13 on.
-fn has_databases() -> bool {
-    let session = std::fs::read_to_string("/etc/pam.d/common-session");
-    session.is_ok_and(|text| text.contains("pam_wtmpdb.so"))
 }
 
 fn files_and_kernel(boot: BootId) -> Vec<(&'static str, LoginSettings)> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ears::{Heard, Told};
 use super::nameless;
-use super::plan::Session;
+use super::plan::{Records, Session};
 use crate::failure::Failure;
 
 /// How one source did.
@@ -86,6 +86,7 @@ fn score(sessions: &[Session], source: &str, told: &[Told]) -> Score {
         .map(|session| (session.user.as_str(), session))
         .collect();
     let mut found: HashMap<(&str, Kind), usize> = HashMap::new();
+    let records = Records::here();
     let mut nameless = nameless::of(sessions, source);
     for one in told {
         let Some(session) = whose(&one.event)
@@ -118,7 +119,7 @@ fn score(sessions: &[Session], source: &str, told: &[Told]) -> Score {
     }
     for session in sessions {
         for (kind, _) in session.way.events() {
-            if !session.way.is_told_by(source, *kind) {
+            if !session.way.is_told_by(source, *kind, records) {
                 continue;
             }
             score.known += 1;

@@ -35,6 +35,27 @@ pub(super) enum Way {
     Cron,
 }
 
+/// What the programs write of logins beside the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Records {
+    /// wtmp, btmp and lastlog: until Debian 12.
+    Files,
+    /// wtmpdb and lastlog2, by PAM: from Debian 13 on.
+    Databases,
+}
+
+impl Records {
+    /// What this root's PAM is set up for.
+    pub(super) fn here() -> Self {
+        let session = std::fs::read_to_string("/etc/pam.d/common-session");
+        if session.is_ok_and(|text| text.contains("pam_wtmpdb.so")) {
+            Self::Databases
+        } else {
+            Self::Files
+        }
+    }
+}
+
 /// Each way with its share of a hundred sessions.
 const SHARES: [(Way, usize); 14] = [
     (Way::Key, 15),
@@ -124,8 +145,21 @@ impl Way {
     }
 
     /// Whether this source, alone, can know of such an event; the table of `docs/logins.md`.
-    pub(super) fn is_told_by(self, source: &str, kind: Kind) -> bool {
+    pub(super) fn is_told_by(self, source: &str, kind: Kind, records: Records) -> bool {
         let on_terminal = matches!(self, Self::Password | Self::Console);
+        if records == Records::Databases {
+            match source {
+                // sshd alone still writes them, and nobody btmp.
+                "wtmp" | "lastlog" if self != Self::Password => return false,
+                "btmp" => return false,
+                "wtmpdb" => return on_terminal || self == Self::Su,
+                "lastlog2" => {
+                    let by_pam = on_terminal || matches!(self, Self::Key | Self::Su);
+                    return by_pam && kind != Kind::Logoff;
+                }
+                _ => {}
+            }
+        }
         match source {
             "all" | "auth_log" | "journal" => true,
             // The password was right and sudo itself refused.

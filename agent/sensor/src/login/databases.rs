@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! - They are opened for reading only and closed after each look; a look takes [`PATIENCE`] at most if somebody writes.
-//! - What was there at the start is no login. Of more than [`MOST_ROWS`] rows in a look the rest comes with the next.
+//! - What was there at the start is no login; a database that appears later is new as a whole. Of more than [`MOST_ROWS`] rows in a look the rest comes with the next.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 use super::fact::{Fact, Witness, set_source, terminal};
 use super::fusion::{Origin, SeenBy, Word};
-use super::pam::{kind_of_session, service_name};
+use super::pam::{is_switch, kind_of_session, service_name};
 use super::standing::Standing;
 
 /// Follows wtmpdb: one row per session, to which its end is added.
@@ -33,6 +33,9 @@ impl Wtmpdb {
             open: BTreeSet::new(),
         };
         wtmpdb.read(&mut Vec::new());
+        if !wtmpdb.standing.is_there() {
+            wtmpdb.last = Some(0);
+        }
         wtmpdb
     }
 
@@ -50,7 +53,6 @@ impl Wtmpdb {
     fn changes(&mut self) -> rusqlite::Result<Vec<Word>> {
         let database = connect(self.standing.path())?;
         let Some(last) = self.last else {
-            // A database that appears later is new as a whole.
             let newest = database.query_row("SELECT max(ID) FROM wtmp", [], |row| {
                 row.get::<_, Option<i64>>(0)
             })?;
@@ -103,8 +105,7 @@ struct Session {
 }
 
 fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
-    let mut login = place(row, 3)?;
-    login.user = text(row, 2)?;
+    let login = of_user(text(row, 2)?, place(row, 3)?);
     Ok(Session {
         number: row.get(0)?,
         begin: row.get::<_, Option<i64>>(1)?.unwrap_or_default(),
@@ -143,6 +144,9 @@ impl Lastlog2 {
             known: None,
         };
         lastlog.read(&mut Vec::new());
+        if !lastlog.standing.is_there() {
+            lastlog.known = Some(HashMap::new());
+        }
         lastlog
     }
 
@@ -162,18 +166,17 @@ impl Lastlog2 {
         let mut statement = database
             .prepare("SELECT Name, Time, TTY, RemoteHost, Service FROM Lastlog2 LIMIT 65536")?;
         let rows = statement.query_map([], |row| {
-            let login = Login {
-                user: text(row, 0)?,
-                ..place(row, 2)?
-            };
-            Ok((row.get::<_, Option<i64>>(1)?.unwrap_or_default(), login))
+            let user = text(row, 0)?;
+            let login = place(row, 2)?;
+            let seconds = row.get::<_, Option<i64>>(1)?.unwrap_or_default();
+            Ok((user.clone(), seconds, of_user(user, login)))
         })?;
         let is_first = self.known.is_none();
         let known = self.known.get_or_insert_default();
         let mut words = Vec::new();
         for row in rows {
-            let (seconds, login) = row?;
-            let before = known.insert(login.user.clone(), seconds);
+            let (user, seconds, login) = row?;
+            let before = known.insert(user, seconds);
             if !is_first && before != Some(seconds) && seconds != 0 {
                 let time = UnixNanos(seconds.saturating_mul(1_000_000_000));
                 let fact = Fact::success(Witness::RecordLogin, kind_of(&login), login);
@@ -210,10 +213,17 @@ fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Text> {
 
 /// A record is written for whoever opens a session; without a service it is a login.
 fn kind_of(login: &Login) -> Kind {
-    match kind_of_session(&login.service) {
-        Kind::AccountSwitch => Kind::Session,
-        kind => kind,
+    kind_of_session(&login.service)
+}
+
+/// The user of a record is whose the session is: of su and the like, who was become.
+fn of_user(user: Text, mut login: Login) -> Login {
+    if is_switch(&login.service) {
+        login.target_user = user;
+    } else {
+        login.user = user;
     }
+    login
 }
 
 fn word(seen_by: SeenBy, time: UnixNanos, fact: Fact) -> Word {
@@ -330,6 +340,47 @@ mod tests {
         assert_eq!(
             (word.time.0, word.fact.login.service.as_str()),
             (7_000_000_000, "sshd")
+        );
+    }
+
+    #[test]
+    fn what_is_in_a_database_that_appears_later_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (sessions, users) = (folder.path().join("wtmp.db"), folder.path().join("last.db"));
+        let mut wtmpdb = Wtmpdb::open(sessions.clone());
+        let mut lastlog = Lastlog2::open(users.clone());
+        let database = Connection::open(&sessions).unwrap();
+        database.execute(WTMP, []).unwrap();
+        let sql = "INSERT INTO wtmp(Type, User, Login, TTY, Service) VALUES(3, 'ada', 5, 'pts/1', 'sshd')";
+        database.execute(sql, []).unwrap();
+        let database = Connection::open(&users).unwrap();
+        database.execute(LASTLOG2, []).unwrap();
+        let sql = "REPLACE INTO Lastlog2 VALUES('ada', 5, 'pts/1', '', 'sshd')";
+        database.execute(sql, []).unwrap();
+        let mut words = Vec::new();
+        wtmpdb.read(&mut words);
+        lastlog.read(&mut words);
+        let users: Vec<_> = words.iter().map(|word| &word.fact.login.user).collect();
+        assert_eq!(users, [&Text::from("ada"), &Text::from("ada")]);
+    }
+
+    #[test]
+    fn a_session_of_su_is_that_of_whom_it_became() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wtmp.db");
+        let database = Connection::open(&path).unwrap();
+        database.execute(WTMP, []).unwrap();
+        let mut follower = Wtmpdb::open(path);
+        let sql = "INSERT INTO wtmp(Type, User, Login, Logout, TTY, Service) VALUES(3, 'ada', 5, 6, 'pts/1', 'su-l')";
+        database.execute(sql, []).unwrap();
+        let mut words = Vec::new();
+        follower.read(&mut words);
+        let kinds: Vec<_> = words.iter().map(|word| word.fact.kind.unwrap()).collect();
+        assert_eq!(kinds, [Kind::AccountSwitch, Kind::Logoff]);
+        let login = &words[0].fact.login;
+        assert_eq!(
+            (&login.user, &login.target_user),
+            (&Text::NONE, &"ada".into())
         );
     }
 

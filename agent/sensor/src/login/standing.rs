@@ -55,6 +55,11 @@ impl Standing {
         changed
     }
 
+    /// Whether it was there at the last call.
+    pub(super) fn is_there(&self) -> bool {
+        self.state.first().is_some_and(Option::is_some)
+    }
+
     /// It was read, and gave so many words.
     pub(super) fn heard(&mut self, words: usize) {
         self.failure = None;
