@@ -12,7 +12,7 @@ use picket_sensor::login::{LoginFollower, LoginSettings, Position};
 use picket_sensor::{Sensor, identity};
 
 /// Inputs of one run; set `PICKET_MUTATIONS` for more.
-const MUTATIONS: usize = 20_000;
+const MUTATIONS: usize = 10_000;
 
 /// A host with a journal in memory and one on disk.
 struct Host {
@@ -358,6 +358,34 @@ fn a_file_that_is_gone_after_a_restart_is_counted_as_lost() {
     fs::remove_file(&path).unwrap();
     let mut follower = host.resume(&positions);
     assert_eq!(flush(&mut follower), Vec::<u32>::new());
+    assert_eq!(lost(&follower), 1);
+}
+
+#[test]
+fn a_file_that_has_the_place_of_another_after_a_restart_is_read_from_its_beginning() {
+    let mut host = Host::new();
+    let path = host.path("disk/system.journal");
+    let mut journal = Writer::new(&path, true);
+    let mut follower = host.follow();
+    host.refuse(&mut journal, 1..=2);
+    assert_eq!(flush(&mut follower), range(1..=2));
+    let positions = follower.positions();
+    drop(follower);
+    // The same inode, with another file in it.
+    let other = Writer::new(&host.path("other"), true);
+    let mut other = Writer {
+        file: journal.file,
+        ..other
+    };
+    other.file.set_len(0).unwrap();
+    other
+        .file
+        .write_all_at(&fs::read(host.path("other")).unwrap(), 0)
+        .unwrap();
+    other.file.write_all_at(&[9; 16], 24).unwrap();
+    host.refuse(&mut other, 3..=5);
+    let mut follower = host.resume(&positions);
+    assert_eq!(flush(&mut follower), range(3..=5));
     assert_eq!(lost(&follower), 1);
 }
 

@@ -155,7 +155,9 @@ impl Journal {
         let folder = position.path.parent().unwrap_or(&position.path);
         let mut names = names(folder).into_iter();
         let named = names.find(|name| is_file(name, position));
-        let Some(mut followed) = named.and_then(|name| self.open(&name).ok()) else {
+        let opened = named.and_then(|name| self.open(&name).ok());
+        let opened = opened.filter(|opened| opened.file.check == position.check);
+        let Some(mut followed) = opened else {
             let is_lost = position.is_of_a_file() && !folder.starts_with("/run");
             self.lost = self.lost.saturating_add(u64::from(is_lost));
             return;
@@ -267,7 +269,8 @@ impl Journal {
     /// Opens what is there and not yet open; marks what is no longer.
     fn list(&mut self, now: Instant) {
         self.listed = Some(now);
-        self.failure = None;
+        let failed = self.files.iter().find(|followed| followed.failed);
+        self.failure = failed.map(|failed| format!("{} is damaged", failed.path.display()));
         let mut there = HashSet::new();
         let folders: Vec<PathBuf> = self.folders.iter().map(|one| one.path.clone()).collect();
         let names = folders.iter().flat_map(|folder| names(folder));
@@ -389,6 +392,7 @@ impl Followed {
         Position {
             dev: self.file.id.dev,
             inode: self.file.id.inode,
+            check: self.file.check,
             offset: low_water,
             done: self.progress.done_since(low_water),
             retired: self.retired.is_some(),

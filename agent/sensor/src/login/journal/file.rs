@@ -21,6 +21,8 @@ use crate::login::position::fingerprint;
 #[derive(Debug)]
 pub(super) struct JournalFile {
     pub(super) id: FileId,
+    /// A fingerprint of the number that journald gave it: another file may have its inode one day.
+    pub(super) check: u64,
     file: File,
     compact: bool,
     header_len: u64,
@@ -116,6 +118,7 @@ impl JournalFile {
         }
         Ok(Self {
             id: FileId::of(&metadata),
+            check: fingerprint(header.get(24..40).unwrap_or_default()),
             file,
             compact: incompatible & COMPACT != 0,
             header_len: u64_at(&header, 88),
