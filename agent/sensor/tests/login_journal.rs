@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod random;
+
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,8 @@ use std::path::{Path, PathBuf};
 use picket_event::{Clock, Event, HookState, Kind, KindCounts, SystemClock};
 use picket_sensor::login::{LoginFollower, LoginSettings, Position};
 use picket_sensor::{Sensor, identity};
+
+use random::Random;
 
 /// Inputs of one run; set `PICKET_MUTATIONS` for more.
 const MUTATIONS: usize = 10_000;
@@ -319,16 +323,21 @@ fn what_is_copied_from_memory_to_disk_is_told_once() {
     assert_eq!(told, range(11..=33));
 }
 
+/// A host whose follower stopped after it had told so many refusals.
+fn stopped_after(count: u32) -> (Host, Writer, Vec<Position>) {
+    let mut host = Host::new();
+    let mut journal = Writer::new(&host.path("disk/system.journal"), true);
+    let mut follower = host.follow();
+    host.refuse(&mut journal, 1..=count);
+    assert_eq!(flush(&mut follower), range(1..=count));
+    let positions = follower.positions();
+    (host, journal, positions)
+}
+
 #[test]
 fn a_reader_that_restarts_goes_on_where_it_stood() {
-    let mut host = Host::new();
+    let (mut host, mut journal, positions) = stopped_after(10);
     let path = host.path("disk/system.journal");
-    let mut journal = Writer::new(&path, true);
-    let mut follower = host.follow();
-    host.refuse(&mut journal, 1..=10);
-    assert_eq!(flush(&mut follower), range(1..=10));
-    let positions = follower.positions();
-    drop(follower);
     let positions: Vec<Position> =
         serde_json::from_slice(&serde_json::to_vec(&positions).unwrap()).unwrap();
     host.refuse(&mut journal, 11..=15);
@@ -348,13 +357,8 @@ fn a_reader_that_restarts_goes_on_where_it_stood() {
 
 #[test]
 fn a_file_that_is_gone_after_a_restart_is_counted_as_lost() {
-    let mut host = Host::new();
+    let (host, _journal, positions) = stopped_after(2);
     let path = host.path("disk/system.journal");
-    let mut journal = Writer::new(&path, true);
-    let mut follower = host.follow();
-    host.refuse(&mut journal, 1..=2);
-    assert_eq!(flush(&mut follower), range(1..=2));
-    let positions = follower.positions();
     fs::remove_file(&path).unwrap();
     let mut follower = host.resume(&positions);
     assert_eq!(flush(&mut follower), Vec::<u32>::new());
@@ -363,14 +367,7 @@ fn a_file_that_is_gone_after_a_restart_is_counted_as_lost() {
 
 #[test]
 fn a_file_that_has_the_place_of_another_after_a_restart_is_read_from_its_beginning() {
-    let mut host = Host::new();
-    let path = host.path("disk/system.journal");
-    let mut journal = Writer::new(&path, true);
-    let mut follower = host.follow();
-    host.refuse(&mut journal, 1..=2);
-    assert_eq!(flush(&mut follower), range(1..=2));
-    let positions = follower.positions();
-    drop(follower);
+    let (mut host, journal, positions) = stopped_after(2);
     // The same inode, with another file in it.
     let other = Writer::new(&host.path("other"), true);
     let mut other = Writer {
@@ -471,26 +468,6 @@ fn mutated_files_end_the_reading_and_nothing_else() {
         fs::write(&path, &bytes).unwrap();
         let mut follower = LoginFollower::open_at_start(&host.settings());
         assert!(flush(&mut follower).len() <= 9 + 8);
-    }
-}
-
-/// A small generator with a seed (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next()).unwrap_or(0) % bound.max(1)
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod random;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use picket_sensor::login::{
     RECORD_LEN, parse_auth_line, parse_utmp,
 };
 use picket_sensor::{Sensor, identity};
+
+use random::Random;
 
 /// Inputs of one run for each parser; set `PICKET_MUTATIONS` for more.
 const INPUTS: u32 = 50_000;
@@ -261,25 +265,5 @@ fn mutate(line: &mut Vec<u8>, random: &mut Random) {
                 *byte = random.byte();
             }
         }
-    }
-}
-
-/// A small generator with a seed (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next()).unwrap_or(0) % bound.max(1)
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
     }
 }

@@ -122,42 +122,42 @@ impl Reader {
         host: HostId,
         number: u32,
     ) -> Result<(Option<Session>, Option<ProcessUid>), StoreError> {
-        let of_host = |kinds| Query {
-            hosts: Some(HashSet::from([host])),
-            kinds,
-            ..Query::default()
+        let login = self.latest(host, number)?;
+        let process = match login.as_ref().and_then(|login| login.process) {
+            Some(process) => Some(process),
+            None => self.first_program(host, number)?,
         };
-        let mut login: Option<(BootId, Session)> = None;
-        self.scan(
-            &of_host(Sessions::kinds()),
-            Order::OldestFirst,
-            &mut |stored| {
-                let mut one = Sessions::default();
-                one.learn(&stored);
-                let found = one.known.remove(&(host, stored.boot, number));
-                let is_as_good = |(boot, known): &(BootId, Session), found: &Session| {
-                    *boot == stored.boot
-                        && (known.event.kind == Kind::Login || found.event.kind != Kind::Login)
-                };
-                if let Some(found) = found
-                    && !login
-                        .as_ref()
-                        .is_some_and(|known| is_as_good(known, &found))
-                {
-                    login = Some((stored.boot, found));
-                }
-                ControlFlow::Continue(())
-            },
-        )?;
-        if let Some((_, session)) = &login
-            && session.process.is_some()
-        {
-            let process = session.process;
-            return Ok((login.map(|(_, session)| session), process));
-        }
+        Ok((login, process))
+    }
+
+    fn latest(&self, host: HostId, number: u32) -> Result<Option<Session>, StoreError> {
+        let mut latest: Option<(BootId, Session)> = None;
+        let query = of_host(host, Sessions::kinds());
+        self.scan(&query, Order::OldestFirst, &mut |stored| {
+            let mut one = Sessions::default();
+            one.learn(&stored);
+            let found = one.known.remove(&(host, stored.boot, number));
+            let is_as_good = |(boot, known): &(BootId, Session), found: &Session| {
+                let is_login = known.event.kind == Kind::Login;
+                *boot == stored.boot && (is_login || found.event.kind != Kind::Login)
+            };
+            if let Some(found) = found
+                && !latest
+                    .as_ref()
+                    .is_some_and(|known| is_as_good(known, &found))
+            {
+                latest = Some((stored.boot, found));
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(latest.map(|(_, session)| session))
+    }
+
+    /// The first program of the session in the latest boot that has one.
+    fn first_program(&self, host: HostId, number: u32) -> Result<Option<ProcessUid>, StoreError> {
         let mut first: Option<StoredEvent> = None;
         let births = KindSet::from_iter([Kind::Exec, Kind::Fork]);
-        self.scan(&of_host(births), Order::OldestFirst, &mut |stored| {
+        self.scan(&of_host(host, births), Order::OldestFirst, &mut |stored| {
             let is_in = number_of(&stored.event) == Some(number);
             let is_earlier = first.as_ref().is_none_or(|first| {
                 first.boot != stored.boot || stored.event.time < first.event.time
@@ -167,7 +167,14 @@ impl Reader {
             }
             ControlFlow::Continue(())
         })?;
-        let process = first.and_then(|first| Some(first.event.process?.uid));
-        Ok((login.map(|(_, session)| session), process))
+        Ok(first.and_then(|first| Some(first.event.process?.uid)))
+    }
+}
+
+fn of_host(host: HostId, kinds: KindSet) -> Query {
+    Query {
+        hosts: Some(HashSet::from([host])),
+        kinds,
+        ..Query::default()
     }
 }

@@ -65,6 +65,23 @@ pub(super) enum Reading {
     Rewritten,
 }
 
+/// Opens a regular file for reading; anything else is refused without waiting for it.
+pub(super) fn open_regular(path: &Path) -> io::Result<(File, FileId)> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        let kind = io::ErrorKind::InvalidInput;
+        return Err(io::Error::new(kind, "not a regular file"));
+    }
+    let id = FileId::of(&metadata);
+    Ok((file, id))
+}
+
 /// A file that is being followed.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -84,22 +101,10 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens a regular file; anything else is refused without waiting for it.
     pub(super) fn open(path: &Path, framing: Framing, serial: u64) -> io::Result<Self> {
-        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-        let flags = i32::try_from(flags.bits()).unwrap_or(0);
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags)
-            .open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
-        }
+        let (file, id) = open_regular(path)?;
         Ok(Self {
             serial,
-            id: FileId::of(&metadata),
+            id,
             offset: 0,
             progress: Progress::default(),
             retired: None,

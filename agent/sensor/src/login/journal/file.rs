@@ -7,14 +7,12 @@
 //! - Every offset and length comes from the file and is checked; chains only lead forward, so no file makes the reading endless.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
-
-use crate::login::opened::{FileId, MAX_LINE};
+use crate::login::opened::{FileId, MAX_LINE, open_regular};
 use crate::login::position::fingerprint;
 
 /// A journal file that is being read.
@@ -98,16 +96,7 @@ enum Field {
 impl JournalFile {
     /// Opens it; an error if it is no regular file, no journal, or has a form that is not known.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-        let flags = i32::try_from(flags.bits()).unwrap_or(0);
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags)
-            .open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(damaged("not a regular file"));
-        }
+        let (file, id) = open_regular(path)?;
         let header = bytes::<HEADER_LEN>(&file, 0)?;
         if header.get(..8) != Some(b"LPKSHHRH") {
             return Err(damaged("no journal"));
@@ -117,7 +106,7 @@ impl JournalFile {
             return Err(damaged("a newer form of journal"));
         }
         Ok(Self {
-            id: FileId::of(&metadata),
+            id,
             check: fingerprint(header.get(24..40).unwrap_or_default()),
             file,
             compact: incompatible & COMPACT != 0,
