@@ -62,7 +62,7 @@ test-vm: build ## privileged tests on other kernels, in QEMU; SHORT=1 boots one 
 .PHONY: test-logins
 test-logins: build ## a thousand logins by the programs that people use, as root; SHORT=1 plays fifty, SESSIONS=N as many; DEBIAN=trixie by those of another Debian
 	@packaging/prerequisites.sh logins
-	@$(if $(DEBIAN),packaging/prerequisites.sh vm && PICKET_GROUND_ROOT=$$(tests/logins/debian.sh $(DEBIAN))) tests/logins/ground.sh $(PICKET_CACHE)/logins $(CARGO_TARGET_DIR)/debug/picket-logins \
+	@$(if $(DEBIAN),packaging/prerequisites.sh vm && root=$$(tests/logins/debian.sh $(DEBIAN)) && PICKET_GROUND_ROOT=$$root) tests/logins/ground.sh $(PICKET_CACHE)/logins $(CARGO_TARGET_DIR)/debug/picket-logins \
 	    --sessions $(or $(SESSIONS),$(if $(SHORT),50,1000))
 
 .PHONY: fuzz

@@ -36,7 +36,11 @@ make_root() {
     echo "making a root of $suite (some minutes)" >&2
     debootstrap --variant=minbase "$suite" "$root.part" "$mirror" >"$log" 2>&1 || fail "$(tail -n 1 "$log")"
     install "$log" $programs || fail "$(tail -n 1 "$log")"
-    install "$log" $records || echo "$suite has no wtmpdb and lastlog2" >&2
+    if chroot "$root.part" apt-cache show $records >/dev/null 2>&1; then
+        install "$log" $records || fail "$(tail -n 1 "$log")"
+    else
+        echo "$suite has no wtmpdb and lastlog2" >&2
+    fi
     rm -rf "$root.part/var/cache/apt" "$log" "$root"
     mv "$root.part" "$root"
 }

@@ -102,10 +102,11 @@ impl OperatorService {
         query: &mut Query,
         from: Cursor,
     ) -> Result<(Cursor, Vec<StoredEvent>), Status> {
+        // Taken, so that what it learns is not learned by a copy.
+        let mut sessions = query.sessions.take().unwrap_or_default();
         let mut asked = query.clone();
         let (next, found, sessions) = self
             .walk(move |reader| {
-                let mut sessions = asked.sessions.take().unwrap_or_default();
                 let begins = Query {
                     hosts: asked.hosts.clone(),
                     kinds: Sessions::kinds(),
