@@ -60,10 +60,10 @@ test-vm: build ## privileged tests on other kernels, in QEMU; SHORT=1 boots one 
 	@tests/vm/matrix.sh $(if $(SHORT),--short)
 
 .PHONY: test-logins
-test-logins: build ## a thousand logins by the programs that people use, as root; SHORT=1 plays fifty, SESSIONS=N as many; DEBIAN=trixie by those of another Debian
+test-logins: build ## a thousand logins by the programs that people use, as root; SHORT=1 plays fifty, SESSIONS=N as many; DEBIAN=trixie by those of another Debian, AUDIT=1 beside auditd
 	@packaging/prerequisites.sh logins
-	@$(if $(DEBIAN),packaging/prerequisites.sh vm && root=$$(tests/logins/debian.sh $(DEBIAN)) && PICKET_GROUND_ROOT=$$root) tests/logins/ground.sh $(PICKET_CACHE)/logins $(CARGO_TARGET_DIR)/debug/picket-logins \
-	    --sessions $(or $(SESSIONS),$(if $(SHORT),50,1000))
+	@$(if $(DEBIAN),packaging/prerequisites.sh vm && root=$$(tests/logins/debian.sh $(DEBIAN)) && PICKET_GROUND_ROOT=$$root) $(if $(AUDIT),PICKET_GROUND_AUDIT=1) tests/logins/ground.sh $(PICKET_CACHE)/logins $(CARGO_TARGET_DIR)/debug/picket-logins \
+	    --sessions $(or $(SESSIONS),$(if $(SHORT),50,1000)) $(if $(AUDIT),--audit)
 
 .PHONY: fuzz
 fuzz: deps deps-test ## a million mutated inputs for each parser that has such a test (short form: make test); INPUTS=N as many

@@ -85,13 +85,13 @@ vm)
 logins)
     # Not installed: unpacked where the tests play.
     parts=$(dirname "$tools")/logins
-    programs="openssh-server openssh-client sudo cron rsyslog systemd login passwd"
+    programs="openssh-server openssh-client sudo cron rsyslog systemd login passwd auditd"
     [ "$(cat "$parts/complete" 2>/dev/null)" = "$programs" ] || {
         command -v apt-get >/dev/null 2>&1 || {
             echo "error: the programs that people log in by are fetched with apt-get, which is missing" >&2
             exit 1
         }
-        echo "fetching sshd, sudo, cron, rsyslog and journald into $parts"
+        echo "fetching sshd, sudo, cron, rsyslog, journald and auditd into $parts"
         mkdir -p "$parts"
         log=$(mktemp)
         if ! { apt-get update && apt-get install -y --no-install-recommends --download-only -o Dir::Cache::archives="$parts" \

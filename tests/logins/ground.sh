@@ -3,7 +3,8 @@
 #
 # - The command's root is this host's, or that in PICKET_GROUND_ROOT, overlaid: what it and its children write goes to memory and away with them. So accounts, logs
 #   and configuration are its own. Debian's sshd, sudo and the like are unpacked there from PARTS (*.deb), installed nowhere.
-# - Its network is a loopback of its own. Process numbers are the host's, as they are for an agent.
+# - Its network is a loopback of its own; with PICKET_GROUND_AUDIT=1 this host's, since only that one hears audit.
+#   Process numbers are the host's, as they are for an agent.
 # - Needs root, namespaces and overlayfs; where they are refused it says so and does nothing, which is an error in CI only.
 set -eu
 
@@ -16,12 +17,17 @@ refused() {
     exit
 }
 
+net=--net
+[ -z "${PICKET_GROUND_AUDIT:-}" ] || net=
+queue=/proc/sys/net/unix/max_dgram_qlen
+
 if [ "${PICKET_GROUND:-}" = "" ]; then
-    unshare --mount --net --uts true || refused "namespaces of their own"
+    unshare --mount $net --uts true || refused "namespaces of their own"
     PICKET_GROUND=$(mktemp -d)
     export PICKET_GROUND
-    trap 'rmdir "$PICKET_GROUND"' EXIT
-    unshare --mount --net --uts -- "$0" "$parts" "$@"
+    found=$(cat $queue)
+    trap 'echo "$found" >$queue; rmdir "$PICKET_GROUND"' EXIT
+    unshare --mount $net --uts -- "$0" "$parts" "$@"
     exit
 fi
 
@@ -64,7 +70,7 @@ for records in wtmpdb lastlog2-tmpfiles; do
     fi
 done
 hostname ground
-# As systemd sets it: else journald drops lines on their way to syslog. It is this network's own.
-echo 512 >/proc/sys/net/unix/max_dgram_qlen
+# As systemd sets it: else journald drops lines on their way to syslog. It is this network's own, or is put back.
+echo 512 >$queue
 ip link set lo up
 exec chroot "$root" "$@"

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 pub mod bench;
 pub mod demo;
 pub mod failure;

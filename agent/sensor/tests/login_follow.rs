@@ -580,3 +580,47 @@ impl Random {
         usize::try_from((self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % bound).unwrap()
     }
 }
+
+#[test]
+fn an_open_session_is_listed_from_utmp_and_one_that_a_crash_left_is_not() {
+    let host = Host::new();
+    let mut open = Command::new("sleep").arg("60").spawn().unwrap();
+    let mut gone = Command::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    append(&host.path("utmp"), &record(7, open.id(), "pts/5", "alice"));
+    append(&host.path("utmp"), &record(7, gone.id(), "pts/6", "bob"));
+    let settings = LoginSettings {
+        utmp: Some(host.path("utmp")),
+        ..host.settings()
+    };
+    let mut follower = LoginFollower::open(&settings);
+    let mut events: Vec<Event> = Vec::new();
+    follower
+        .poll(Duration::from_millis(50), &mut events)
+        .unwrap();
+    open.kill().unwrap();
+    open.wait().unwrap();
+    let of = |user: &str| {
+        let is_of = |event: &&Event| event.login().is_some_and(|login| login.user == user.into());
+        events.iter().filter(is_of).collect::<Vec<_>>()
+    };
+    let [session] = of("alice")[..] else {
+        panic!("{events:#?}")
+    };
+    let login = session.login().unwrap();
+    assert_eq!(
+        (
+            session.kind,
+            login.outcome.as_str(),
+            login.source_ip.as_str()
+        ),
+        (Kind::Session, "open", "192.0.2.7")
+    );
+    let process = session.process.as_ref().unwrap();
+    // Where the tests themselves run in an audit session that session is listed, with the record's words.
+    if process.session.is_none() {
+        assert_eq!(process.pid, open.id());
+        assert_eq!(login.seen_by, ["utmp"]);
+    }
+    assert!(of("bob").is_empty());
+}

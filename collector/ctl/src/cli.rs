@@ -190,14 +190,15 @@ pub(crate) struct TailArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("root").required(true))]
 pub(crate) struct TreeArgs {
     /// The host's name, id, or the beginning of its id
     pub(crate) host: String,
     /// The process: 32 hexadecimal digits, as events name it
-    #[arg(required_unless_present = "session")]
+    #[arg(group = "root")]
     pub(crate) process_uid: Option<String>,
     /// In place of a process: everything that was done in this login session (`process.session`)
-    #[arg(long, value_name = "NUMBER", conflicts_with = "process_uid")]
+    #[arg(long, value_name = "NUMBER", group = "root")]
     pub(crate) session: Option<u32>,
     #[command(flatten)]
     pub(crate) format: Format,

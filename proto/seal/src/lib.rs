@@ -24,6 +24,7 @@ mod fingerprint;
 mod key;
 mod secret;
 mod succession;
+pub mod tree;
 
 pub use batch::{Payload, header_hash, seal_header, verify_header};
 pub use chain::{Chain, ChainError, Link, Position};

@@ -4,7 +4,6 @@
 //! when something was lost, doubled, wrong or cut in silence, because that is never a matter of speed.
 
 mod argv;
-mod audit;
 mod build;
 mod cost;
 mod execs;

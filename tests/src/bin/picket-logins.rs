@@ -15,6 +15,9 @@ struct Cli {
     /// How many at a time
     #[arg(long, default_value_t = 8)]
     at_once: usize,
+    /// Run auditd meanwhile and judge audit alone too: the host's audit system is taken into use until the end
+    #[arg(long)]
+    audit: bool,
 }
 
 fn main() -> ExitCode {
@@ -22,6 +25,7 @@ fn main() -> ExitCode {
     let options = Options {
         sessions: cli.sessions,
         at_once: cli.at_once,
+        audit: cli.audit,
     };
     picket_tests::report("picket-logins", logins::run(options))
 }

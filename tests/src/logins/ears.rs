@@ -50,8 +50,8 @@ pub(super) struct Ears {
 }
 
 impl Ears {
-    /// Starts all of them, and waits until they listen.
-    pub(super) fn open() -> Result<Self, Failure> {
+    /// Starts all of them, audit's follower too if it is on, and waits until they listen.
+    pub(super) fn open(audit: bool) -> Result<Self, Failure> {
         let rig = Rig::start()?;
         let state = rig.enroll("host")?;
         let config = rig.path().join("agent.toml");
@@ -67,7 +67,7 @@ impl Ears {
             what: "the boot's identity".to_owned(),
             text: error.to_string(),
         })?;
-        let followers = settings(boot).into_iter().map(|(source, settings)| {
+        let followers = settings(boot, audit).into_iter().map(|(source, settings)| {
             let over = Arc::clone(&over);
             (source, std::thread::spawn(move || follow(&settings, &over)))
         });
@@ -207,10 +207,13 @@ fn told(event: Value) -> Told {
 }
 
 /// Each source alone, as far as this Debian has it.
-fn settings(boot: BootId) -> Vec<(&'static str, LoginSettings)> {
+fn settings(boot: BootId, audit: bool) -> Vec<(&'static str, LoginSettings)> {
     let mut all = files_and_kernel(boot);
     let nowhere = || PathBuf::from("/nonexistent");
     let none = || LoginSettings::files(boot, nowhere(), nowhere(), Vec::new());
+    if audit {
+        all.push(("audit", LoginSettings { audit, ..none() }));
+    }
     if Records::here() == Records::Databases {
         let (wtmpdb, lastlog2) = (none(), none());
         let known = LoginSettings::new(boot);

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::Measured;
-use super::audit::{Audit, Daemon};
 use super::cost::{Costs, Goal, Spent};
 use super::load::Cost;
 use super::paired::{self, Turns};
 use super::subject::{Bench, Cpu, Standing};
 use super::{execs, files};
+use crate::audit::{Audit, Daemon};
 use crate::failure::Failure;
 
 /// The storms of programs and of files, beside rules that see each of them.
@@ -98,7 +98,7 @@ impl Other<'_> {
             run: |daemon: Option<&Daemon<'_>>| {
                 let (load, agent) = match daemon {
                     None => (load()?, Cpu::default()),
-                    Some(daemon) => Cpu::meanwhile(|| daemon.cpu(), &load)?,
+                    Some(daemon) => Cpu::meanwhile(|| Cpu::of_all(daemon.pids()), &load)?,
                 };
                 Ok(Spent { load, agent })
             },

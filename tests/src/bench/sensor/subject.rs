@@ -396,6 +396,12 @@ impl Cpu {
         }
     }
 
+    /// What these processes have used so far, together.
+    pub(super) fn of_all(pids: &[u32]) -> Result<Self, Failure> {
+        pids.iter()
+            .try_fold(Self::default(), |all, pid| Ok(all.and(Self::of(*pid)?)))
+    }
+
     /// Waits until whoever uses this has worked off what was seen.
     fn settle(used: impl Fn() -> Result<Self, Failure>) -> Result<(), Failure> {
         let end = Instant::now() + Duration::from_secs(20);

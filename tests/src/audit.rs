@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::subject::Cpu;
 use crate::failure::Failure;
 use crate::programs::finish;
 use crate::rig::write_file;
@@ -18,7 +17,7 @@ use crate::wait;
 
 /// The host's audit system, unused by others.
 #[derive(Debug)]
-pub(super) struct Audit {
+pub(crate) struct Audit {
     auditctl: PathBuf,
     auditd: PathBuf,
     laurel: Option<PathBuf>,
@@ -26,9 +25,9 @@ pub(super) struct Audit {
     backlog_limit: String,
 }
 
-/// auditd, running by rules of this benchmark.
+/// auditd, running by rules of whoever started it.
 #[derive(Debug)]
-pub(super) struct Daemon<'a> {
+pub(crate) struct Daemon<'a> {
     audit: &'a Audit,
     service: Service,
     rules: &'a [String],
@@ -38,7 +37,7 @@ pub(super) struct Daemon<'a> {
 
 impl Audit {
     /// `Err` in the result: why it cannot be had here.
-    pub(super) fn take() -> Result<Result<Self, String>, Failure> {
+    pub(crate) fn take() -> Result<Result<Self, String>, Failure> {
         let (Some(auditctl), Some(auditd)) = (find("auditctl"), find("auditd")) else {
             return Ok(Err(
                 "auditd is not here: apt-get install auditd laurel, then stop it".to_owned(),
@@ -63,12 +62,12 @@ impl Audit {
     }
 
     /// Whether laurel is here.
-    pub(super) fn has_laurel(&self) -> bool {
+    pub(crate) fn has_laurel(&self) -> bool {
         self.laurel.is_some()
     }
 
     /// Starts auditd as its package configures it, with a log in `folder`, and sets these rules.
-    pub(super) fn start<'a>(
+    pub(crate) fn start<'a>(
         &'a self,
         folder: &Path,
         with_laurel: bool,
@@ -103,7 +102,7 @@ impl Audit {
     }
 
     /// Records that the kernel could not hand over so far.
-    pub(super) fn lost(&self) -> Result<u64, Failure> {
+    pub(crate) fn lost(&self) -> Result<u64, Failure> {
         let state = ask(&self.auditctl, &["-s"])?;
         Ok(value(&state, "lost")
             .and_then(|lost| lost.parse().ok())
@@ -129,17 +128,13 @@ impl Drop for Audit {
 }
 
 impl Daemon<'_> {
-    /// CPU time of it, of laurel, and of the kernel's thread that hands records over.
-    pub(super) fn cpu(&self) -> Result<Cpu, Failure> {
-        let mut all = Cpu::default();
-        for pid in &self.pids {
-            all = all.and(Cpu::of(*pid)?);
-        }
-        Ok(all)
+    /// The processes that work for it: itself, laurel, and the kernel's thread that hands records over.
+    pub(crate) fn pids(&self) -> &[u32] {
+        &self.pids
     }
 
     /// Stops it; its rules go.
-    pub(super) fn stop(self) -> Result<(), Failure> {
+    pub(crate) fn stop(self) -> Result<(), Failure> {
         for rule in self.rules {
             let gone = rule.replacen("-a", "-d", 1).replacen("-w", "-W", 1);
             self.audit.control(&gone.split(' ').collect::<Vec<_>>())?;
