@@ -28,13 +28,11 @@ pub enum Domain {
     TrustRoot,
     /// An operator's request for a certificate.
     OperatorRequest,
-    /// A checkpoint of the collector's log: signature by its checkpoint key, and the hash that the next one names.
-    Checkpoint,
 }
 
 impl Domain {
     /// Every domain.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::BatchHeader,
         Self::Succession,
         Self::Command,
@@ -45,7 +43,6 @@ impl Domain {
         Self::MachineId,
         Self::TrustRoot,
         Self::OperatorRequest,
-        Self::Checkpoint,
     ];
 
     /// The fixed text that opens every message of this domain, without the zero byte that ends it.
@@ -61,7 +58,6 @@ impl Domain {
             Self::MachineId => "picket/machine-id/v1",
             Self::TrustRoot => "picket/trust-root/v1",
             Self::OperatorRequest => "picket/operator-request/v1",
-            Self::Checkpoint => "picket/checkpoint/v1",
         }
     }
 

@@ -4,10 +4,10 @@
 
 use std::convert::Infallible;
 
+use picket_seal::Digest;
 use picket_seal::tree::{
     self, Nodes, TreeError, leaf_hash, node_hash, verify_consistency, verify_inclusion,
 };
-use picket_seal::Digest;
 use proptest::prelude::*;
 
 /// The leaves themselves; every node is computed anew.

@@ -163,10 +163,8 @@ impl Way {
         match source {
             "all" | "auth_log" | "journal" => true,
             // The password was right and sudo itself refused.
-            "pam" => self != Self::SudoNotAllowed,
+            "pam" | "audit" => self != Self::SudoNotAllowed,
             "kernel" => self.has_its_own_session() && kind != Kind::Logoff,
-            // su's refusal names whom it asked for the password.
-            "audit" => self != Self::SudoNotAllowed,
             // Who started login writes the end of its session: here nobody does.
             "wtmp" => on_terminal && (kind == Kind::Login || self == Self::Password),
             "lastlog" => on_terminal && kind == Kind::Login,
