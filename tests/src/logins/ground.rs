@@ -32,13 +32,13 @@ MaxStartups 200
 LogLevel INFO
 DenyGroups picket-denied
 ";
-/// As Debian has it: journald takes what is said and hands it on.
+/// As Debian has it: journald takes what is said and hands it on. It must not change whether the kernel audits: that is the host's.
 const JOURNALD: &str = "
 [Journal]
 Storage=persistent
 ForwardToSyslog=yes
 ReadKMsg=no
-Audit=no
+Audit=
 RateLimitBurst=0
 ";
 const RSYSLOG: &str = "

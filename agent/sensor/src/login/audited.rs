@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use picket_event::{Hook, HookState, Kind, Login, Text, UnixNanos};
 use rustix::net::netlink;
 
+use super::accounts;
 use super::fact::{Fact, Witness, set_source, terminal};
 use super::fusion::{Origin, SeenBy, Word};
 use super::join::Joiner;
@@ -116,6 +117,7 @@ pub struct AuditLogin {
     kind: u16,
     stamp: Stamp,
     pid: u32,
+    uid: Option<u32>,
     session: Option<u32>,
     operation: Vec<u8>,
     account: Text,
@@ -156,6 +158,7 @@ impl AuditLogin {
             kind,
             stamp,
             pid: of(head, b"pid").and_then(number)?,
+            uid: of(head, b"uid").and_then(number),
             session: session.filter(|number| *number != u32::MAX),
             operation: of(body, b"op").unwrap_or_default().to_vec(),
             account: of(body, b"acct").map_or(Text::NONE, text_of),
@@ -186,6 +189,10 @@ impl AuditLogin {
     fn word(&self, joiner: &Joiner) -> Option<Word> {
         let mut fact = self.fact()?;
         fact.login.session = self.session;
+        if tells_only_the_target(&fact.login) {
+            // The kernel's word: sudo and su keep the real user id of whoever called them until the switch is allowed.
+            fact.login.user = self.uid.map_or(Text::NONE, accounts::name_of);
+        }
         let millis = i64::try_from(self.stamp.millis).ok()?;
         let process = joiner.reporter(self.pid);
         Some(Word {
@@ -271,6 +278,11 @@ impl AuditLogin {
     }
 }
 
+/// A switch of which the program told only whom somebody becomes.
+fn tells_only_the_target(login: &Login) -> bool {
+    is_switch(&login.service) && login.user == Text::NONE && login.target_user != Text::NONE
+}
+
 fn find<'a>(part: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     fields(part)
         .find(|(key, _)| *key == name)
@@ -347,6 +359,19 @@ mod tests {
         let body = "op=login acct=\"ada\" exe=\"/usr/sbin/sshd\" hostname=? addr=192.0.2.7 terminal=sshd res=failed";
         let fact = said(USER_LOGIN, body).unwrap();
         assert_eq!(fact.witness, Witness::Confirmed);
+    }
+
+    #[test]
+    fn who_asked_for_a_switch_is_the_kernels_word() {
+        let head = HEAD.replacen("uid=0", "uid=20007", 1);
+        let switch = pam("session_open", "/usr/bin/sudo", "success");
+        let record = AuditLogin::parse(USER_START, format!("{head}{switch}'").as_bytes()).unwrap();
+        let fact = record.fact().unwrap();
+        assert_eq!(record.uid, Some(20_007));
+        assert!(tells_only_the_target(&fact.login));
+        let login = pam("session_open", "/usr/sbin/sshd", "success");
+        let record = AuditLogin::parse(USER_START, format!("{head}{login}'").as_bytes()).unwrap();
+        assert!(!tells_only_the_target(&record.fact().unwrap().login));
     }
 
     #[test]
