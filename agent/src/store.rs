@@ -110,12 +110,9 @@ impl Shared {
         std::mem::take(&mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Numbers of a batch of this run became gaps after they were sealed.
+    /// Numbers of a batch of this run became gaps after they were sealed. Those that its own header calls gaps were it before.
     pub(crate) fn note_dropped(&self, class: Class, seq_end: u64, count: u64) {
-        let mut gaps = self.gaps();
-        let dropped = &mut gaps.dropped[index(class)];
-        *dropped = dropped.saturating_add(count);
-        gaps.add(class, seq_end, count);
+        self.gaps().drop_payload(class, seq_end, count);
     }
 
     /// The transport ledger: this run's lines, then those of earlier runs that are still here.
@@ -160,6 +157,17 @@ impl Shared {
 impl Gaps {
     fn add(&mut self, class: Class, seq_end: u64, count: u64) {
         self.ahead.push_back((class, seq_end, count));
+    }
+
+    fn drop_payload(&mut self, class: Class, seq_end: u64, count: u64) {
+        let first = seq_end.saturating_sub(count);
+        let is_inside =
+            |gap: &&(Class, u64, u64)| gap.0 == class && gap.1 > first && gap.1 <= seq_end;
+        let before = self.ahead.iter().filter(is_inside).map(|gap| gap.2).sum();
+        let count = count.saturating_sub(before);
+        let dropped = &mut self.dropped[index(class)];
+        *dropped = dropped.saturating_add(count);
+        self.add(class, seq_end, count);
     }
 
     /// The line of one class, after gaps that the watermark has passed are moved behind it.

@@ -129,11 +129,12 @@ impl Work {
 
     fn append(&self, store: &mut Store, job: Job) -> Finished {
         let (class, size) = (job.entry.header.class, job.entry.batch.payload.len());
-        let events = job
-            .entry
-            .header
-            .count
-            .saturating_sub(job.entry.header.gap_counts().0);
+        let header = &job.entry.header;
+        // Of a payload that the host dropped nothing is stored but the header.
+        let events = match size {
+            0 => 0,
+            _ => header.count.saturating_sub(header.gap_counts().0),
+        };
         let host = job.entry.header.host;
         let result = match store.append(job.entry) {
             Ok(Appended::Stored {

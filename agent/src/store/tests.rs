@@ -39,6 +39,25 @@ fn the_ledger_balances_before_and_after_an_ack() {
     }
 }
 
+#[test]
+fn a_dropped_payload_makes_no_gap_of_what_its_header_called_one() {
+    let mut gaps = Gaps::default();
+    gaps.add(Class::Bulk, 10, 3);
+    gaps.add(Class::Alert, 20, 9);
+    gaps.add(Class::Bulk, 20, 4);
+    gaps.drop_payload(Class::Bulk, 20, 10);
+    // Of 25 numbers 3 and 4 were gaps when they were sealed; the payload of 10 to 19 is gone.
+    for (durable, stored) in [(0, 0), (10, 7), (20, 7), (25, 12)] {
+        let line = gaps.line(STREAM, &own(25, 7), durable);
+        assert_eq!(line.gaps, 13, "durable {durable}");
+        assert_eq!(
+            line.numbered,
+            stored + line.spooled + line.gaps,
+            "durable {durable}"
+        );
+    }
+}
+
 /// A disk that is full while it is told to be.
 struct Moody {
     disk: RealDisk,

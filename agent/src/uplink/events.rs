@@ -86,6 +86,7 @@ struct Lane {
 /// A batch without an answer.
 #[derive(Debug)]
 struct UnderWay {
+    class: Class,
     bytes: u64,
     since: Instant,
 }
@@ -144,6 +145,7 @@ impl<'a> Sender<'a> {
                 self.lanes[lane].after = Some(position);
                 self.bytes_under_way = self.bytes_under_way.saturating_add(bytes);
                 self.under_way.push_back(UnderWay {
+                    class: ORDER[lane],
                     bytes,
                     since: Instant::now(),
                 });
@@ -205,15 +207,16 @@ impl<'a> Sender<'a> {
     }
 
     fn take(&mut self, ack: &v1::EventAck) {
-        if let Some(answered) = self.under_way.pop_front() {
-            self.bytes_under_way = self.bytes_under_way.saturating_sub(answered.bytes);
-        }
+        let answered = self.under_way.pop_front();
+        let bytes = answered.as_ref().map_or(0, |batch| batch.bytes);
+        self.bytes_under_way = self.bytes_under_way.saturating_sub(bytes);
         if ack.credit_bytes > 0 {
             self.credit = ack.credit_bytes;
         }
         let class = Class::from_wire(ack.class);
         if !ack.refused.is_empty() {
-            self.pause(class, ack);
+            // A collector that could not read the header names no class. Answers come in the order of the batches.
+            self.pause(class.or_else(|| answered.map(|batch| batch.class)), ack);
         }
         if let (Ok(stream), Some(class)) = (StreamId::from_slice(&ack.stream), class) {
             self.uplink.store.ack(stream, class, ack.durable_seq);

@@ -114,18 +114,21 @@ impl Script {
             .refuse
             .is_some_and(|class| class.to_wire() == header.class);
         let end = header.seq_first + header.count;
-        let ack = v1::EventAck {
-            stream: header.stream.clone(),
-            class: header.class,
-            received_seq: header.seq_first,
-            durable_seq: if refused { 0 } else { end },
-            credit_bytes: 1 << 20,
-            retry_after_ms: 0,
-            refused: if refused {
-                "bad_header".to_owned()
-            } else {
-                String::new()
-            },
+        // A collector that cannot read a header does not know of which class it is.
+        let ack = if refused {
+            v1::EventAck {
+                refused: "bad_header".to_owned(),
+                ..v1::EventAck::default()
+            }
+        } else {
+            v1::EventAck {
+                stream: header.stream.clone(),
+                class: header.class,
+                received_seq: header.seq_first,
+                durable_seq: end,
+                credit_bytes: 1 << 20,
+                ..v1::EventAck::default()
+            }
         };
         self.seen
             .lock()

@@ -12,8 +12,8 @@ use picket_seal::{Chain, ChainError, Digest, Position};
 
 use crate::{AppendError, Cursor, Query, Summary};
 
-/// More streams than this is no honest host: one restart an hour fills it in seven years.
-pub(crate) const MAX_STREAMS: usize = 65_536;
+/// More chains than this is no honest host: three classes and a restart every hour fill it in seven years.
+pub(crate) const MAX_CHAINS: usize = 3 * 65_536;
 
 /// One chain.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -191,7 +191,7 @@ impl Index {
     }
 
     fn place_first(&self, header: &Header, streams: usize) -> Result<Place, AppendError> {
-        if streams >= MAX_STREAMS {
+        if streams >= MAX_CHAINS {
             return Err(AppendError::TooManyStreams(streams));
         }
         match Chain::START.check(&header.link()) {

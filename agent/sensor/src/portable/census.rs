@@ -10,6 +10,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use picket_event::{BootId, Fidelity, Process, ProcessUid, Text, UnixNanos, User};
 use rustix::fs::{major, minor};
@@ -111,7 +112,7 @@ fn fill_program(process: &mut Process, folder: &Path) {
     process.memfd = fs::metadata(folder.join("exe")).is_ok_and(|stat| stat.nlink() == 0);
     let cwd = fs::read_link(folder.join("cwd")).unwrap_or_default();
     process.cwd = cwd.as_os_str().as_bytes().into();
-    let line = read_bounded(&folder.join("cmdline"));
+    let line = command_line(folder, !process.exe.is_empty());
     if !line.is_empty() {
         let whole = line.strip_suffix(&[0]).unwrap_or(&line);
         process.argv = whole.split(|byte| *byte == 0).map(Text::from).collect();
@@ -119,6 +120,20 @@ fn fill_program(process: &mut Process, folder: &Path) {
     process.argc = u32::try_from(process.argv.len()).unwrap_or(u32::MAX);
     process.argv_bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
     process.argv_truncated = line.len() >= MOST_BYTES;
+}
+
+/// In the midst of an exec a program is there already and its arguments are not: they are looked for again.
+fn command_line(folder: &Path, is_program: bool) -> Vec<u8> {
+    let path = folder.join("cmdline");
+    let mut line = read_bounded(&path);
+    for _ in 0..LOOKS_AGAIN {
+        if !line.is_empty() || !is_program {
+            break;
+        }
+        std::thread::park_timeout(MOMENT);
+        line = read_bounded(&path);
+    }
+    line
 }
 
 fn fill_owner(process: &mut Process, folder: &Path) {
@@ -171,6 +186,8 @@ fn nanoseconds(seconds: i64, nanoseconds: i64) -> u64 {
 
 const DELETED: &[u8] = b" (deleted)";
 const MOST_BYTES: usize = 128 * 1024;
+const LOOKS_AGAIN: u32 = 5;
+const MOMENT: Duration = Duration::from_millis(1);
 /// A clock tick of `/proc`.
 pub(crate) const TICK_NS: u64 = 10_000_000;
 
