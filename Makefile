@@ -67,7 +67,7 @@ test-logins: build ## a thousand logins by the programs that people use, as root
 
 .PHONY: fuzz
 fuzz: deps deps-test ## a million mutated inputs for each parser that has such a test (short form: make test); INPUTS=N as many
-	PICKET_MUTATIONS=$(or $(INPUTS),1000000) cargo nextest run --workspace --profile fuzz
+	PICKET_MUTATIONS=$(or $(INPUTS),1000000) PROPTEST_CASES=$(or $(INPUTS),1000000) cargo nextest run --workspace --profile fuzz
 
 .PHONY: bench
 bench: build ## figures; SHORT=1 takes under a minute, JSON=1 prints one object per line
