@@ -26,7 +26,7 @@ if [ "${PICKET_GROUND:-}" = "" ]; then
     PICKET_GROUND=$(mktemp -d)
     export PICKET_GROUND
     found=$(cat $queue)
-    trap 'echo "$found" >$queue; rmdir "$PICKET_GROUND"' EXIT
+    trap '[ -n "$net" ] || echo "$found" >$queue; rmdir "$PICKET_GROUND"' EXIT
     unshare --mount $net --uts -- "$0" "$parts" "$@"
     exit
 fi
