@@ -175,8 +175,8 @@ impl Index {
         let host = self.hosts.get(&header.host);
         let state = host.and_then(|host| host.chains.get(&key));
         let Some(state) = state else {
-            let streams = host.map_or(0, |host| host.chains.len());
-            return self.place_first(header, streams);
+            let chains = host.map_or(0, |host| host.chains.len());
+            return self.place_first(header, chains);
         };
         match state.chain.check(&header.link()) {
             Ok(Position::Next) => Ok(Place::Next { lost_from: None }),
@@ -190,9 +190,9 @@ impl Index {
         }
     }
 
-    fn place_first(&self, header: &Header, streams: usize) -> Result<Place, AppendError> {
-        if streams >= MAX_CHAINS {
-            return Err(AppendError::TooManyStreams(streams));
+    fn place_first(&self, header: &Header, chains: usize) -> Result<Place, AppendError> {
+        if chains >= MAX_CHAINS {
+            return Err(AppendError::TooManyStreams(chains));
         }
         match Chain::START.check(&header.link()) {
             Ok(_) => Ok(Place::Next { lost_from: None }),
