@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use picket_event::{
     Class, Containment, Detail, Event, Gap, GapReason, Hook, Kind, ReceiptState, SensorState,
-    Source,
+    Source, StreamId,
 };
+use picket_seal::Domain;
 use picket_sensor::login::Position;
 use picket_spool::{LossReason, Lost};
 
@@ -175,8 +176,8 @@ impl Books {
         Ok(())
     }
 
-    /// What the spool lost becomes a gap in the next header of its class; of an earlier run only the
-    /// log can tell.
+    /// What the spool lost is told by an event of its class. Whole records that are gone leave a hole in their
+    /// chain: that is signed when the collector meets it.
     fn report_lost(&mut self) {
         let now = self.now();
         for lost in self.store.shared.take_lost() {
@@ -187,20 +188,19 @@ impl Books {
                 reason = ?lost.reason,
                 "spool lost batches"
             );
-            if lost.stream == *self.speaker.stream.as_bytes() {
-                self.report_own(&lost, now);
-            }
+            self.report(&lost, now);
         }
     }
 
-    fn report_own(&mut self, lost: &Lost, now: Now) {
+    fn report(&mut self, lost: &Lost, now: Now) {
+        let own = lost.stream == *self.speaker.stream.as_bytes();
         let reason = match lost.reason {
             LossReason::Quota => GapReason::SpoolFull,
-            LossReason::Folded => return,
-            LossReason::Corrupt | LossReason::Torn => GapReason::Corrupt,
+            LossReason::Corrupt | LossReason::Torn if own => GapReason::Corrupt,
+            _ => return,
         };
         let class = event_class(lost.class);
-        if let Some(count) = lost.count {
+        if let (Some(count), true) = (lost.count, own) {
             self.store
                 .shared
                 .note_dropped(class, lost.seq_first.saturating_add(count), count);
@@ -210,8 +210,29 @@ impl Books {
             count: lost.count,
             reason,
             kinds: Vec::new(),
+            stream: (!own).then(|| StreamId::new(lost.stream)),
         };
         self.sealer.report(class, gap, now);
+    }
+
+    /// Signs what the uplink has found to be missing, and what proves this host when its certificate has run out.
+    fn sign_asked(&self) {
+        let now = self.now();
+        let signer = Signer {
+            epoch: self.epochs.epoch(),
+            key: self.epochs.key(),
+        };
+        let shared = &self.store.shared;
+        if shared
+            .ranges
+            .sign(|range| range.seal(self.speaker, now, signer))
+        {
+            shared.wake.notify_one();
+        }
+        shared.proof.sign(|nonce| {
+            let signature = signer.key.sign(Domain::Renewal, nonce);
+            (signer.epoch, signature)
+        });
     }
 
     fn keep_heads(&mut self, clean: bool) {
@@ -334,6 +355,8 @@ impl Sink for Books {
     fn tick(&mut self, stages: &Stages) -> Result<(), Failure> {
         self.watchdog.pat();
         self.report_lost();
+        self.sign_asked();
+        self.sealer.name_checkpoint(self.store.shared.checkpoint());
         self.flush_due()?;
         self.rotate()?;
         if self.due.heads.elapsed() >= KEEP_HEADS {

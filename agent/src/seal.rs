@@ -19,10 +19,12 @@ use picket_seal::{Chain, Digest, Signature, SigningKey, header_hash, seal_header
 use prost::Message;
 
 mod line;
+mod range;
 #[cfg(test)]
 mod tests;
 
 use line::Line;
+pub(crate) use range::Range;
 
 /// A batch is sealed when its events take this much, uncompressed.
 pub(crate) const MAX_BYTES: usize = 256 << 10;
@@ -101,6 +103,8 @@ pub(crate) struct Sealer {
     lines: [Line; 3],
     previous: Option<PreviousStream>,
     opening_gap: Option<GapReason>,
+    /// The newest that was heard of; each header names it.
+    checkpoint: Option<Digest>,
     compressor: zstd::bulk::Compressor<'static>,
 }
 
@@ -122,8 +126,14 @@ impl Sealer {
             lines: [Class::Alert, Class::Security, Class::Bulk].map(Line::new),
             previous,
             opening_gap: crashed.then_some(GapReason::Crash),
+            checkpoint: None,
             compressor: zstd::bulk::Compressor::new(ZSTD_LEVEL)?,
         })
+    }
+
+    /// The collector has signed a checkpoint: from now on headers name it.
+    pub(crate) fn name_checkpoint(&mut self, checkpoint: Option<Digest>) {
+        self.checkpoint = checkpoint;
     }
 
     /// Numbers an event. Returns a batch if it is full.
@@ -268,12 +278,14 @@ impl Sealer {
             mono_ns: now.mono_ns,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             previous_stream: self.previous.take(),
+            last_checkpoint: self.checkpoint,
+            range_end: None,
         }
     }
 
     fn seal(&mut self, class: Class, header: Header, payload: Vec<u8>, key: &SigningKey) -> Sealed {
         let (stream, link) = (header.stream, header.link());
-        let gaps = own_gaps(&header);
+        let (gaps, _unknown) = header.gap_counts();
         let header = v1::BatchHeader::from(header).encode_to_vec();
         let line = self.line(class);
         line.chain = Chain {
@@ -319,20 +331,12 @@ fn recycled(mut buffer: Vec<u8>) -> Vec<u8> {
     buffer
 }
 
-/// Numbers of the header itself that are gaps.
-fn own_gaps(header: &Header) -> u64 {
-    let own = header
-        .gaps
-        .iter()
-        .filter(|gap| gap.seq_first >= header.seq_first);
-    own.filter_map(|gap| gap.count).fold(0, u64::saturating_add)
-}
-
 fn unknown_gap(seq_first: u64, reason: GapReason) -> Gap {
     Gap {
         seq_first,
         count: None,
         reason,
         kinds: Vec::new(),
+        stream: None,
     }
 }

@@ -19,6 +19,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use picket_event::{Class, StreamId};
+use picket_seal::Digest;
 use picket_spool::{Lost, Spool};
 use tokio::sync::Notify;
 
@@ -27,8 +28,12 @@ use crate::health::{SharedHealth, TransportLine};
 use crate::seal::{Numbered, Sealed};
 
 mod keeper;
+mod proof;
+mod ranges;
 
 use keeper::Keeper;
+use proof::Proof;
+use ranges::Ranges;
 
 /// Batches of one class that may wait for the disk.
 const ROOM: usize = 48;
@@ -49,6 +54,11 @@ pub(crate) struct Shared {
     unnoted: AtomicBool,
     gaps: Mutex<Gaps>,
     lost: Mutex<Vec<Lost>>,
+    /// Holes that wait for a signature.
+    pub(crate) ranges: Ranges,
+    /// A signature that the uplink waits for.
+    pub(crate) proof: Proof,
+    checkpoint: Mutex<Option<Digest>>,
 }
 
 /// Gap numbers of this run, by whether they are behind the durable watermark.
@@ -69,8 +79,8 @@ pub(crate) struct Store {
 }
 
 impl Shared {
-    /// Around an open spool.
-    pub(crate) fn new(spool: Spool) -> Arc<Self> {
+    /// Around an open spool that has lost so much before.
+    pub(crate) fn new(spool: Spool, lost: Vec<Lost>) -> Arc<Self> {
         Arc::new(Self {
             spool: Mutex::new(spool),
             wake: Notify::new(),
@@ -79,7 +89,10 @@ impl Shared {
             refusing: Default::default(),
             unnoted: AtomicBool::new(false),
             gaps: Mutex::default(),
-            lost: Mutex::default(),
+            lost: Mutex::new(lost),
+            ranges: Ranges::default(),
+            proof: Proof::default(),
+            checkpoint: Mutex::default(),
         })
     }
 
@@ -102,6 +115,31 @@ impl Shared {
         let failed_before = self.unnoted.swap(done.is_err(), Ordering::AcqRel);
         if let (Err(error), false) = (done, failed_before) {
             tracing::warn!(reason = chain(&error), "acknowledgement not noted on disk");
+        }
+    }
+
+    /// The collector has signed a checkpoint of this hash. Anything else is left alone.
+    pub(crate) fn hear_checkpoint(&self, hash: &[u8]) {
+        if let Ok(hash) = Digest::from_slice(hash) {
+            *self.newest_checkpoint() = Some(hash);
+        }
+    }
+
+    /// The newest checkpoint that was heard of.
+    pub(crate) fn checkpoint(&self) -> Option<Digest> {
+        *self.newest_checkpoint()
+    }
+
+    fn newest_checkpoint(&self) -> MutexGuard<'_, Option<Digest>> {
+        self.checkpoint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was damaged is told: the spool may forget it.
+    pub(crate) fn settle_losses(&self) {
+        if let Err(error) = self.spool().settle_losses() {
+            tracing::warn!(reason = chain(&error), "damaged spool files not rewritten");
         }
     }
 

@@ -24,6 +24,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use picket_event::StreamId;
+use picket_event::batch::PreviousStream;
 use picket_proto::v1;
 use picket_rpc::channel::ConnectError;
 use picket_rpc::tls::TlsError;
@@ -42,6 +43,8 @@ pub(crate) mod certificate;
 mod connection;
 mod events;
 pub(crate) mod facts;
+mod holes;
+mod renewal;
 #[cfg(test)]
 mod tests;
 
@@ -79,6 +82,8 @@ pub(crate) struct Uplink {
     pub(crate) commands: mpsc::Sender<v1::SignedCommand>,
     /// Rung when the uplink must end.
     pub(crate) stop: Arc<Stop>,
+    /// How the run before this one ended.
+    pub(crate) previous: Option<PreviousStream>,
 }
 
 /// Tells the uplink to end.
@@ -94,9 +99,6 @@ pub(crate) enum LinkError {
     /// The state could not be read.
     #[error("state cannot be read")]
     State(#[from] StateError),
-    /// The certificate has run out.
-    #[error("this host's certificate has expired")]
-    CertificateExpired,
     /// TLS cannot be set up.
     #[error("failed to set TLS up")]
     Tls(#[from] TlsError),
@@ -127,7 +129,7 @@ impl LinkError {
     /// Whether trying again soon makes no sense.
     fn is_lasting(&self) -> bool {
         match self {
-            Self::CertificateExpired | Self::State(_) | Self::Tls(_) => true,
+            Self::State(_) | Self::Tls(_) => true,
             Self::Connect(error) => matches!(error, ConnectError::Tls { .. }),
             Self::Call(status) => {
                 matches!(

@@ -28,6 +28,8 @@ pub struct Config {
     /// What one host may send in one call, in bytes per second; beyond it the collector reads more
     /// slowly.
     pub host_bytes_per_second: u64,
+    /// How often a checkpoint is signed over all that was stored, in minutes.
+    pub checkpoint_minutes: u64,
 }
 
 impl Default for Config {
@@ -41,6 +43,7 @@ impl Default for Config {
             max_operator_connections: 256,
             handshake_timeout_seconds: 10,
             host_bytes_per_second: 16 << 20,
+            checkpoint_minutes: 60,
         }
     }
 }
@@ -97,6 +100,11 @@ impl Config {
         Duration::from_secs(self.host_certificate_hours.saturating_mul(3600))
     }
 
+    /// How often a checkpoint is signed.
+    pub fn checkpoint_period(&self) -> Duration {
+        Duration::from_secs(self.checkpoint_minutes.saturating_mul(60))
+    }
+
     /// How long a TLS handshake may take.
     pub fn handshake_timeout(&self) -> Duration {
         Duration::from_secs(self.handshake_timeout_seconds)
@@ -134,6 +142,7 @@ impl Config {
                 64 << 10,
                 1 << 40,
             ),
+            ("checkpoint_minutes", self.checkpoint_minutes, 1, 24 * 60),
         ];
         for (setting, value, least, most) in bounds {
             if !(least..=most).contains(&value) {

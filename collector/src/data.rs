@@ -8,6 +8,8 @@
 //! trust-root.bin   trust root version 1, exact bytes
 //! collector.db     tokens, hosts, epoch keys, commands, audit (SQLite)
 //! wal/             signed batches (docs/formats/wal.md)
+//! checkpoint.key   the key that signs checkpoints (0600)
+//! tree/            the tree over all headers (docs/formats/evidence.md)
 //! lock             held by the process that serves
 //! ```
 
@@ -137,7 +139,7 @@ impl DataDir {
 
     /// Refuses a directory in which an operator's private key lies.
     pub fn refuse_foreign_keys(&self) -> Result<(), DataError> {
-        let own = [self.ca_key(), self.server_key()];
+        let own = [self.ca_key(), self.server_key(), self.checkpoint_key()];
         let mut folders = vec![self.0.clone()];
         while let Some(folder) = folders.pop() {
             let listed =
@@ -191,6 +193,16 @@ impl DataDir {
     /// Where the signed batches are.
     pub fn wal(&self) -> PathBuf {
         self.0.join("wal")
+    }
+
+    /// Where the key of checkpoints is.
+    pub fn checkpoint_key(&self) -> PathBuf {
+        self.0.join("checkpoint.key")
+    }
+
+    /// Where the tree over all headers is.
+    pub fn tree(&self) -> PathBuf {
+        self.0.join("tree")
     }
 
     /// The directory itself.

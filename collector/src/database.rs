@@ -7,6 +7,7 @@
 //! - The audit only grows, and each entry holds the hash of the one before.
 
 pub mod audit;
+pub mod checkpoints;
 pub mod commands;
 pub mod hosts;
 pub mod keys;
@@ -59,11 +60,12 @@ impl Database {
     /// Makes a new database in the empty file at `path`.
     pub fn create(path: &Path) -> Result<Self, DatabaseError> {
         let database = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let made = database.lock().execute_batch(SCHEMA);
-        made.map_err(|source| DatabaseError::Open {
+        let failed = |source| DatabaseError::Open {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        database.lock().execute_batch(SCHEMA).map_err(failed)?;
+        database.advance(1).map_err(failed)?;
         Ok(database)
     }
 
@@ -73,17 +75,29 @@ impl Database {
         let version = database
             .lock()
             .pragma_query_value(None, "user_version", |row| row.get(0));
-        match version {
-            Ok(SCHEMA_VERSION) => Ok(database),
-            Ok(found) => Err(DatabaseError::Version {
+        let failed = |source| DatabaseError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let found: i64 = version.map_err(failed)?;
+        if !(1..=SCHEMA_VERSION).contains(&found) {
+            return Err(DatabaseError::Version {
                 path: path.to_owned(),
                 found,
-            }),
-            Err(source) => Err(DatabaseError::Open {
-                path: path.to_owned(),
-                source,
-            }),
+            });
         }
+        database.advance(found).map_err(failed)?;
+        Ok(database)
+    }
+
+    /// Brings one of an earlier form to this version's, one step after the other.
+    fn advance(&self, found: i64) -> rusqlite::Result<()> {
+        for (form, step) in STEPS {
+            if *form > found {
+                self.lock().execute_batch(step)?;
+            }
+        }
+        Ok(())
     }
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Self, DatabaseError> {
@@ -162,7 +176,7 @@ pub(crate) fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SETTINGS: &str = "
     PRAGMA journal_mode = WAL;
@@ -172,4 +186,8 @@ const SETTINGS: &str = "
     PRAGMA busy_timeout = 5000;
 ";
 
+/// Form 1.
 const SCHEMA: &str = include_str!("database/schema.sql");
+
+/// What leads to each later form.
+const STEPS: &[(i64, &str)] = &[(2, include_str!("database/schema-2.sql"))];

@@ -11,6 +11,8 @@
 //! - Open challenges: `MAX_CHALLENGES`, and only for tokens that can be used. Full: the newest is
 //!   refused as `busy`.
 
+mod renewal;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,6 +35,7 @@ use crate::ingest::internal;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::registry::{Registry, host_name};
+use renewal::Renewals;
 
 /// `picket.v1.Trust`: what anybody may ask.
 #[derive(Clone, Debug)]
@@ -66,6 +69,7 @@ pub struct EnrollmentService {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     challenges: Arc<Mutex<HashMap<[u8; 16], Challenge>>>,
+    renewals: Arc<Renewals>,
 }
 
 #[derive(Debug)]
@@ -95,6 +99,7 @@ impl EnrollmentService {
             clock: Arc::new(picket_event::SystemClock),
             metrics,
             challenges: Arc::default(),
+            renewals: Arc::default(),
         }
     }
 
@@ -173,21 +178,32 @@ impl EnrollmentService {
         }
         check_proofs(&challenge, &request)?;
         let host = HostId::of_first_key(&challenge.event_key);
+        let certificate_chain = self.certify(host, &challenge.csr, now)?;
+        self.add(row(host, challenge, &token, now), now).await?;
+        Ok(v1::Enrolled {
+            host_id: host.as_bytes().to_vec(),
+            certificate_chain,
+        })
+    }
+
+    /// The host's certificate and those above it, DER.
+    fn certify(
+        &self,
+        host: HostId,
+        csr: &authority::Request,
+        now: UnixNanos,
+    ) -> Result<Vec<Vec<u8>>, Refusal> {
         let chain = self
             .authority
-            .host(host, &challenge.csr, now, self.certificate_lifetime);
+            .host(host, csr, now, self.certificate_lifetime);
         let chain = chain.map_err(|failed| {
             tracing::error!(error = %crate::failure::chain(&failed), "could not sign a certificate");
             Refusal::Internal
         })?;
-        self.add(row(host, challenge, &token, now), now).await?;
-        Ok(v1::Enrolled {
-            host_id: host.as_bytes().to_vec(),
-            certificate_chain: chain
-                .iter()
-                .map(|certificate| certificate.to_vec())
-                .collect(),
-        })
+        Ok(chain
+            .iter()
+            .map(|certificate| certificate.to_vec())
+            .collect())
     }
 
     fn take(&self, id: &[u8], now: UnixNanos) -> Result<Challenge, Refusal> {
@@ -238,6 +254,24 @@ impl Enrollment for EnrollmentService {
         let enrolled = self.admit(request.into_inner()).await;
         let enrolled = enrolled.inspect_err(|refusal| self.metrics.call_refused(*refusal))?;
         Ok(Response::new(enrolled))
+    }
+
+    async fn begin_renewal(
+        &self,
+        request: Request<v1::BeginRenewalRequest>,
+    ) -> Result<Response<v1::RenewalChallenge>, Status> {
+        let begun = self.renewal(request.into_inner()).await;
+        let begun = begun.inspect_err(|refusal| self.metrics.call_refused(*refusal))?;
+        Ok(Response::new(begun))
+    }
+
+    async fn finish_renewal(
+        &self,
+        request: Request<v1::FinishRenewalRequest>,
+    ) -> Result<Response<v1::CertificateChain>, Status> {
+        let renewed = self.conclude(request.into_inner()).await;
+        let renewed = renewed.inspect_err(|refusal| self.metrics.call_refused(*refusal))?;
+        Ok(Response::new(renewed))
     }
 }
 

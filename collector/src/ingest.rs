@@ -15,7 +15,7 @@ use picket_event::batch::Header;
 use picket_event::{Class, Clock, HostId, StreamId};
 use picket_proto::v1;
 use picket_seal::PublicKey;
-use picket_store::{Entry, Reader};
+use picket_store::{Entry, Head, Reader};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
@@ -186,7 +186,18 @@ impl Ingest {
     async fn stored(&self, place: Place, answer: Answer) -> v1::EventAck {
         match answer.await {
             // A later batch may have been synced meanwhile; what was promised never falls.
-            Ok(Ok(stored)) => place.ack(self.durable_seq(place).max(stored.durable_seq)),
+            Ok(Ok(stored)) => {
+                let ack = ack_of(self.head(place));
+                if ack.durable_seq >= stored.durable_seq {
+                    return ack;
+                }
+                v1::EventAck {
+                    received_seq: stored.durable_seq,
+                    durable_seq: stored.durable_seq,
+                    head: Vec::new(),
+                    ..ack
+                }
+            }
             Ok(Err(refusal)) => self.refused(Some(place), refusal),
             Err(_dropped) => self.refused(Some(place), Refusal::ShuttingDown),
         }
@@ -196,9 +207,7 @@ impl Ingest {
     fn refused(&self, place: Option<Place>, refusal: Refusal) -> v1::EventAck {
         self.metrics.batch_refused(refusal);
         let seq_first = place.map_or(0, |place| place.seq_first);
-        let ack = place.map_or_else(v1::EventAck::default, |place| {
-            place.ack(self.durable_seq(place))
-        });
+        let ack = place.map_or_else(v1::EventAck::default, |place| ack_of(self.head(place)));
         v1::EventAck {
             received_seq: seq_first,
             refused: refusal.name().to_owned(),
@@ -210,9 +219,8 @@ impl Ingest {
         }
     }
 
-    fn durable_seq(&self, place: Place) -> u64 {
-        self.reader
-            .durable_seq(&place.host, place.stream, place.class)
+    fn head(&self, place: Place) -> Head {
+        self.reader.head(&place.host, place.stream, place.class)
     }
 
     /// How the call ends: a message that cannot be taken, or the host is gone.
@@ -267,21 +275,26 @@ impl Place {
             seq_first,
         }
     }
+}
 
-    fn ack(&self, durable_seq: u64) -> v1::EventAck {
-        v1::EventAck {
-            stream: self.stream.as_bytes().to_vec(),
-            class: self.class.to_wire(),
-            received_seq: durable_seq,
-            durable_seq,
-            credit_bytes: CREDIT_BYTES,
-            retry_after_ms: 0,
-            refused: String::new(),
-        }
+/// How far a chain is on disk, and what its next header must name.
+pub(crate) fn ack_of(head: Head) -> v1::EventAck {
+    v1::EventAck {
+        stream: head.key.stream.as_bytes().to_vec(),
+        class: head.key.class.to_wire(),
+        received_seq: head.durable_seq,
+        durable_seq: head.durable_seq,
+        credit_bytes: CREDIT_BYTES,
+        retry_after_ms: 0,
+        refused: String::new(),
+        head: head
+            .head
+            .map_or_else(Vec::new, |head| head.as_bytes().to_vec()),
     }
 }
 
-fn key_refusal(refused: &KeyError) -> Refusal {
+/// Why successions were not taken, as the peer hears it.
+pub(crate) fn key_refusal(refused: &KeyError) -> Refusal {
     use picket_seal::SuccessionError;
     match refused {
         KeyError::Refused(SuccessionError::TwoSuccessors { .. }) => Refusal::TwoSuccessors,

@@ -21,6 +21,7 @@ pub mod agent;
 pub mod authority;
 pub mod budget;
 pub mod calls;
+pub mod checkpoint;
 pub mod cli;
 pub mod command;
 pub mod config;

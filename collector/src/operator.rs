@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status};
 
 use crate::calls::Answers;
+use crate::checkpoint::Checkpoints;
 use crate::command::Commands;
 use crate::database::{Database, DatabaseError, operators};
 use crate::ingest::internal;
@@ -34,6 +35,8 @@ pub struct OperatorService {
     pub commands: Commands,
     /// Events.
     pub reader: Reader,
+    /// What was signed over all of them.
+    pub checkpoints: Checkpoints,
     /// Changes with every sync of the store.
     pub synced: watch::Receiver<u64>,
     /// How many walks over the store may run at once; the others wait.

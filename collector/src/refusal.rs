@@ -116,6 +116,8 @@ refusals! {
     WrongSecret = "wrong_secret", PermissionDenied, "the token's secret is wrong";
     /// Never given, used, or too old.
     UnknownChallenge = "unknown_challenge", PermissionDenied, "the challenge is not known or has expired";
+    /// Its certificate ended long ago.
+    TooLongAway = "too_long_away", PermissionDenied, "not heard of for more than 90 days: enrol again";
     /// Not a request signed by its own key, of a kind that we take.
     BadRequest = "bad_csr", InvalidArgument, "the certificate request is not valid";
     /// Not an event key.

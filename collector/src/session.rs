@@ -13,6 +13,7 @@ use picket_event::{Clock, CommandId, HostId};
 use picket_proto::v1;
 use picket_proto::v1::agent_frame::Frame as FromAgent;
 use picket_proto::v1::collector_frame::Frame as ToAgent;
+use picket_seal::Digest;
 use picket_store::Reader;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
@@ -20,7 +21,7 @@ use tonic::{Status, Streaming};
 
 use crate::command::Commands;
 use crate::database::{Database, keys};
-use crate::ingest::internal;
+use crate::ingest::{ack_of, internal};
 use crate::metrics::Metrics;
 use crate::peer::{HostIdentity, closed};
 use crate::refusal::Refusal;
@@ -37,6 +38,8 @@ pub struct Sessions {
     pub database: Database,
     /// Where chains stand.
     pub reader: Reader,
+    /// The newest checkpoint.
+    pub checkpoints: watch::Receiver<Option<Digest>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What time it is.
@@ -73,13 +76,15 @@ impl Sessions {
         let begun = self.registry.begin_session(id, &hello, self.clock.now());
         let (session, wake) = begun.ok_or(Refusal::UnknownPeer)?;
         tracing::info!(host = %id, name = %self.registry.name(&id), "began a session");
-        let welcome = ToAgent::Welcome(self.welcome(id).await?);
+        let mut newest = self.checkpoints.clone();
+        let welcome = ToAgent::Welcome(self.welcome(id, hash(&mut newest)).await?);
         if send(to, welcome).await.is_err() {
             return Ok(());
         }
         tokio::select! {
             ended = self.listen(id, from) => ended,
             ended = self.hand_out(id, session, wake, to) => ended,
+            ended = tell_checkpoints(newest, to) => ended,
         }
     }
 
@@ -100,23 +105,14 @@ impl Sessions {
         }
     }
 
-    async fn welcome(&self, host: HostId) -> Result<v1::Welcome, Refusal> {
+    async fn welcome(&self, host: HostId, checkpoint: Vec<u8>) -> Result<v1::Welcome, Refusal> {
         let known_epoch = self.database.call(move |t| keys::latest(t, &host)).await;
-        let acks = self
-            .reader
-            .heads(&host, HEADS)
-            .into_iter()
-            .map(|head| v1::EventAck {
-                stream: head.key.stream.as_bytes().to_vec(),
-                class: head.key.class.to_wire(),
-                received_seq: head.durable_seq,
-                durable_seq: head.durable_seq,
-                ..v1::EventAck::default()
-            });
+        let acks = self.reader.heads(&host, HEADS).into_iter().map(ack_of);
         Ok(v1::Welcome {
             known_epoch: known_epoch.map_err(|failed| internal(&failed))?,
             acks: acks.collect(),
             wall_unix_ns: self.clock.now().0,
+            checkpoint,
         })
     }
 
@@ -184,6 +180,26 @@ impl Sessions {
         }
         Ok(())
     }
+}
+
+/// Tells the host of each new checkpoint, which it then names in its headers.
+async fn tell_checkpoints(
+    mut newest: watch::Receiver<Option<Digest>>,
+    to: &Frames,
+) -> Result<(), Refusal> {
+    while newest.changed().await.is_ok() {
+        let checkpoint = hash(&mut newest);
+        if send(to, ToAgent::Checkpoint(checkpoint)).await.is_err() {
+            return Ok(());
+        }
+    }
+    std::future::pending().await
+}
+
+/// The newest checkpoint's hash, taken note of.
+fn hash(newest: &mut watch::Receiver<Option<Digest>>) -> Vec<u8> {
+    let hash = *newest.borrow_and_update();
+    hash.map_or_else(Vec::new, |hash| hash.as_bytes().to_vec())
 }
 
 async fn send(to: &Frames, frame: ToAgent) -> Result<(), mpsc::error::SendError<()>> {

@@ -96,9 +96,12 @@ fn check_signature(
 }
 
 /// The events' numbers are, in order, exactly those of the header that no gap covers. A payload that the host
-/// dropped holds none of them.
+/// dropped holds none of them; a header that stands for lost ones has no payload, and gaps say so of each number.
 fn check_events(header: &Header, payload: &[u8]) -> Result<Summary, Refusal> {
     let mut numbers = Numbers::of(header)?;
+    if header.range_end.is_some() && !(payload.is_empty() && numbers.next().is_none()) {
+        return Err(Refusal::BadHeader);
+    }
     if payload.is_empty() {
         return Ok(Summary::EMPTY);
     }

@@ -135,16 +135,9 @@ impl Work {
             0 => 0,
             _ => header.count.saturating_sub(header.gap_counts().0),
         };
-        let host = job.entry.header.host;
         let result = match store.append(job.entry) {
-            Ok(Appended::Stored {
-                next_seq,
-                lost_from,
-            }) => {
+            Ok(Appended::Stored { next_seq }) => {
                 self.metrics.batch_stored(class, events, size);
-                if let Some(lost_from) = lost_from {
-                    tracing::error!(%host, %class, lost_from, "took up a chain behind damage of the store");
-                }
                 Ok(Stored {
                     durable_seq: next_seq,
                 })

@@ -6,7 +6,7 @@ use std::io;
 use crate::disk::Disk;
 use crate::error::SpoolError;
 use crate::index::{Lane, PerClass, Runs};
-use crate::loss::Lost;
+use crate::loss::{LossReason, Lost};
 use crate::record::{Class, Record};
 
 mod ack;
@@ -55,6 +55,8 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Damaged bytes that were skipped.
     pub corrupt_bytes: u64,
+    /// Records that are here without their payload: why is told again, in case nobody heard it.
+    pub dropped: Vec<Lost>,
     /// Numbers lost, where they can be known. Reported again by every `open` until
     /// [`Spool::settle_losses`], or until the damaged file is acknowledged to its end.
     pub lost: Vec<Lost>,
@@ -169,6 +171,18 @@ impl Spool {
     /// Losses since the last report: damage met while reading, payloads dropped.
     pub fn take_lost(&mut self) -> Vec<Lost> {
         std::mem::take(&mut self.lost)
+    }
+
+    /// Why the numbers before the first record of this stream and class that is still here are gone, as far as
+    /// its files tell: [`LossReason::Folded`] or [`LossReason::Corrupt`].
+    pub fn why_missing(&self, stream: [u8; 16], class: Class) -> LossReason {
+        let mut segments = self.lanes.of(class).segments.iter();
+        let folded = segments.any(|segment| segment.stream == stream && segment.folded);
+        if folded {
+            LossReason::Folded
+        } else {
+            LossReason::Corrupt
+        }
     }
 
     /// Says that every loss reported so far is recorded elsewhere: damaged files are rewritten

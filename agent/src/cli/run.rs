@@ -13,7 +13,7 @@ use picket_scorer::Scorer;
 use picket_sensor::device::DeviceFollower;
 use picket_sensor::login::Position;
 use picket_sensor::{Guarded, Sensor};
-use picket_spool::{Limits, RealDisk, Spool};
+use picket_spool::{Limits, Lost, RealDisk, Spool};
 use tokio::sync::mpsc;
 
 use super::RunArgs;
@@ -105,18 +105,15 @@ struct Service {
 impl Service {
     fn open(state: Arc<StateDir>, config: &Config) -> Result<Self, Failure> {
         let host = Host::read(&state)?;
-        let mut epochs = Epochs::open(&state, &host)?;
-        let mut spool = open_spool(&state, config)?;
+        let epochs = Epochs::open(&state, &host)?;
+        let (mut spool, dropped) = open_spool(&state, config)?;
         let previous = previous::read(&state, &mut spool)?;
         let stream = picket_seal::random().map_err(|error| Failure::new(Code::Failed, &error))?;
         let stream = StreamId::new(stream);
-        begin(&state, &mut epochs, stream);
         let health = Health::new(Status::new(host.id, stream, host.collector.clone()));
-        health.status().epoch = epochs.epoch();
-        tracing::info!(host = %host.id, %stream, epoch = epochs.epoch(), "run begins");
         Ok(Self {
             boot: clock::boot_id(),
-            spool: Shared::new(spool),
+            spool: Shared::new(spool, dropped),
             table: SharedTable::default(),
             state,
             host,
@@ -127,7 +124,7 @@ impl Service {
         })
     }
 
-    fn run(self, config: &Config, guarded: Guarded) -> Result<(), Failure> {
+    fn run(mut self, config: &Config, guarded: Guarded) -> Result<(), Failure> {
         let (inputs, waiting) = sync_channel(INPUTS);
         signals::watch(inputs.clone(), None)?;
         let mut opened = sensors::open_protected(config.source, config, self.boot, guarded)?;
@@ -153,6 +150,7 @@ impl Service {
         }
         let readers = self.readers(opened.sensor, &inputs)?;
         let keeping = self.keeper(&baseline, inputs.clone())?;
+        self.begin();
         let (stop, uplink) = self.uplink(commands, inputs.clone())?;
         let rules = config.rules.clone();
         let (health, shared) = (Arc::clone(&self.health), Arc::clone(&self.spool));
@@ -175,6 +173,24 @@ impl Service {
         save_cursor(&shared);
         tracing::info!("run ends");
         done
+    }
+
+    /// The run begins: nothing that could still end it has failed, so it may take the place of the run before.
+    ///
+    /// A disk that is full must not keep the agent from starting: only what the uplink drains makes room.
+    fn begin(&mut self) {
+        if let Err(error) = self.epochs.rotate(clock::system().now()) {
+            tracing::error!(
+                reason = chain(&error),
+                "event key not changed, keeping the old one"
+            );
+        }
+        if let Err(error) = stream::write(&self.state, self.stream, &[], false) {
+            tracing::error!(reason = chain(&error), "stream state not kept");
+        }
+        self.health.status().epoch = self.epochs.epoch();
+        let (host, stream, epoch) = (self.host.id, self.stream, self.epochs.epoch());
+        tracing::info!(%host, %stream, epoch, "run begins");
     }
 
     /// The threads that read what sees.
@@ -287,6 +303,7 @@ impl Service {
             clock: clock::system(),
             commands,
             stop: Arc::clone(&stop),
+            previous: self.previous.clone(),
         };
         Ok((stop, uplink.start(inputs)?))
     }
@@ -311,20 +328,8 @@ impl Service {
     }
 }
 
-/// A disk that is full must not keep the agent from starting: only what the uplink drains makes room.
-fn begin(state: &StateDir, epochs: &mut Epochs, run: StreamId) {
-    if let Err(error) = epochs.rotate(clock::system().now()) {
-        tracing::error!(
-            reason = chain(&error),
-            "event key not changed, keeping the old one"
-        );
-    }
-    if let Err(error) = stream::write(state, run, &[], false) {
-        tracing::error!(reason = chain(&error), "stream state not kept");
-    }
-}
-
-fn open_spool(state: &StateDir, config: &Config) -> Result<Spool, Failure> {
+/// The spool, and the records of earlier runs in it whose payload is gone.
+fn open_spool(state: &StateDir, config: &Config) -> Result<(Spool, Vec<Lost>), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::new(Code::Failed, error);
     let disk = RealDisk::new(state.directory("spool")?).map_err(|error| failed(&error))?;
     let limits = Limits {
@@ -342,7 +347,7 @@ fn open_spool(state: &StateDir, config: &Config) -> Result<Spool, Failure> {
     for lost in &recovery.lost {
         tracing::error!(?lost, "spool found events lost");
     }
-    Ok(spool)
+    Ok((spool, recovery.dropped))
 }
 
 /// What the scorer learned in earlier runs. A snapshot that cannot be used is set aside.

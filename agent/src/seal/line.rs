@@ -77,6 +77,7 @@ impl Line {
                 count: Some(count),
                 reason,
                 kinds: vec![(kind, count)],
+                stream: None,
             }),
         }
     }

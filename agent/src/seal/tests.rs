@@ -167,6 +167,7 @@ fn what_is_gone_after_it_was_sealed_is_told_in_its_own_class() {
         count: Some(4),
         reason: GapReason::SpoolFull,
         kinds: Vec::new(),
+        stream: None,
     };
     sealer.report(Class::Bulk, gap.clone(), at(0));
     let sealed = sealer

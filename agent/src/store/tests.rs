@@ -139,7 +139,7 @@ fn a_disk_that_refuses_costs_a_bounded_memory_and_loses_nothing_that_was_taken()
         segment_bytes: 1 << 20,
     };
     let (spool, _) = Spool::open(Box::new(disk), limits).unwrap();
-    let shared = Shared::new(spool);
+    let shared = Shared::new(spool, Vec::new());
     let health = Health::new(Status::new(HostId::new([0; 32]), STREAM, String::new()));
     let mut store = Store::start(Arc::clone(&shared), Arc::clone(&health)).unwrap();
     store.put(batch(0)).unwrap();

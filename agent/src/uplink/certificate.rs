@@ -76,7 +76,12 @@ pub(super) async fn renew(
     let csr = own_request(uplink, &certificate)?;
     let answer = client.renew_certificate(v1::RenewRequest { csr }).await?;
     certificate.chain = answer.into_inner().certificates;
-    if Validity::of(&certificate).is_none() {
+    keep(uplink, &certificate)
+}
+
+/// Keeps a new certificate, if it is one.
+pub(super) fn keep(uplink: &Uplink, certificate: &Certificate) -> Result<(), LinkError> {
+    if Validity::of(certificate).is_none() {
         return Err(LinkError::Protocol("the collector sent no certificate"));
     }
     certificate.write_chain(&uplink.state)?;
@@ -84,13 +89,21 @@ pub(super) async fn renew(
 }
 
 fn own_request(uplink: &Uplink, certificate: &Certificate) -> Result<Vec<u8>, StateError> {
-    let damaged = |error: rcgen::Error| StateError::Damaged {
+    let key = own_key(uplink, certificate)?;
+    request(&key).map_err(|error| damaged(uplink, &error))
+}
+
+/// The TLS key of this host.
+pub(super) fn own_key(uplink: &Uplink, certificate: &Certificate) -> Result<KeyPair, StateError> {
+    let der = PrivatePkcs8KeyDer::from(certificate.key.as_slice());
+    KeyPair::try_from(&der).map_err(|error| damaged(uplink, &error))
+}
+
+fn damaged(uplink: &Uplink, error: &rcgen::Error) -> StateError {
+    StateError::Damaged {
         path: uplink.state.path("tls.p8"),
         reason: error.to_string(),
-    };
-    let der = PrivatePkcs8KeyDer::from(certificate.key.as_slice());
-    let key = KeyPair::try_from(&der).map_err(damaged)?;
-    request(&key).map_err(damaged)
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 use super::backoff::Backoff;
 use super::certificate::{self, Validity};
-use super::{FRAMES, LinkError, Uplink, events, facts};
+use super::{FRAMES, LinkError, Uplink, events, facts, renewal};
 use crate::health::Link;
 use crate::state::host::Certificate;
 
@@ -36,7 +36,8 @@ pub(super) async fn hold(uplink: &Uplink, backoff: &mut Backoff) -> Result<Infal
     let validity = Validity::of(&certificate);
     uplink.health.status().certificate_ends = validity.map_or(0, |validity| validity.to);
     if validity.is_some_and(|validity| validity.is_over(uplink.clock.now())) {
-        return Err(LinkError::CertificateExpired);
+        renewal::after_expiry(uplink, certificate).await?;
+        return Err(LinkError::Renewed);
     }
     let config = client_config(&uplink.ca, Some(certificate.identity()))?;
     let channel = channel::connect(&uplink.collector, config).await?;
@@ -54,6 +55,7 @@ pub(super) async fn talk(
     let (frames, mut session) = open_session(uplink, &mut client).await?;
     let welcome = welcome(&mut session).await?;
     take_acks(uplink, &welcome);
+    uplink.store.hear_checkpoint(&welcome.checkpoint);
     backoff.reset();
     tracing::info!(
         collector = uplink.collector,
@@ -65,7 +67,7 @@ pub(super) async fn talk(
     tokio::select! {
         ended = beat(uplink, &frames) => ended,
         ended = listen(uplink, &mut session) => ended,
-        ended = events::send(uplink, sending, welcome.known_epoch) => ended,
+        ended = events::send(uplink, sending, &welcome) => ended,
         ended = renew(uplink, client, certificate) => ended,
     }
 }
@@ -167,10 +169,15 @@ async fn listen(
     session: &mut Streaming<v1::CollectorFrame>,
 ) -> Result<Infallible, LinkError> {
     while let Some(frame) = session.message().await? {
-        if let Some(FromCollector::Command(command)) = frame.frame
-            && uplink.commands.send(command).await.is_err()
-        {
-            return Err(LinkError::Protocol("the responder has ended"));
+        match frame.frame {
+            Some(FromCollector::Command(command)) => {
+                if uplink.commands.send(command).await.is_err() {
+                    return Err(LinkError::Protocol("the responder has ended"));
+                }
+            }
+            Some(FromCollector::Checkpoint(hash)) => uplink.store.hear_checkpoint(&hash),
+            // A second welcome says nothing new; an unknown frame is of a newer version.
+            Some(FromCollector::Welcome(_)) | None => {}
         }
     }
     Err(LinkError::Protocol("the collector ended the session"))

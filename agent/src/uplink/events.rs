@@ -5,6 +5,7 @@
 //! - In each class batches go in order, from the first that is not acknowledged.
 //! - Bytes under way never exceed the collector's credit, nor batches [`MAX_UNDER_WAY`].
 //! - A class whose batch was refused waits; the others go on.
+//! - Where the collector misses what cannot be sent any more, a signed header that says so goes first.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -21,7 +22,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
+use super::holes::{self, Ends};
 use super::{LinkError, Uplink};
+use crate::failure::chain;
+use crate::seal::{Range, Sealed};
 use crate::state::epoch::{epoch_of, successions_after};
 use crate::store::spool_class;
 
@@ -35,6 +39,12 @@ const FIRST_CREDIT: u64 = 1 << 20;
 const ANSWER_WAIT: Duration = Duration::from_mins(1);
 /// How long a class waits after a refusal for which the collector names no time.
 const REFUSED_WAIT: Duration = Duration::from_mins(5);
+/// How long a class waits until the collector can say where its chain ends.
+const UNSETTLED_WAIT: Duration = Duration::from_secs(1);
+/// How long a class waits for the signature of a hole before it tries without.
+const RANGE_WAIT: Duration = Duration::from_secs(10);
+/// What a collector says when numbers before a batch are missing.
+const CHAIN_SKIPPED: &str = "chain_skipped";
 /// Successions that one batch may bring.
 const MAX_SUCCESSIONS: usize = 1_000;
 
@@ -45,14 +55,15 @@ const ORDER: [Class; 3] = [Class::Alert, Class::Security, Class::Bulk];
 pub(super) async fn send(
     uplink: &Uplink,
     mut client: AgentClient<Channel>,
-    known_epoch: u64,
+    welcome: &v1::Welcome,
 ) -> Result<Infallible, LinkError> {
+    uplink.store.ranges.forget();
     let (batches, outgoing) = mpsc::channel(QUEUE);
     let outgoing = Request::new(ReceiverStream::new(outgoing));
     // The collector answers the call itself only with its first acknowledgement or at once; both work.
     let opening = client.events(outgoing);
     tokio::pin!(opening);
-    let mut sender = Sender::new(uplink, batches, known_epoch);
+    let mut sender = Sender::new(uplink, batches, welcome);
     let acks = loop {
         tokio::select! {
             biased;
@@ -74,6 +85,7 @@ struct Sender<'a> {
     under_way: VecDeque<UnderWay>,
     bytes_under_way: u64,
     credit: u64,
+    ends: Option<Ends>,
 }
 
 /// Where one class stands.
@@ -89,10 +101,24 @@ struct UnderWay {
     class: Class,
     bytes: u64,
     since: Instant,
+    /// Whether it stands for batches that are lost.
+    is_range: bool,
+}
+
+/// What goes next.
+#[derive(Debug)]
+enum Next {
+    Batch(Position, Record),
+    Range(Sealed),
 }
 
 impl<'a> Sender<'a> {
-    fn new(uplink: &'a Uplink, batches: mpsc::Sender<v1::SignedBatch>, known_epoch: u64) -> Self {
+    fn new(
+        uplink: &'a Uplink,
+        batches: mpsc::Sender<v1::SignedBatch>,
+        welcome: &v1::Welcome,
+    ) -> Self {
+        let known_epoch = welcome.known_epoch;
         Self {
             uplink,
             batches,
@@ -102,6 +128,7 @@ impl<'a> Sender<'a> {
             under_way: VecDeque::new(),
             bytes_under_way: 0,
             credit: FIRST_CREDIT,
+            ends: Ends::new(uplink.previous.as_ref(), &welcome.acks),
         }
     }
 
@@ -138,17 +165,9 @@ impl<'a> Sender<'a> {
             }
             let closed = |_closed| LinkError::Protocol("the batches' stream is closed");
             let permit = self.batches.clone().reserve_owned().await.map_err(closed)?;
-            if let Some((lane, position, record)) = self.next()? {
-                let bytes = record.header.len().saturating_add(record.payload.len()) as u64;
-                let batch = self.signed(record)?;
+            if let Some((lane, next)) = self.next()? {
+                let batch = self.give(lane, next)?;
                 permit.send(batch);
-                self.lanes[lane].after = Some(position);
-                self.bytes_under_way = self.bytes_under_way.saturating_add(bytes);
-                self.under_way.push_back(UnderWay {
-                    class: ORDER[lane],
-                    bytes,
-                    since: Instant::now(),
-                });
                 return Ok(());
             }
             drop(permit);
@@ -162,9 +181,12 @@ impl<'a> Sender<'a> {
     }
 
     /// The next batch of the most important class that has one and does not wait.
-    fn next(&mut self) -> Result<Option<(usize, Position, Record)>, LinkError> {
+    fn next(&mut self) -> Result<Option<(usize, Next)>, LinkError> {
         let now = Instant::now();
         for (index, class) in ORDER.into_iter().enumerate() {
+            if let Some(range) = self.uplink.store.ranges.take(class) {
+                return Ok(Some((index, Next::Range(range))));
+            }
             let lane = &mut self.lanes[index];
             if lane.paused_until.is_some_and(|until| until > now) {
                 continue;
@@ -177,16 +199,81 @@ impl<'a> Sender<'a> {
                 .store
                 .spool()
                 .next(spool_class(class), lane.after)?;
+            if self.misses_the_end(index, next.as_ref().map(|(_, record)| record.stream)) {
+                continue;
+            }
             if let Some((position, record)) = next {
-                return Ok(Some((index, position, record)));
+                return Ok(Some((index, Next::Batch(position, record))));
             }
         }
         Ok(None)
     }
 
-    /// The batch as it goes, with the keys that the collector needs before it.
-    fn signed(&mut self, record: Record) -> Result<v1::SignedBatch, LinkError> {
-        let header = v1::BatchHeader::decode(record.header.as_slice());
+    /// Before the first batch of this run in a class: whether the end of the run before must be told first.
+    fn misses_the_end(&mut self, lane: usize, next: Option<[u8; 16]>) -> bool {
+        let class = ORDER[lane];
+        if self.under_way.iter().any(|batch| batch.class == class) {
+            return false;
+        }
+        let hole = self.ends.as_mut().and_then(|ends| ends.take(class, next));
+        let found = hole.is_some();
+        if let Some(hole) = hole {
+            self.ask(hole);
+        }
+        found
+    }
+
+    /// Wants a hole signed; the class waits for it.
+    fn ask(&mut self, hole: Range) {
+        let (class, seq_first) = (hole.class(), hole.from.next_seq);
+        let seq_end = hole.to.next_seq;
+        tracing::warn!(
+            class = class.name(),
+            seq_first,
+            seq_end,
+            "telling the collector what is lost"
+        );
+        self.uplink.store.ranges.ask(hole);
+        for (lane, of) in self.lanes.iter_mut().zip(ORDER) {
+            if of == class {
+                lane.paused_until = Some(Instant::now() + RANGE_WAIT);
+            }
+        }
+    }
+
+    /// Makes what goes into a batch, and notes that it is under way.
+    fn give(&mut self, lane: usize, next: Next) -> Result<v1::SignedBatch, LinkError> {
+        let is_range = matches!(next, Next::Range(_));
+        let (header, payload, signature) = match next {
+            Next::Batch(position, record) => {
+                self.lanes[lane].after = Some(position);
+                (record.header, record.payload, record.signature)
+            }
+            Next::Range(range) => {
+                self.lanes[lane] = Lane::default();
+                (range.header, range.payload, *range.signature.as_bytes())
+            }
+        };
+        let bytes = header.len().saturating_add(payload.len()) as u64;
+        let successions = self.successions_for(&header)?;
+        self.bytes_under_way = self.bytes_under_way.saturating_add(bytes);
+        self.under_way.push_back(UnderWay {
+            class: ORDER[lane],
+            bytes,
+            since: Instant::now(),
+            is_range,
+        });
+        Ok(v1::SignedBatch {
+            header,
+            payload,
+            signature: signature.to_vec(),
+            successions,
+        })
+    }
+
+    /// The keys that the collector needs before this header.
+    fn successions_for(&mut self, header: &[u8]) -> Result<Vec<v1::Succession>, LinkError> {
+        let header = v1::BatchHeader::decode(header);
         let epoch = header.map_or(self.known_epoch, |header| header.epoch);
         let mut successions = Vec::new();
         if epoch > self.known_epoch {
@@ -198,12 +285,7 @@ impl<'a> Sender<'a> {
                 .and_then(epoch_of)
                 .unwrap_or(self.known_epoch);
         }
-        Ok(v1::SignedBatch {
-            header: record.header,
-            payload: record.payload,
-            signature: record.signature.to_vec(),
-            successions,
-        })
+        Ok(successions)
     }
 
     fn take(&mut self, ack: &v1::EventAck) {
@@ -214,12 +296,38 @@ impl<'a> Sender<'a> {
             self.credit = ack.credit_bytes;
         }
         let class = Class::from_wire(ack.class);
-        if !ack.refused.is_empty() {
-            // A collector that could not read the header names no class. Answers come in the order of the batches.
-            self.pause(class.or_else(|| answered.map(|batch| batch.class)), ack);
-        }
         if let (Ok(stream), Some(class)) = (StreamId::from_slice(&ack.stream), class) {
             self.uplink.store.ack(stream, class, ack.durable_seq);
+        }
+        if let (Some((stream, head)), Some(ends)) = (holes::stands(ack), &mut self.ends) {
+            ends.moved(stream, head);
+        }
+        let is_range = answered.as_ref().is_some_and(|batch| batch.is_range);
+        if ack.refused.is_empty() {
+            if is_range {
+                self.uplink.store.settle_losses();
+            }
+            return;
+        }
+        // A collector that could not read the header names no class. Answers come in the order of the batches.
+        self.pause(class.or_else(|| answered.map(|batch| batch.class)), ack);
+        if ack.refused == CHAIN_SKIPPED && !is_range {
+            self.look_for_hole(ack);
+        }
+    }
+
+    /// The collector misses numbers. When nothing of the class is under way any more, and they are not here.
+    fn look_for_hole(&mut self, ack: &v1::EventAck) {
+        let Some((stream, from)) = holes::stands(ack) else {
+            return;
+        };
+        if self.under_way.iter().any(|batch| batch.class == from.class) {
+            return;
+        }
+        match holes::before_the_first(&self.uplink.store, stream, from) {
+            Ok(Some(hole)) => self.ask(hole),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(reason = chain(&error), "spool cannot be read"),
         }
     }
 
@@ -230,7 +338,10 @@ impl<'a> Sender<'a> {
         let mut status = self.uplink.health.status();
         status.refused_batches = status.refused_batches.saturating_add(1);
         drop(status);
+        // Batches before it are still on their way to the collector's disk: it cannot say yet where its chain ends.
+        let unsettled = ack.refused == CHAIN_SKIPPED && ack.head.is_empty();
         let wait = match ack.retry_after_ms {
+            0 if unsettled => UNSETTLED_WAIT,
             0 => REFUSED_WAIT,
             some => Duration::from_millis(u64::from(some)),
         };

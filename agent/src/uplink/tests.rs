@@ -2,10 +2,10 @@
 
 use std::sync::Mutex;
 
-use picket_event::{Class, HostId, UnixNanos};
+use picket_event::{BootId, Class, HostId, UnixNanos};
 use picket_rpc::v1::agent_client::AgentClient;
 use picket_rpc::v1::agent_server::{Agent, AgentServer};
-use picket_seal::SigningKey;
+use picket_seal::{Digest, SigningKey};
 use picket_spool::{Limits, RealDisk, Record, Spool};
 use prost::Message as _;
 use rcgen::CertificateParams;
@@ -18,6 +18,7 @@ use tonic::{Request, Response, Streaming};
 
 use super::*;
 use crate::health::{Health, Status as Snapshot};
+use crate::seal::{Now, Signer, Speaker};
 use crate::state::epoch::Epochs;
 use crate::state::host::tests::sample;
 use crate::state::host::{self, Certificate};
@@ -33,6 +34,8 @@ struct Script {
     refuse: Option<Class>,
     silent: bool,
     next_chain: Vec<Vec<u8>>,
+    /// Where its chain of BULK stands, if it cares.
+    stands: Option<Mutex<u64>>,
     seen: Mutex<Vec<(v1::BatchHeader, usize)>>,
     hellos: Mutex<Vec<v1::Hello>>,
 }
@@ -61,6 +64,7 @@ impl Agent for Collector {
             known_epoch: self.0.known_epoch,
             acks: self.0.welcome_acks.clone(),
             wall_unix_ns: 0,
+            checkpoint: vec![8; 32],
         };
         let welcome = v1::collector_frame::Frame::Welcome(welcome);
         let (to, answers) = mpsc::channel(4);
@@ -114,10 +118,20 @@ impl Script {
             .refuse
             .is_some_and(|class| class.to_wire() == header.class);
         let end = header.seq_first + header.count;
+        let skipped = self.skipped(&header, end);
         // A collector that cannot read a header does not know of which class it is.
         let ack = if refused {
             v1::EventAck {
                 refused: "bad_header".to_owned(),
+                ..v1::EventAck::default()
+            }
+        } else if let Some(durable_seq) = skipped {
+            v1::EventAck {
+                stream: header.stream.clone(),
+                class: header.class,
+                durable_seq,
+                head: vec![9; 32],
+                refused: "chain_skipped".to_owned(),
                 ..v1::EventAck::default()
             }
         } else {
@@ -135,6 +149,16 @@ impl Script {
             .unwrap()
             .push((header, batch.successions.len()));
         ack
+    }
+
+    /// Where the chain stands, if this is not its next batch; else it moves on.
+    fn skipped(&self, header: &v1::BatchHeader, end: u64) -> Option<u64> {
+        let mut stands = self.stands.as_ref()?.lock().unwrap();
+        if *stands != header.seq_first {
+            return Some(*stands);
+        }
+        *stands = end;
+        None
     }
 
     fn numbers(&self, class: Class) -> Vec<u64> {
@@ -179,11 +203,12 @@ impl Bench {
             trust_version: 1,
             stream: STREAM,
             successions: epochs.log().to_owned(),
-            store: Shared::new(spool),
+            store: Shared::new(spool, Vec::new()),
             health: Health::new(snapshot),
             clock: crate::clock::system(),
             commands,
             stop: Arc::default(),
+            previous: None,
             state,
         };
         Self {
@@ -198,11 +223,16 @@ impl Bench {
         let mut spool = self.uplink.store.spool();
         for seq_first in firsts {
             let header = v1::BatchHeader {
+                host_id: vec![1; 32],
                 stream: STREAM.as_bytes().to_vec(),
                 class: class.to_wire(),
                 seq_first: *seq_first,
                 count: 2,
+                prev_hash: vec![seq_first.to_le_bytes()[0]; 32],
+                payload_hash: vec![0; 32],
                 epoch,
+                key_id: vec![0; 8],
+                boot_id: vec![0; 16],
                 ..v1::BatchHeader::default()
             };
             let record = Record {
@@ -232,8 +262,35 @@ impl Bench {
         let channel = serve(Arc::clone(script), &mut servers).await;
         let mut backoff = Backoff::default();
         let talk = connection::talk(&self.uplink, channel, certificate(), &mut backoff);
-        let ended = tokio::time::timeout(time, talk).await;
-        ended.ok().and_then(Result::err)
+        tokio::select! {
+            ended = tokio::time::timeout(time, talk) => ended.ok().and_then(Result::err),
+            () = self.sign() => None,
+        }
+    }
+
+    /// Signs holes as the path does.
+    async fn sign(&self) {
+        let key = SigningKey::generate().unwrap();
+        let speaker = Speaker {
+            host: HostId::new([1; 32]),
+            stream: STREAM,
+            boot: BootId::new([3; 16]),
+        };
+        let now = Now {
+            wall: UnixNanos(1),
+            mono_ns: 1,
+        };
+        let signer = Signer {
+            epoch: 0,
+            key: &key,
+        };
+        loop {
+            let store = &self.uplink.store;
+            if store.ranges.sign(|range| range.seal(speaker, now, signer)) {
+                store.wake.notify_one();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 
@@ -290,6 +347,8 @@ async fn batches_go_in_order_and_leave_the_spool_when_they_are_durable() {
     );
     assert_eq!(bench.left(), 0);
     assert_eq!(script.hellos.lock().unwrap()[0].host_epoch, 1);
+    let heard = bench.uplink.store.checkpoint();
+    assert_eq!(heard, Digest::from_slice(&[8; 32]).ok());
 }
 
 #[tokio::test]
@@ -350,6 +409,47 @@ async fn a_refused_class_waits_and_the_others_go_on() {
     );
     assert_eq!(bench.left(), 2);
     assert!(bench.uplink.health.status().refused_batches >= 1);
+}
+
+// A record that the spool had lost to damage left a hole in its chain. The collector refused everything behind it, and
+// the class waited for ever, with those of all later runs behind it.
+#[tokio::test]
+async fn a_hole_is_signed_and_the_class_goes_on() {
+    let bench = Bench::new();
+    bench.spool(Class::Bulk, 0, &[6, 8]);
+    bench.uplink.store.ack(STREAM, Class::Bulk, 8);
+    bench.spool(Class::Bulk, 0, &[12, 14]);
+    let script = Arc::new(Script {
+        stands: Some(Mutex::new(2)),
+        ..Script::default()
+    });
+    assert!(bench.talk(&script, A_WHILE).await.is_none());
+    let seen = script.seen.lock().unwrap();
+    let ranges = seen.iter().map(|(header, _)| header);
+    let ranges: Vec<_> = ranges
+        .filter(|header| !header.range_end.is_empty())
+        .map(|header| {
+            let gap = &header.gaps[0];
+            assert_eq!(
+                (gap.seq_first, gap.count),
+                (header.seq_first, Some(header.count))
+            );
+            (
+                gap.seq_first,
+                header.count,
+                gap.reason(),
+                header.range_end[0],
+            )
+        })
+        .collect();
+    let expected = [
+        (2, 6, v1::GapReason::CollectorLoss, 8),
+        (10, 2, v1::GapReason::Corrupt, 12),
+    ];
+    assert_eq!(ranges, expected);
+    drop(seen);
+    assert_eq!(script.numbers(Class::Bulk).last(), Some(&14));
+    assert_eq!(bench.left(), 0);
 }
 
 #[tokio::test]

@@ -212,6 +212,18 @@ pub(crate) struct VerifyArgs {
     /// Only batches since then; what came before is then not checked
     #[arg(long, value_name = "WHEN", value_parser = parse_when)]
     pub(crate) since: Option<When>,
+    /// Also write all of it to a file that anybody can verify without the collector; signs a checkpoint first
+    #[arg(long, value_name = "FILE", conflicts_with = "since")]
+    pub(crate) export: Option<PathBuf>,
+    /// Verify such a file; asks no collector and needs no operator
+    #[arg(long, value_name = "FILE", requires = "checkpoint_key", conflicts_with_all = ["host", "since", "export"])]
+    pub(crate) bundle: Option<PathBuf>,
+    /// The collector's checkpoint key: 64 hexadecimal digits
+    #[arg(long, value_name = "KEY")]
+    pub(crate) checkpoint_key: Option<String>,
+    /// Take it for known that this checkpoint is lost, as after a restore from a backup
+    #[arg(long, value_name = "HASH", conflicts_with = "bundle")]
+    pub(crate) accept_lost: Vec<String>,
     #[command(flatten)]
     pub(crate) format: Format,
 }

@@ -8,22 +8,26 @@
 //!   in a gap that a signed header names. What other headers say of a chain must fit that chain.
 //! - After its first fault a chain proves nothing more: what follows is counted, not checked.
 
+mod checkpoints;
 mod line;
 mod payload;
 
 use std::collections::BTreeMap;
 
 use picket_event::batch::{ClassHead, Header};
-use picket_event::{Class, EventError, HostId, IdError, StreamId};
+use picket_event::{Class, EventError, Gap, HostId, IdError, StreamId};
 use picket_proto::v1;
 use picket_proto::v1::evidence_item::Item;
 use picket_seal::{
     ChainError, Digest, KeyId, Payload, PublicKey, SealError, Signature, SuccessionChain,
-    SuccessionError, verify_header,
+    SuccessionError, header_hash, verify_header,
 };
 use prost::Message;
 
+pub(crate) use checkpoints::{Expected, Log};
 pub(crate) use line::{Line, Outcome};
+
+use checkpoints::LogFault;
 
 /// What is wrong with a piece of evidence. Whose fault it is cannot always be told: host or collector.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +98,9 @@ pub(crate) enum Fault {
         /// The last.
         last: u64,
     },
+    /// Something about a checkpoint is wrong.
+    #[error("the checkpoints do not hold")]
+    Checkpoint(#[from] LogFault),
     /// Two signed headers disagree about the past.
     #[error(
         "another header says that the chain stood at {next_seq} with the head {said}, but it was {known}"
@@ -114,6 +121,22 @@ pub(crate) struct Verifier {
     from_start: bool,
     hosts: Vec<Host>,
     stray: Option<Fault>,
+    log: Log,
+    /// The batch that a proof may still come for.
+    waiting: Option<Waiting>,
+}
+
+/// A batch whose proof would come next.
+#[derive(Debug)]
+struct Waiting {
+    /// Which host, of those here.
+    host: usize,
+    stream: StreamId,
+    class: Class,
+    seq_first: u64,
+    hash: Digest,
+    /// The checkpoint that it names.
+    named: Option<Digest>,
 }
 
 /// The evidence of one host.
@@ -144,22 +167,50 @@ struct Claim {
 
 impl Verifier {
     /// `from_start`: every chain must begin with its first header.
-    pub(crate) const fn new(from_start: bool) -> Self {
+    pub(crate) const fn new(from_start: bool, expected: Expected) -> Self {
         Self {
             from_start,
             hosts: Vec::new(),
             stray: None,
+            log: Log::new(expected),
+            waiting: None,
         }
     }
 
     /// Takes the next item.
     pub(crate) fn take(&mut self, item: v1::EvidenceItem) {
+        let proof = match &item.item {
+            Some(Item::Inclusion(proof)) => Some(proof),
+            _ => None,
+        };
+        self.take_proof(proof);
         match (item.item, self.hosts.last_mut()) {
+            (Some(Item::Inclusion(_)), _) => {}
+            (Some(Item::Checkpoint(checkpoint)), _) => self.log.take(&checkpoint),
             (Some(Item::Host(host)), _) => self.hosts.push(Host::open(host, self.from_start)),
             (Some(Item::Succession(succession)), Some(host)) => host.take_succession(&succession),
             (Some(Item::Batch(batch)), Some(_)) => self.take_batch(&batch),
             (Some(_), None) => self.stray = Some(Fault::NoHost),
             (None, _) => self.stray = Some(Fault::UnknownItem),
+        }
+    }
+
+    /// The batch before has a proof, or none.
+    fn take_proof(&mut self, proof: Option<&v1::Inclusion>) {
+        let Some(waiting) = self.waiting.take() else {
+            if proof.is_some() {
+                self.stray.get_or_insert(Fault::UnknownItem);
+            }
+            return;
+        };
+        let Some(host) = self.hosts.get_mut(waiting.host) else {
+            return;
+        };
+        let checked = weigh(&self.log, &waiting, proof, &host.name);
+        let line = host.line(waiting.stream, waiting.class);
+        match checked {
+            Ok(proven) => line.proven = line.proven.saturating_add(u64::from(proven)),
+            Err(fault) => line.fail(waiting.seq_first, fault.into()),
         }
     }
 
@@ -172,17 +223,47 @@ impl Verifier {
             .iter()
             .position(|host| host.id.is_some() && host.id == named);
         let last = self.hosts.len().saturating_sub(1);
-        if let Some(host) = self.hosts.get_mut(place.unwrap_or(last)) {
+        let place = place.unwrap_or(last);
+        self.waiting = header.as_ref().ok().map(|header| Waiting {
+            host: place,
+            stream: header.stream,
+            class: header.class,
+            seq_first: header.seq_first,
+            hash: header_hash(&wire.header),
+            named: header.last_checkpoint,
+        });
+        if let Some(host) = self.hosts.get_mut(place) {
             host.take_batch(wire, header);
         }
     }
 
     /// What was found. The fault is one that belongs to no host.
-    pub(crate) fn finish(mut self) -> (Vec<Host>, Option<Fault>) {
+    pub(crate) fn finish(mut self) -> (Vec<Host>, Option<Fault>, Log) {
+        self.take_proof(None);
         for host in &mut self.hosts {
             host.close();
         }
-        (self.hosts, self.stray)
+        self.log.close();
+        let of_log = self.log.fault.take().map(Fault::from);
+        (self.hosts, self.stray.or(of_log), self.log)
+    }
+}
+
+/// Whether the batch is proven; what it says of a checkpoint must fit.
+fn weigh(
+    log: &Log,
+    waiting: &Waiting,
+    proof: Option<&v1::Inclusion>,
+    host: &str,
+) -> Result<bool, LogFault> {
+    let index = proof.map(|proof| log.check_inclusion(&waiting.hash, proof));
+    let index = index.transpose()?;
+    if let Some(named) = &waiting.named {
+        log.check_named(named, index, host)?;
+    }
+    match index {
+        None if log.is_strict() => Err(LogFault::Unproven),
+        index => Ok(index.is_some()),
     }
 }
 
@@ -333,11 +414,31 @@ impl Host {
                 line.await_until(claim.head.next_seq);
             }
         }
+        self.explain_elsewhere();
         for line in &mut self.lines {
             line.close();
         }
         self.lines
             .retain(|line| line.batches > 0 || line.fault.is_some() || line.outstanding > 0);
+    }
+
+    /// A run may say why payloads of the runs before it are gone.
+    fn explain_elsewhere(&mut self) {
+        let told: Vec<(Class, Gap)> = self
+            .lines
+            .iter_mut()
+            .flat_map(|line| {
+                let class = line.class;
+                line.take_elsewhere()
+                    .into_iter()
+                    .map(move |gap| (class, gap))
+            })
+            .collect();
+        for (class, gap) in told {
+            if let Some(stream) = gap.stream {
+                self.line(stream, class).explain(&gap);
+            }
+        }
     }
 
     fn line(&mut self, stream: StreamId, class: Class) -> &mut Line {

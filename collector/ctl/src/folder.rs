@@ -16,6 +16,7 @@
 //! ca.der           pinned: the collector's CA
 //! trust-root.bin   pinned: trust root version 1, exact bytes
 //! collector        pinned: HOST:PORT
+//! checkpoints      pinned: the collector's checkpoint key, the last checkpoint that verified (JSON)
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -39,6 +40,9 @@ pub(crate) const CA: &str = "ca.der";
 pub(crate) const TRUST_ROOT: &str = "trust-root.bin";
 /// The pinned address.
 pub(crate) const COLLECTOR: &str = "collector";
+
+/// The pinned checkpoints.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
 /// Why a directory or a file in it is not used.
 #[derive(Debug, thiserror::Error)]

@@ -59,6 +59,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             OperatorVerb::Finish(args) => Box::pin(operator::finish(&args)).await,
         };
     }
+    if let Verb::Verify(args) = &cli.verb
+        && let Some(bundle) = &args.bundle
+    {
+        return verify::offline(bundle, args);
+    }
     let operator = Operator::open(cli.operator.as_deref())?;
     Box::pin(as_operator(&operator, cli.verb)).await
 }

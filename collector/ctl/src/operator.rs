@@ -22,7 +22,7 @@ use crate::cli::{FinishArgs, InitArgs};
 use crate::client::{self, Collector};
 use crate::failure::{Exit, Failure};
 use crate::folder::{
-    CA, CERTIFICATE, COLLECTOR, Folder, REQUEST, SIGNING_KEY, TLS_KEY, TRUST_ROOT,
+    CA, CERTIFICATE, CHECKPOINTS, COLLECTOR, Folder, REQUEST, SIGNING_KEY, TLS_KEY, TRUST_ROOT,
 };
 use crate::keyfile;
 use crate::output::{Output, note};
@@ -168,6 +168,24 @@ impl Operator {
             .then(|| passphrase::ask(passphrase, &path))
             .transpose()?;
         Ok(keyfile::load(&file, passphrase.as_ref())?)
+    }
+
+    /// What was pinned of the collector's checkpoints, if anything.
+    pub(crate) fn pinned_checkpoints(&self) -> Result<Option<Vec<u8>>, Failure> {
+        if !self.folder.has(CHECKPOINTS) {
+            return Ok(None);
+        }
+        Ok(Some(self.folder.read(CHECKPOINTS)?))
+    }
+
+    /// Pins what was seen of them.
+    pub(crate) fn pin_checkpoints(&self, bytes: &[u8]) -> Result<(), Failure> {
+        Ok(self.folder.write(CHECKPOINTS, bytes)?)
+    }
+
+    /// Where that is.
+    pub(crate) fn checkpoints_path(&self) -> String {
+        self.folder.file(CHECKPOINTS).display().to_string()
     }
 
     fn refuse_other_pins(&self) -> Result<(), Failure> {

@@ -1,6 +1,10 @@
 //! `verify`: asks for the evidence and checks it here, believing nobody.
 
+mod bundle;
+mod pins;
+
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use picket_event::{Clock, GapReason, Text};
 use picket_proto::v1;
@@ -8,44 +12,96 @@ use serde::Serialize;
 
 use crate::cli::VerifyArgs;
 use crate::client::{self, Collector};
-use crate::evidence::{Fault, Host, Line, Outcome, Verifier};
+use crate::evidence::{Expected, Fault, Host, Line, Log, Outcome, Verifier};
 use crate::failure::{Exit, Failure, joined};
 use crate::operator::Operator;
 use crate::output::{Output, Paint};
 use crate::table::{Table, cut};
+use bundle::{Reader, Writer};
+use pins::{Pins, parse_key};
 
 /// Evidence that does not fit: the first place.
 #[derive(Debug, thiserror::Error)]
 #[error("the evidence does not verify: {0}")]
 struct Unverified(String);
 
-/// `verify`.
+/// `verify`, of what the collector has.
 pub(crate) async fn run(operator: &Operator, args: VerifyArgs) -> Result<(), Failure> {
     let since = args
         .since
         .map_or(0, |when| when.from(picket_event::SystemClock.now()).0);
+    let mut pins = Pins::read(operator)?;
+    pins.accept(&args.accept_lost)?;
     let request = v1::EvidenceRequest {
         host: args.host.unwrap_or_default(),
         since_unix_ns: since,
+        checkpoint_now: args.export.is_some(),
     };
     let mut stream = Collector::open(operator).await?.evidence(request).await?;
-    let mut verifier = Verifier::new(since == 0);
+    let expected = pins.expected(args.checkpoint_key.as_deref())?;
+    let mut verifier = Verifier::new(since == 0, expected);
+    let mut bundle = args.export.as_deref().map(Writer::create).transpose()?;
     while let Some(item) = client::next(&mut stream, "read the evidence").await? {
+        if let Some(bundle) = &mut bundle {
+            bundle.add(&item)?;
+        }
         verifier.take(item);
     }
-    let (hosts, stray) = verifier.finish();
+    let log = judge(verifier, args.format.json)?;
+    if let Some(bundle) = bundle {
+        bundle.finish()?;
+    }
+    pins.keep(operator, &log)
+}
+
+/// `verify --bundle`: asks nobody, and demands that each batch is in a checkpoint.
+pub(crate) fn offline(bundle: &Path, args: &VerifyArgs) -> Result<(), Failure> {
+    let key = args.checkpoint_key.as_deref().map(parse_key).transpose()?;
+    let expected = Expected {
+        key,
+        strict: true,
+        ..Expected::default()
+    };
+    let mut reader = Reader::open(bundle)?;
+    let mut verifier = Verifier::new(true, expected);
+    while let Some(item) = reader.next()? {
+        verifier.take(item);
+    }
+    judge(verifier, args.format.json).map(drop)
+}
+
+/// Prints what was found, and says whether it holds.
+fn judge(verifier: Verifier, json: bool) -> Result<Log, Failure> {
+    let (hosts, stray, log) = verifier.finish();
     let mut out = Output::stdout();
-    if args.format.json {
-        print_json(&mut out, &hosts)?;
+    if json {
+        print_json(&mut out, &hosts, &log)?;
     } else {
         print_table(&mut out, &hosts, stray.is_none())?;
+        print_checkpoint(&mut out, &hosts, &log)?;
     }
     out.flush()?;
     match first_fault(&hosts, stray.as_ref()) {
         Some(place) => Err(Failure::new(Exit::Unverified, Unverified(place))
             .hint("keep the collector's data and the host as they are until somebody has looked")),
-        None => Ok(()),
+        None => Ok(log),
     }
+}
+
+/// How much of it the collector has signed for.
+fn print_checkpoint(out: &mut Output, hosts: &[Host], log: &Log) -> Result<(), Failure> {
+    let lines = || hosts.iter().flat_map(|host| &host.lines);
+    let proven = total(lines().map(|line| line.proven));
+    let batches = total(lines().map(|line| line.batches));
+    let (Some((last, hash)), Some(key)) = (log.last(), log.key()) else {
+        return out.line("no checkpoint was signed yet");
+    };
+    out.line(&format!(
+        "checkpoint {} ({hash}) holds {proven} of these batches, {} came later; its key is {}",
+        last.number,
+        batches.saturating_sub(proven),
+        hex::encode(key.as_bytes())
+    ))
 }
 
 fn print_table(out: &mut Output, hosts: &[Host], whole: bool) -> Result<(), Failure> {
@@ -161,12 +217,14 @@ struct View {
     unknown_gaps: serde_json::Map<String, serde_json::Value>,
     outstanding: u64,
     unchecked: u64,
+    proven: u64,
+    checkpoint: Option<u64>,
     ok: bool,
     failed_at: Option<u64>,
     reason: Option<String>,
 }
 
-fn print_json(out: &mut Output, hosts: &[Host]) -> Result<(), Failure> {
+fn print_json(out: &mut Output, hosts: &[Host], log: &Log) -> Result<(), Failure> {
     for host in hosts {
         if let Some(fault) = &host.fault {
             out.json(&View {
@@ -175,7 +233,10 @@ fn print_json(out: &mut Output, hosts: &[Host]) -> Result<(), Failure> {
             })?;
         }
         for line in &host.lines {
-            out.json(&view(host, line))?;
+            out.json(&View {
+                checkpoint: log.last().map(|(last, _)| last.number),
+                ..view(host, line)
+            })?;
         }
     }
     Ok(())
@@ -202,6 +263,7 @@ fn view(host: &Host, line: &Line) -> View {
         unknown_gaps: by_reason(&line.unknown_gaps),
         outstanding: line.outstanding,
         unchecked: line.unchecked,
+        proven: line.proven,
         ok: line.fault.is_none(),
         failed_at: line.fault.as_ref().map(|(seq, _)| *seq),
         reason: line.fault.as_ref().map(|(_, fault)| joined(fault)),

@@ -1,7 +1,7 @@
 //! Evidence: everything that is needed to verify without believing the collector.
 //!
-//! First the wanted hosts, each with its first key and its successions, then their batches in the
-//! order of arrival, byte for byte as they were signed.
+//! First all checkpoints, then the wanted hosts, each with its first key and its successions, then their batches in
+//! the order of arrival, byte for byte as they were signed, each with its place in the last checkpoint.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::{OperatorService, no_host};
 use crate::calls::{Answers, Parts};
+use crate::checkpoint::{Prover, SignError};
 use crate::database::hosts::HostRow;
 use crate::database::{DatabaseError, hosts, keys};
 use crate::peer::OperatorIdentity;
@@ -30,25 +31,24 @@ impl OperatorService {
         }
         let ids: Vec<HostId> = wanted.into_iter().map(|(id, _)| id).collect();
         let since = UnixNanos(request.since_unix_ns);
-        let service = self.clone();
+        let (service, now) = (self.clone(), request.checkpoint_now);
         Ok(Answers::filled(
             operator.closing(),
             PARTS,
             async move |parts| {
-                let hosts = Some(ids.iter().copied().collect());
+                let query = Query {
+                    hosts: Some(ids.iter().copied().collect()),
+                    ..Query::default()
+                };
+                let prover = service.send_checkpoints(now, &parts).await?;
                 for id in ids {
                     service.send_keys(id, &parts).await?;
                 }
-                service
-                    .send_batches(
-                        Query {
-                            hosts,
-                            ..Query::default()
-                        },
-                        since,
-                        &parts,
-                    )
-                    .await
+                let wanted = Wanted {
+                    query: Arc::new(query),
+                    since,
+                };
+                service.send_batches(wanted, prover, &parts).await
             },
         ))
     }
@@ -67,38 +67,63 @@ impl OperatorService {
         Ok(())
     }
 
+    /// All checkpoints. Without its tree the collector can prove nothing, and says so in its log.
+    async fn send_checkpoints(
+        &self,
+        now: bool,
+        parts: &Parts<v1::EvidenceItem>,
+    ) -> Result<Option<Prover>, Status> {
+        if now && let Err(error) = self.checkpoints.sign().await {
+            return Err(unsigned(&error));
+        }
+        let checkpoints = self.checkpoints.clone();
+        let read = tokio::task::spawn_blocking(move || checkpoints.evidence()).await;
+        match read.unwrap_or(Err(SignError::Ended)) {
+            Ok((all, prover)) => {
+                for one in all {
+                    parts.send(item(Item::Checkpoint(one))).await?;
+                }
+                Ok(Some(prover))
+            }
+            Err(error) => {
+                drop(unsigned(&error));
+                Ok(None)
+            }
+        }
+    }
+
     async fn send_batches(
         &self,
-        query: Query,
-        since: UnixNanos,
+        wanted: Wanted,
+        mut prover: Option<Prover>,
         parts: &Parts<v1::EvidenceItem>,
     ) -> Result<(), Status> {
-        let query = Arc::new(query);
         let (mut cursor, end) = (Cursor::START, self.reader.end());
         while cursor < end {
-            let (next, batches) = self.batches_behind(cursor, &query, since).await?;
-            cursor = next;
-            for batch in batches {
-                parts.send(item(Item::Batch(batch))).await?;
+            let (next, items, again) = self.batches_behind(cursor, wanted.clone(), prover).await?;
+            (cursor, prover) = (next, again);
+            for one in items {
+                parts.send(item(one)).await?;
             }
         }
         Ok(())
     }
 
-    /// The wanted batches behind the cursor, up to a bound, and how far that is.
+    /// The wanted batches behind the cursor with their proofs, up to a bound, and how far that is.
     async fn batches_behind(
         &self,
         from: Cursor,
-        query: &Arc<Query>,
-        since: UnixNanos,
-    ) -> Result<(Cursor, Vec<v1::SignedBatch>), Status> {
-        let query = Arc::clone(query);
+        wanted: Wanted,
+        mut prover: Option<Prover>,
+    ) -> Result<(Cursor, Vec<Item>, Option<Prover>), Status> {
         self.walk(move |reader| {
-            let (mut batches, mut bytes) = (Vec::new(), 0_usize);
-            let next = reader.follow_batches(from, &query, &mut |stored| {
-                if stored.received >= since {
+            let (mut items, mut bytes) = (Vec::new(), 0_usize);
+            let next = reader.follow_batches(from, &wanted.query, &mut |stored| {
+                if stored.received >= wanted.since {
                     bytes += stored.batch.payload.len() + stored.batch.header.len();
-                    batches.push(stored.batch);
+                    let proof = prove(&mut prover, &stored.batch.header);
+                    items.push(Item::Batch(stored.batch));
+                    items.extend(proof.map(Item::Inclusion));
                 }
                 if bytes < PIECE_BYTES {
                     ControlFlow::Continue(())
@@ -106,10 +131,37 @@ impl OperatorService {
                     ControlFlow::Break(())
                 }
             })?;
-            Ok((next, batches))
+            Ok((next, items, prover))
         })
         .await
     }
+}
+
+/// Which batches.
+#[derive(Clone, Debug)]
+struct Wanted {
+    query: Arc<Query>,
+    since: UnixNanos,
+}
+
+/// A tree that cannot be read proves nothing from then on.
+fn prove(prover: &mut Option<Prover>, header: &[u8]) -> Option<v1::Inclusion> {
+    match prover.as_mut()?.prove(header) {
+        Ok(proof) => proof,
+        Err(error) => {
+            tracing::error!(%error, "the tree of checkpoints cannot be read");
+            *prover = None;
+            None
+        }
+    }
+}
+
+fn unsigned(error: &SignError) -> Status {
+    let error = crate::failure::chain(error);
+    tracing::error!(error, "checkpoints cannot be shown");
+    Status::internal(
+        "internal: the collector cannot sign or show its checkpoints; its log says why",
+    )
 }
 
 fn identity(host: HostRow) -> Item {

@@ -8,6 +8,7 @@ use picket_rpc::tls::TlsError;
 use picket_store::StoreError;
 
 use crate::authority::AuthorityError;
+use crate::checkpoint::SignError;
 use crate::data::DataError;
 use crate::database::DatabaseError;
 use crate::init::InitError;
@@ -28,6 +29,9 @@ pub enum ServeError {
     /// The authority cannot be used.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// Checkpoints cannot be signed.
+    #[error(transparent)]
+    Checkpoint(#[from] SignError),
     /// The server's certificate was not renewed.
     #[error("failed to renew the server's certificate")]
     Renew(#[source] InitError),

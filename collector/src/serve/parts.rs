@@ -21,6 +21,7 @@ use tonic::transport::Server;
 use super::{Addresses, ServeError};
 use crate::agent::AgentService;
 use crate::authority::Authority;
+use crate::checkpoint::Checkpoints;
 use crate::command::Commands;
 use crate::config::Config;
 use crate::data::{self, DataDir};
@@ -49,6 +50,12 @@ pub(super) struct Parts {
     pub(super) stop: watch::Receiver<bool>,
 }
 
+/// What was stored, and what was signed over it.
+struct Kept {
+    reader: Reader,
+    checkpoints: Checkpoints,
+}
+
 impl Parts {
     pub(super) async fn start(
         &self,
@@ -69,6 +76,13 @@ impl Parts {
         let (writer, work) = Writer::new(Arc::clone(&self.metrics));
         tasks.spawn_blocking(move || work.run(store).map_err(ServeError::StoreFailed));
 
+        let checkpoints = Checkpoints::open(
+            &self.data,
+            self.database.clone(),
+            reader.clone(),
+            Arc::clone(&self.clock),
+        )?;
+        tasks.spawn(self.clone().keep_checkpoints(checkpoints.clone()));
         let (trust, commands) = self.trust()?;
         let receipts = Receipts {
             reader: reader.clone(),
@@ -82,12 +96,16 @@ impl Parts {
         let tls = self.tls()?;
         tasks.spawn(self.clone().renew(tls.clone()));
         tasks.spawn(self.clone().keep_news());
-        let agent_routes = self.agents(&writer, &reader, &commands, trust.clone());
+        let kept = Kept {
+            reader,
+            checkpoints,
+        };
+        let agent_routes = self.agents(&writer, &kept, &commands, trust.clone());
         tasks.spawn(
             self.clone()
                 .server(Port::Agents, agents, tls.agents, agent_routes),
         );
-        let operator_routes = self.operators(&writer, reader, commands, trust);
+        let operator_routes = self.operators(&writer, kept, commands, trust);
         tasks.spawn(self.clone().server(
             Port::Operators,
             operators,
@@ -115,14 +133,14 @@ impl Parts {
     fn agents(
         &self,
         writer: &Writer,
-        reader: &Reader,
+        kept: &Kept,
         commands: &Commands,
         trust: TrustService,
     ) -> Routes {
         let ingest = Ingest {
             database: self.database.clone(),
             writer: writer.clone(),
-            reader: reader.clone(),
+            reader: kept.reader.clone(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),
             bytes_per_second: self.config.host_bytes_per_second,
@@ -131,7 +149,8 @@ impl Parts {
             registry: self.registry.clone(),
             commands: commands.clone(),
             database: self.database.clone(),
-            reader: reader.clone(),
+            reader: kept.reader.clone(),
+            checkpoints: kept.checkpoints.newest(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),
         };
@@ -159,7 +178,7 @@ impl Parts {
     fn operators(
         &self,
         writer: &Writer,
-        reader: Reader,
+        kept: Kept,
         commands: Commands,
         trust: TrustService,
     ) -> Routes {
@@ -167,7 +186,8 @@ impl Parts {
             database: self.database.clone(),
             registry: self.registry.clone(),
             commands,
-            reader,
+            reader: kept.reader,
+            checkpoints: kept.checkpoints,
             synced: writer.synced(),
             walks: Arc::new(Semaphore::new(WALKS)),
             clock: Arc::clone(&self.clock),
@@ -216,6 +236,15 @@ impl Parts {
             served = crate::health::run(socket, self.metrics) => served.map_err(ServeError::Metrics),
             () = stopped(&mut stop) => Ok(()),
         }
+    }
+
+    async fn keep_checkpoints(self, checkpoints: Checkpoints) -> Result<(), ServeError> {
+        let mut stop = self.stop;
+        tokio::select! {
+            () = checkpoints.keep(self.config.checkpoint_period()) => {}
+            () = stopped(&mut stop) => {}
+        }
+        Ok(())
     }
 
     /// Keeps what hosts said last, once a minute.

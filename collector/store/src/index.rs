@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use picket_event::batch::Header;
 use picket_event::{Class, HostId, StreamId, UnixNanos};
-use picket_seal::{Chain, ChainError, Digest, Position};
+use picket_seal::{Chain, Digest, Position};
 
 use crate::{AppendError, Cursor, Query, Summary};
 
@@ -31,6 +31,8 @@ pub struct Head {
     pub key: ChainKey,
     /// The first number that is not on disk.
     pub durable_seq: u64,
+    /// What the header of that number must name; `None` while a batch is on its way to the disk.
+    pub head: Option<Digest>,
 }
 
 /// One line of the collector's ledger.
@@ -60,8 +62,8 @@ pub struct HostLedger {
 /// What becomes of a batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Place {
-    /// It comes next; `lost_from` as in the record.
-    Next { lost_from: Option<u64> },
+    /// It comes next.
+    Next,
     /// It is there already.
     Duplicate,
 }
@@ -71,8 +73,6 @@ pub(crate) struct Index {
     hosts: HashMap<HostId, HostIndex>,
     /// In the order of their numbers; the last may be the one that is written.
     pub(crate) segments: Vec<SegmentInfo>,
-    /// Whether recovery met damage or a torn end: each chain may then skip ahead once.
-    pub(crate) damaged: bool,
     appended: u64,
 }
 
@@ -135,8 +135,6 @@ struct ChainState {
     placed: Vec<Placed>,
     /// When it was last added to, as a count of all batches.
     touched: u64,
-    /// Whether a batch came since the start.
-    settled: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +163,17 @@ impl Content {
     }
 }
 
+impl Head {
+    /// Of a chain without a batch.
+    const fn none(key: ChainKey) -> Self {
+        Self {
+            key,
+            durable_seq: 0,
+            head: Some(Digest::ZERO),
+        }
+    }
+}
+
 impl Index {
     /// Says what becomes of a batch, changing nothing.
     pub(crate) fn place(&self, header: &Header, hash: Digest) -> Result<Place, AppendError> {
@@ -176,40 +185,27 @@ impl Index {
         let state = host.and_then(|host| host.chains.get(&key));
         let Some(state) = state else {
             let chains = host.map_or(0, |host| host.chains.len());
-            return self.place_first(header, chains);
+            return Self::place_first(header, chains);
         };
         match state.chain.check(&header.link()) {
-            Ok(Position::Next) => Ok(Place::Next { lost_from: None }),
+            Ok(Position::Next) => Ok(Place::Next),
             Ok(Position::AlreadySeen) if state.holds(header.seq_first, hash) => {
                 Ok(Place::Duplicate)
             }
             Ok(Position::AlreadySeen) => Err(AppendError::Fork {
                 seq_first: header.seq_first,
             }),
-            Err(refused) => self.skip(refused, state.settled),
+            Err(refused) => Err(AppendError::Chain(refused)),
         }
     }
 
-    fn place_first(&self, header: &Header, chains: usize) -> Result<Place, AppendError> {
+    fn place_first(header: &Header, chains: usize) -> Result<Place, AppendError> {
         if chains >= MAX_CHAINS {
             return Err(AppendError::TooManyStreams(chains));
         }
         match Chain::START.check(&header.link()) {
-            Ok(_) => Ok(Place::Next { lost_from: None }),
-            Err(refused) => self.skip(refused, false),
-        }
-    }
-
-    /// After damage the collector may know less of a chain than it once acknowledged; the host has
-    /// then nothing older to send.
-    fn skip(&self, refused: ChainError, settled: bool) -> Result<Place, AppendError> {
-        match refused {
-            ChainError::SequenceSkipped { expected, .. } if self.damaged && !settled => {
-                Ok(Place::Next {
-                    lost_from: Some(expected),
-                })
-            }
-            other => Err(AppendError::Chain(other)),
+            Ok(_) => Ok(Place::Next),
+            Err(refused) => Err(AppendError::Chain(refused)),
         }
     }
 
@@ -240,7 +236,6 @@ impl Index {
                 .and_then(|host| host.chains.get_mut(&key));
             if let Some(state) = state {
                 state.durable_seq = state.chain.next_seq;
-                state.settled = true;
             }
         }
     }
@@ -290,17 +285,12 @@ impl Index {
 
     pub(crate) fn heads(&self, host: &HostId, limit: usize) -> Vec<Head> {
         let latest = self.latest_first(host).into_iter().take(limit);
-        latest
-            .map(|(key, state)| Head {
-                key: *key,
-                durable_seq: state.durable_seq,
-            })
-            .collect()
+        latest.map(|(key, state)| state.head(*key)).collect()
     }
 
-    pub(crate) fn head(&self, host: &HostId, key: &ChainKey) -> u64 {
+    pub(crate) fn head(&self, host: &HostId, key: &ChainKey) -> Head {
         let state = self.hosts.get(host).and_then(|host| host.chains.get(key));
-        state.map_or(0, |state| state.durable_seq)
+        state.map_or_else(|| Head::none(*key), |state| state.head(*key))
     }
 
     pub(crate) fn ledger(&self, host: &HostId) -> HostLedger {
@@ -333,7 +323,6 @@ impl ChainState {
             unknown_gaps: 0,
             placed: Vec::new(),
             touched: 0,
-            settled: false,
         }
     }
 
@@ -341,7 +330,7 @@ impl ChainState {
         let next_seq = header.seq_first.saturating_add(header.count);
         self.chain = Chain {
             next_seq,
-            head: hash,
+            head: header.head(hash),
         };
         let (declared, unknown) = header.gap_counts();
         let gaps = match content {
@@ -365,6 +354,15 @@ impl ChainState {
             .binary_search_by_key(&seq_first, |placed| placed.seq_first);
         let placed = at.ok().and_then(|at| self.placed.get(at));
         placed.is_some_and(|placed| placed.hash == half(hash))
+    }
+
+    fn head(&self, key: ChainKey) -> Head {
+        let settled = self.durable_seq == self.chain.next_seq;
+        Head {
+            key,
+            durable_seq: self.durable_seq,
+            head: settled.then_some(self.chain.head),
+        }
     }
 
     fn ledger(&self, key: ChainKey) -> Ledger {

@@ -43,7 +43,7 @@ impl Reader {
     }
 
     /// How far one chain is on disk.
-    pub fn durable_seq(&self, host: &HostId, stream: StreamId, class: Class) -> u64 {
+    pub fn head(&self, host: &HostId, stream: StreamId, class: Class) -> Head {
         self.index.read().head(host, &ChainKey { stream, class })
     }
 

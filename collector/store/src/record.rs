@@ -40,13 +40,10 @@ pub(crate) struct Record {
     pub(crate) kinds: u64,
     #[prost(int32, tag = "7")]
     pub(crate) worst: i32,
-    /// The collector knew the chain only up to here: what lies between was lost by it.
-    #[prost(uint64, optional, tag = "8")]
-    pub(crate) lost_from: Option<u64>,
 }
 
 impl Record {
-    pub(crate) fn of(entry: Entry, lost_from: Option<u64>) -> Self {
+    pub(crate) fn of(entry: Entry) -> Self {
         Self {
             host_id: entry.header.host.as_bytes().to_vec(),
             received_unix_ns: entry.received.0,
@@ -55,7 +52,6 @@ impl Record {
             last_unix_ns: entry.summary.last.0,
             kinds: entry.summary.kinds.bits(),
             worst: entry.summary.worst.map_or(0, Severity::to_wire),
-            lost_from,
         }
     }
 

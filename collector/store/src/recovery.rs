@@ -3,8 +3,8 @@
 //! A torn tail of the last segment is cut: it was never acknowledged. Records that rotted are damage:
 //! they stay where they are, are reported, and the records behind them count.
 //!
-//! A flipped length in the very last record cannot be told from a torn tail. So a chain may skip ahead
-//! once after either, rather than lock out a host that was acknowledged more than is left.
+//! A flipped length in the very last record cannot be told from a torn tail. Either way a host may have been
+//! acknowledged more than is left. It is then asked for what is missing, and signs that it was lost here.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -61,7 +61,6 @@ pub(crate) fn recover(folder: &Path) -> Result<(Index, u32, Recovery), StoreErro
         mut index,
         recovery,
     } = reading;
-    index.damaged = !recovery.damage.is_empty() || recovery.torn_bytes > 0;
     index.settle_recovered();
     Ok((
         index,

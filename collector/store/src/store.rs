@@ -50,8 +50,6 @@ pub enum Appended {
     Stored {
         /// The chain's next number.
         next_seq: u64,
-        /// The collector knew the chain only up to here, after damage. The numbers between are lost.
-        lost_from: Option<u64>,
     },
     /// The batch was there already.
     Duplicate {
@@ -106,14 +104,14 @@ impl Store {
             return Err(AppendError::Disk(StoreError::Stopped));
         }
         let placed = self.index.read().place(&entry.header, entry.header_hash)?;
-        let Place::Next { lost_from } = placed else {
+        if placed == Place::Duplicate {
             return Ok(Appended::Duplicate {
                 durable_seq: self.durable_seq(&entry),
             });
-        };
+        }
         let (header, hash, summary) = (entry.header.clone(), entry.header_hash, entry.summary);
         let content = Content::of(&entry.batch.payload, summary);
-        let body = Record::of(entry, lost_from).encode_to_vec();
+        let body = Record::of(entry).encode_to_vec();
         self.write(&body).map_err(AppendError::Disk)?;
         self.index.write().add(&header, hash, content);
         let key = ChainKey {
@@ -122,10 +120,7 @@ impl Store {
         };
         self.unsynced.note(header.host, key, summary);
         let next_seq = header.seq_first.saturating_add(header.count);
-        Ok(Appended::Stored {
-            next_seq,
-            lost_from,
-        })
+        Ok(Appended::Stored { next_seq })
     }
 
     /// Returns when everything appended survives a power cut.
@@ -160,7 +155,7 @@ impl Store {
             stream: entry.header.stream,
             class: entry.header.class,
         };
-        self.index.read().head(&entry.header.host, &key)
+        self.index.read().head(&entry.header.host, &key).durable_seq
     }
 
     fn write(&mut self, body: &[u8]) -> Result<(), StoreError> {

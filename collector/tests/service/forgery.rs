@@ -52,8 +52,11 @@ impl Forger {
                 count,
                 reason: 1,
                 kinds: vec![],
+                stream: vec![],
             }];
         });
+        self.header("bad_header", |header| header.range_end = vec![1; 5]);
+        self.header("bad_header", |header| header.range_end = vec![1; 32]);
         self.header("unknown_enum", |header| header.class = 77);
         self.header("unknown_epoch", |header| header.epoch = 9);
         self.header("wrong_key", |header| header.key_id = vec![1; 8]);

@@ -225,6 +225,8 @@ impl Host {
             mono_ns: 1,
             agent_version: "0".to_owned(),
             previous_stream: None,
+            last_checkpoint: None,
+            range_end: None,
         }
     }
 }

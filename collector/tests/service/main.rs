@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod checkpoints;
 mod collector;
 mod host;
 
@@ -15,6 +16,7 @@ mod forgery;
 mod identity;
 mod ingest;
 mod operators;
+mod renewal;
 mod restart;
 mod session;
 mod sessions;

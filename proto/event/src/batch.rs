@@ -3,7 +3,7 @@
 use picket_proto::v1;
 use picket_seal::{Digest, KeyId, Link};
 
-use crate::wire::{digest, id, known};
+use crate::wire::{digest, digest_bytes, digest_or_none, id, known};
 use crate::{BootId, Class, EventError, Gap, HostId, StreamId, UnixNanos};
 
 /// Largest batch on the wire, in bytes, before and after decompression.
@@ -44,6 +44,11 @@ pub struct Header {
     pub agent_version: String,
     /// The run before this one; in the first header of a stream only.
     pub previous_stream: Option<PreviousStream>,
+    /// The hash of the newest checkpoint that the host has heard of.
+    pub last_checkpoint: Option<Digest>,
+    /// Of a header that stands for headers which are lost: the hash of the last of them. It has no payload,
+    /// and its gaps cover all its numbers.
+    pub range_end: Option<Digest>,
 }
 
 /// Where a class's chain stands.
@@ -78,6 +83,11 @@ impl Header {
         }
     }
 
+    /// The hash that the next header of the chain names; `own` is the hash of this one.
+    pub fn head(&self, own: Digest) -> Digest {
+        self.range_end.unwrap_or(own)
+    }
+
     /// How many of its numbers are gaps of known size, and how many gaps are of unknown size.
     pub fn gap_counts(&self) -> (u64, u64) {
         self.gaps
@@ -108,12 +118,13 @@ impl From<Header> for v1::BatchHeader {
             mono_ns: header.mono_ns,
             policy_hash: Vec::new(),
             agent_version: header.agent_version,
-            last_checkpoint: Vec::new(),
+            last_checkpoint: digest_bytes(header.last_checkpoint),
             previous_stream: header.previous_stream.map(|previous| v1::PreviousStream {
                 stream: previous.stream.as_bytes().to_vec(),
                 heads: previous.heads.into_iter().map(head_to_wire).collect(),
                 clean: previous.clean,
             }),
+            range_end: digest_bytes(header.range_end),
         }
     }
 }
@@ -154,6 +165,8 @@ impl TryFrom<v1::BatchHeader> for Header {
             mono_ns: wire.mono_ns,
             agent_version: wire.agent_version,
             previous_stream: wire.previous_stream.map(previous_stream).transpose()?,
+            last_checkpoint: digest_or_none("header.last_checkpoint", &wire.last_checkpoint)?,
+            range_end: digest_or_none("header.range_end", &wire.range_end)?,
         })
     }
 }

@@ -14,6 +14,7 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod batch;
+pub mod checkpoint;
 pub mod command;
 pub mod field;
 pub mod filter;

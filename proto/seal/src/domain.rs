@@ -28,11 +28,15 @@ pub enum Domain {
     TrustRoot,
     /// An operator's request for a certificate.
     OperatorRequest,
+    /// A collector's checkpoint over all headers it has taken.
+    Checkpoint,
+    /// The nonce of a renewal, signed by the newest event key.
+    Renewal,
 }
 
 impl Domain {
     /// Every domain.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::BatchHeader,
         Self::Succession,
         Self::Command,
@@ -43,6 +47,8 @@ impl Domain {
         Self::MachineId,
         Self::TrustRoot,
         Self::OperatorRequest,
+        Self::Checkpoint,
+        Self::Renewal,
     ];
 
     /// The fixed text that opens every message of this domain, without the zero byte that ends it.
@@ -58,6 +64,8 @@ impl Domain {
             Self::MachineId => "picket/machine-id/v1",
             Self::TrustRoot => "picket/trust-root/v1",
             Self::OperatorRequest => "picket/operator-request/v1",
+            Self::Checkpoint => "picket/checkpoint/v1",
+            Self::Renewal => "picket/renewal/v1",
         }
     }
 

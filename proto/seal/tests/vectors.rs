@@ -1,6 +1,7 @@
 //! Known answers. Made by another implementation (Python's `cryptography` and `hashlib`), from the text of
 //! `docs/formats/evidence.md`, which cites them all.
 
+use picket_seal::tree::{leaf_hash, node_hash, verify_inclusion};
 use picket_seal::{
     Accepted, Chain, Digest, Domain, KeyId, Link, Payload, Position, PublicKey, Signature,
     SigningKey, SuccessionChain, enrolment_fingerprint, format_fingerprint, header_hash,
@@ -74,6 +75,24 @@ const SIGNATURE_1: &str = concat!(
     "adc54b232deb6564409aed4f17e9d808bf0bf14986f92e8e1b85b71505a1fca7ba5b3aaf172148619bcbb731cb",
     "639b3003fa600e45fde62d47e04a1f7e3fa702",
 );
+/// The first header in the tree of a log.
+const LEAF_0: &str = "3c0932dd5b42095132b3de97d0ee27f0317a23b481d6975bba74dd4310634c9c";
+/// The second.
+const LEAF_1: &str = "f5aa7ae8f3d5bd685281cc657fb8fcb7b21f607826b454dd07fbadc42eb66939";
+/// Over both.
+const ROOT_2: &str = "35949110257a6d5d75689ae60483bc61a73c08b9fa590431cc0ce956e668e7df";
+/// The first checkpoint of a collector, over both.
+const CHECKPOINT_BODY: &str = concat!(
+    "080110021a2035949110257a6d5d75689ae60483bc61a73c08b9fa590431cc0ce956e668e7df208080b1d3a1ac",
+    "f3c3182a200000000000000000000000000000000000000000000000000000000000000000",
+);
+/// What the next checkpoint names.
+const CHECKPOINT_HASH: &str = "b625269ae92a9d08ea39c3c7480a27325ae43c5377c0e97c0b58a5a6b15a7869";
+/// By the key with the seed of epoch 1.
+const CHECKPOINT_SIGNATURE: &str = concat!(
+    "a245bccf09d2e3dc152171b3a7c7c97ee734af193efaf5da3267042979a328b1750d77ba090fd851541719ccee",
+    "84065308a526f491dbc89ac900f63d6fce6201",
+);
 /// Over `example CA certificate` and `example trust root`.
 const FINGERPRINT: &str = "9719138d834962292c5e1f12ae3f6ff47b41a77a79a839efa761cfbe014fc5c8";
 /// Of the secret `example`.
@@ -89,6 +108,24 @@ fn keys_have_these_public_halves_and_names() {
         assert_eq!(key.key_id().to_string(), id);
         assert_eq!(key.key_id(), KeyId::from_slice(&bytes(id)).unwrap());
     }
+}
+
+#[test]
+fn two_headers_make_this_tree_and_this_checkpoint() {
+    let leaves = [HEADER_HASH_0, HEADER_HASH_1].map(|hash| leaf_hash(&digest(hash)));
+    assert_eq!(leaves, [LEAF_0, LEAF_1].map(digest));
+    let [left, right] = leaves;
+    assert_eq!(node_hash(&left, &right), digest(ROOT_2));
+    assert_eq!(
+        verify_inclusion(&right, 1, 2, &[left], &digest(ROOT_2)),
+        Ok(())
+    );
+    let body = bytes(CHECKPOINT_BODY);
+    let hash = Digest::of_domain(Domain::Checkpoint, &body);
+    assert_eq!(hash, digest(CHECKPOINT_HASH));
+    let key = signing_key(SEED_1, PUBLIC_1);
+    let signature = signature(CHECKPOINT_SIGNATURE);
+    assert_eq!(key.sign(Domain::Checkpoint, &body), signature);
 }
 
 #[test]
@@ -211,6 +248,12 @@ fn the_format_document_cites_every_vector_and_every_domain() {
         HEADER_1,
         HEADER_HASH_1,
         SIGNATURE_1,
+        LEAF_0,
+        LEAF_1,
+        ROOT_2,
+        CHECKPOINT_BODY,
+        CHECKPOINT_HASH,
+        CHECKPOINT_SIGNATURE,
         FINGERPRINT,
         TOKEN_HASH,
         MACHINE_ID_HASH,

@@ -760,6 +760,9 @@ pub struct Gap {
     pub reason: i32,
     #[prost(message, repeated, tag = "4")]
     pub kinds: ::prost::alloc::vec::Vec<KindLost>,
+    /// of an earlier run; empty: of the run that says so
+    #[prost(bytes = "vec", tag = "5")]
+    pub stream: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KindLost {
@@ -1128,6 +1131,8 @@ pub enum GapReason {
     Policy = 6,
     /// between two looks of a sensor that polls: an estimate
     Sampling = 7,
+    /// acknowledged before, and not at the collector any more
+    CollectorLoss = 8,
 }
 impl GapReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1144,6 +1149,7 @@ impl GapReason {
             Self::Crash => "GAP_REASON_CRASH",
             Self::Policy => "GAP_REASON_POLICY",
             Self::Sampling => "GAP_REASON_SAMPLING",
+            Self::CollectorLoss => "GAP_REASON_COLLECTOR_LOSS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1157,6 +1163,7 @@ impl GapReason {
             "GAP_REASON_CRASH" => Some(Self::Crash),
             "GAP_REASON_POLICY" => Some(Self::Policy),
             "GAP_REASON_SAMPLING" => Some(Self::Sampling),
+            "GAP_REASON_COLLECTOR_LOSS" => Some(Self::CollectorLoss),
             _ => None,
         }
     }
@@ -1216,11 +1223,15 @@ pub struct BatchHeader {
     pub policy_hash: ::prost::alloc::vec::Vec<u8>,
     #[prost(string, tag = "16")]
     pub agent_version: ::prost::alloc::string::String,
+    /// hash of the newest checkpoint that the host has heard of; empty: none
     #[prost(bytes = "vec", tag = "17")]
     pub last_checkpoint: ::prost::alloc::vec::Vec<u8>,
     /// in the first header of a stream only
     #[prost(message, optional, tag = "18")]
     pub previous_stream: ::core::option::Option<PreviousStream>,
+    /// of a header that stands for headers that are lost: the hash of the last of them, which the next header names
+    #[prost(bytes = "vec", tag = "19")]
+    pub range_end: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClassHead {
@@ -1289,6 +1300,36 @@ pub struct EventAck {
     /// a code; the batch at received_seq was not taken
     #[prost(string, tag = "7")]
     pub refused: ::prost::alloc::string::String,
+    /// what the header at durable_seq must name; empty: not known now
+    #[prost(bytes = "vec", tag = "8")]
+    pub head: ::prost::alloc::vec::Vec<u8>,
+}
+/// The collector's word on all headers that it has taken so far. `signature` is by its checkpoint key over the domain "picket/checkpoint/v1" and `body`;
+/// the checkpoint's hash is over the same.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedCheckpoint {
+    /// CheckpointBody
+    #[prost(bytes = "vec", tag = "1")]
+    pub body: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckpointBody {
+    /// from 1 on
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// how many headers
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// of the tree over them, RFC 9162
+    #[prost(bytes = "vec", tag = "3")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    #[prost(int64, tag = "4")]
+    pub wall_unix_ns: i64,
+    /// hash of the checkpoint before; zeros for the first
+    #[prost(bytes = "vec", tag = "5")]
+    pub previous: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1550,6 +1591,38 @@ pub struct AnchorsResponse {
     #[prost(bytes = "vec", tag = "2")]
     pub trust_root: ::prost::alloc::vec::Vec<u8>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BeginRenewalRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub host_id: ::prost::alloc::vec::Vec<u8>,
+    /// DER, PKCS#10
+    #[prost(bytes = "vec", tag = "2")]
+    pub csr: ::prost::alloc::vec::Vec<u8>,
+    /// event keys that the collector does not know yet, oldest first; in several requests if they are many
+    #[prost(message, repeated, tag = "3")]
+    pub successions: ::prost::alloc::vec::Vec<Succession>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewalChallenge {
+    #[prost(bytes = "vec", tag = "1")]
+    pub challenge_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub nonce: ::prost::alloc::vec::Vec<u8>,
+    /// the newest event key that the collector knows: it must sign
+    #[prost(uint64, tag = "3")]
+    pub known_epoch: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FinishRenewalRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub challenge_id: ::prost::alloc::vec::Vec<u8>,
+    /// by the CSR's key, over "picket/enroll-tls/v1" and nonce
+    #[prost(bytes = "vec", tag = "2")]
+    pub tls_signature: ::prost::alloc::vec::Vec<u8>,
+    /// by the newest event key, over "picket/renewal/v1" and nonce
+    #[prost(bytes = "vec", tag = "3")]
+    pub event_signature: ::prost::alloc::vec::Vec<u8>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BeginRequest {
     #[prost(string, tag = "1")]
@@ -1670,7 +1743,7 @@ pub struct ClassLedger {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CollectorFrame {
-    #[prost(oneof = "collector_frame::Frame", tags = "1, 2")]
+    #[prost(oneof = "collector_frame::Frame", tags = "1, 2, 3")]
     pub frame: ::core::option::Option<collector_frame::Frame>,
 }
 /// Nested message and enum types in `CollectorFrame`.
@@ -1681,6 +1754,9 @@ pub mod collector_frame {
         Welcome(super::Welcome),
         #[prost(message, tag = "2")]
         Command(super::SignedCommand),
+        /// hash of a new checkpoint, to be named in the next headers
+        #[prost(bytes, tag = "3")]
+        Checkpoint(::prost::alloc::vec::Vec<u8>),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1688,11 +1764,14 @@ pub struct Welcome {
     /// the newest epoch key that the collector holds for this host
     #[prost(uint64, tag = "1")]
     pub known_epoch: u64,
-    /// where each class of this host's streams stands
+    /// where each class of this host's streams stands, the latest first: all, or at least 64
     #[prost(message, repeated, tag = "2")]
     pub acks: ::prost::alloc::vec::Vec<EventAck>,
     #[prost(int64, tag = "3")]
     pub wall_unix_ns: i64,
+    /// hash of the newest checkpoint, to be named in the next headers; empty: none yet
+    #[prost(bytes = "vec", tag = "4")]
+    pub checkpoint: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewRequest {
@@ -1918,11 +1997,14 @@ pub struct EvidenceRequest {
     pub host: ::prost::alloc::string::String,
     #[prost(int64, tag = "2")]
     pub since_unix_ns: i64,
+    /// sign a checkpoint first, so that everything stored is in one
+    #[prost(bool, tag = "3")]
+    pub checkpoint_now: bool,
 }
 /// Everything that is needed to verify without believing the collector.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EvidenceItem {
-    #[prost(oneof = "evidence_item::Item", tags = "1, 2, 3")]
+    #[prost(oneof = "evidence_item::Item", tags = "1, 2, 3, 4, 5")]
     pub item: ::core::option::Option<evidence_item::Item>,
 }
 /// Nested message and enum types in `EvidenceItem`.
@@ -1935,7 +2017,33 @@ pub mod evidence_item {
         Succession(super::Succession),
         #[prost(message, tag = "3")]
         Batch(super::SignedBatch),
+        /// all of them, the first one first, before everything else
+        #[prost(message, tag = "4")]
+        Checkpoint(super::EvidenceCheckpoint),
+        /// of the batch before it, in the last checkpoint
+        #[prost(message, tag = "5")]
+        Inclusion(super::Inclusion),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EvidenceCheckpoint {
+    #[prost(message, optional, tag = "1")]
+    pub signed: ::core::option::Option<SignedCheckpoint>,
+    /// RFC 9162, from the checkpoint before to this one
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub consistency: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// in the first one
+    #[prost(bytes = "vec", tag = "3")]
+    pub public_key: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Inclusion {
+    /// which header of all
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// RFC 9162
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub path: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EvidenceHost {

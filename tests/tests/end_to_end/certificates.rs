@@ -238,3 +238,31 @@ fn papers_of_operator(folder: &Path) -> Papers {
         key: key.secret_der().to_vec(),
     }
 }
+
+/// A certificate that ended long ago.
+fn expired() -> String {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2020, 1, 2);
+    params.self_signed(&key).unwrap().pem()
+}
+
+// A laptop that was asleep for more than a day was once locked out for good: a person had to enrol it anew.
+#[test]
+fn an_agent_whose_certificate_has_run_out_gets_another_by_itself() {
+    let rig = Rig::start().unwrap();
+    let state = rig.enroll("host").unwrap();
+    std::fs::write(state.join("chain.pem"), expired()).unwrap();
+    let agent = portable_agent(&rig, &state).unwrap();
+    wait::until("a connection under a new certificate", PATIENCE, || {
+        let status = rig.status(&state)?;
+        let ends = status["link"]["certificate_ends"].as_i64().unwrap_or(0);
+        Ok((status["link"]["state"] == "connected" && ends > IN_2026).then_some(()))
+    })
+    .unwrap();
+    agent.stop(PATIENCE).unwrap();
+}
+
+/// Long after the end of [`expired`], in seconds since 1970.
+const IN_2026: i64 = 1_767_225_600;

@@ -5,8 +5,10 @@
 mod bad_input;
 mod batches;
 mod certificates;
+mod checkpoints;
 mod commands;
 mod enrolment;
+mod holes;
 mod outage;
 mod path;
 mod stolen_collector;

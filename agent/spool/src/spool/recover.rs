@@ -16,7 +16,7 @@ use crate::error::SpoolError;
 use crate::index::{Segment, segment_id};
 use crate::loss::{LossReason, Lost};
 use crate::record::{Class, MAX_RECORD};
-use crate::segment::{HEADER_LEN, HeaderFound, Scan, Tail, scan, size};
+use crate::segment::{Entry, HEADER_LEN, HeaderFound, Scan, Tail, scan, size};
 
 impl Spool {
     pub(super) fn recover(&mut self) -> Result<Recovery, SpoolError> {
@@ -108,6 +108,7 @@ impl Spool {
         for mut line in lines {
             line.close();
             recovery.lost.append(&mut line.lost);
+            recovery.dropped.extend(line.dropped());
             for segment in line.segments {
                 if let Some(known) = self.runs.line_mut(segment.stream, segment.class) {
                     known.synced = known.synced.max(segment.end());
@@ -207,6 +208,8 @@ struct FoundLine {
     blanks_seen: u64,
     segments: Vec<Segment>,
     lost: Vec<Lost>,
+    /// Numbers whose records have no payload: first and the one behind, ascending.
+    bare: Vec<(u64, u64)>,
 }
 
 impl FoundLine {
@@ -221,6 +224,7 @@ impl FoundLine {
             blanks_seen: 0,
             segments: Vec::new(),
             lost: Vec::new(),
+            bare: Vec::new(),
         }
     }
 
@@ -247,6 +251,7 @@ impl FoundLine {
                 self.suspect = Some(LossReason::Corrupt);
             }
             self.reach(entry.seq_first);
+            self.note_bare(entry);
             self.expected = Some(entry.seq_end.max(self.expected.unwrap_or(0)));
         }
         self.suspect = match found.tail {
@@ -258,6 +263,29 @@ impl FoundLine {
         segment.count_acked(self.acked);
         self.segments.push(segment);
         self.forget_entries();
+    }
+
+    /// One range grows while records without a payload follow each other.
+    fn note_bare(&mut self, entry: &Entry) {
+        if entry.payload_len > 0 {
+            return;
+        }
+        match self.bare.last_mut() {
+            Some(last) if entry.seq_first <= last.1 => last.1 = last.1.max(entry.seq_end),
+            _ => self.bare.push((entry.seq_first, entry.seq_end)),
+        }
+    }
+
+    /// Records above the ack whose payload is gone.
+    fn dropped(&self) -> impl Iterator<Item = Lost> {
+        let above = self.bare.iter().filter(|range| range.1 > self.acked);
+        above.map(|(first, end)| Lost {
+            stream: self.stream,
+            class: self.class,
+            seq_first: (*first).max(self.acked),
+            count: Some(end.saturating_sub((*first).max(self.acked))),
+            reason: LossReason::Quota,
+        })
     }
 
     /// Neither its header nor its first record can be read. When nothing older tells what came

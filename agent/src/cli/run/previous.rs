@@ -1,9 +1,11 @@
 //! How the run before this one ended, from its state file and from what it left in the spool.
 
-use picket_event::batch::{ClassHead, PreviousStream};
+use picket_event::batch::{ClassHead, Header, PreviousStream};
 use picket_event::{Class, StreamId};
+use picket_proto::v1;
 use picket_seal::header_hash;
 use picket_spool::{Record, Spool};
+use prost::Message;
 
 use crate::failure::{Failure, chain};
 use crate::state::{StateDir, StateError, stream};
@@ -32,7 +34,7 @@ pub(super) fn read(state: &StateDir, spool: &mut Spool) -> Result<Option<Previou
     Ok(previous.map(|mut previous| {
         for record in newest {
             if record.stream == *previous.stream.as_bytes() {
-                advance(&mut previous.heads, &record);
+                advance_by(&mut previous.heads, &record);
             }
         }
         previous
@@ -50,26 +52,41 @@ fn newest(spool: &mut Spool) -> Vec<Record> {
     newest
 }
 
+fn advance_by(heads: &mut Vec<ClassHead>, record: &Record) {
+    for head in told(record) {
+        advance(heads, head);
+    }
+}
+
+/// What a record tells of its own class and, so that the loss of their last records is known, of the others.
+fn told(record: &Record) -> Vec<ClassHead> {
+    let own = ClassHead {
+        class: event_class(record.class),
+        next_seq: record.seq_first.saturating_add(record.count),
+        head: header_hash(&record.header),
+    };
+    let header = v1::BatchHeader::decode(record.header.as_slice()).ok();
+    let header = header.and_then(|header| Header::try_from(header).ok());
+    let others = header.map_or_else(Vec::new, |header| header.other_heads);
+    std::iter::once(own).chain(others).collect()
+}
+
 /// The file may be some seconds old; the spool is not.
-fn advance(heads: &mut Vec<ClassHead>, record: &Record) {
-    let class = event_class(record.class);
-    let next_seq = record.seq_first.saturating_add(record.count);
-    let known = heads.iter().find(|head| head.class == class);
-    if known.is_none_or(|known| known.next_seq < next_seq) {
-        heads.retain(|head| head.class != class);
-        heads.push(ClassHead {
-            class,
-            next_seq,
-            head: header_hash(&record.header),
-        });
+fn advance(heads: &mut Vec<ClassHead>, head: ClassHead) {
+    let known = heads.iter().find(|known| known.class == head.class);
+    if known.is_none_or(|known| known.next_seq < head.next_seq) {
+        heads.retain(|known| known.class != head.class);
+        heads.push(head);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use picket_seal::Digest;
+    use picket_event::{BootId, Event, HostId, Kind, Source, UnixNanos};
+    use picket_seal::{Digest, SigningKey};
 
     use super::*;
+    use crate::seal::{Now, Sealer, Signer, Speaker};
 
     #[test]
     fn the_spool_knows_better_than_an_old_file_and_never_goes_back() {
@@ -89,13 +106,56 @@ mod tests {
             next_seq: 3,
             head: Digest::ZERO,
         }];
-        advance(&mut heads, &record);
+        advance_by(&mut heads, &record);
         assert_eq!(
             (heads[0].next_seq, heads[0].head),
             (15, header_hash(b"header"))
         );
         heads[0].next_seq = 99;
-        advance(&mut heads, &record);
+        advance_by(&mut heads, &record);
         assert_eq!((heads.len(), heads[0].next_seq), (1, 99));
+    }
+
+    // The last records of a class were damaged, and nobody knew that they had been: the collector waited for them for ever.
+    #[test]
+    fn what_the_headers_of_other_classes_say_counts_too() {
+        let speaker = Speaker {
+            host: HostId::new([1; 32]),
+            stream: StreamId::new([1; 16]),
+            boot: BootId::new([3; 16]),
+        };
+        let now = Now {
+            wall: UnixNanos(1),
+            mono_ns: 1,
+        };
+        let key = SigningKey::generate().unwrap();
+        let signer = Signer {
+            epoch: 0,
+            key: &key,
+        };
+        let mut sealer = Sealer::new(speaker, None).unwrap();
+        let event = |kind| Box::new(Event::new(kind, UnixNanos(1), Source::Agent));
+        sealer.push(event(Kind::Exec), now, signer).unwrap();
+        sealer.flush_all(now, signer).unwrap();
+        sealer.push(event(Kind::Fork), now, signer).unwrap();
+        let sealed = sealer.flush_all(now, signer).unwrap();
+        let last = &sealed[0];
+        let record = Record {
+            stream: *last.stream.as_bytes(),
+            class: spool_class(last.class),
+            seq_first: last.seq_first,
+            count: last.count,
+            header: last.header.clone(),
+            payload: Vec::new(),
+            signature: [0; 64],
+            extra: Vec::new(),
+            payload_dropped: false,
+        };
+        let mut heads = Vec::new();
+        advance_by(&mut heads, &record);
+        heads.sort_by_key(|head| head.class);
+        let mut expected = sealer.heads();
+        expected.sort_by_key(|head| head.class);
+        assert_eq!(heads, expected);
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Line {
     pub(crate) unknown_gaps: BTreeMap<GapReason, u64>,
     /// Numbers that the host has sealed, as other headers say, and that are not here (yet).
     pub(crate) outstanding: u64,
+    /// Of the batches, those that are proven to be in the last checkpoint.
+    pub(crate) proven: u64,
     /// Batches behind the first fault.
     pub(crate) unchecked: u64,
     /// The first number of the first batch that does not fit, and why it does not.
@@ -35,6 +37,10 @@ pub(crate) struct Line {
     heads: BTreeMap<u64, Digest>,
     /// Numbers whose payload is not here and that no gap has covered yet: first and the one behind.
     unexplained: Vec<(u64, u64)>,
+    /// Numbers whose headers are lost: first and the one behind.
+    ranges: Vec<(u64, u64)>,
+    /// What events here tell of other runs.
+    elsewhere: Vec<Gap>,
 }
 
 /// In one word.
@@ -58,12 +64,15 @@ impl Line {
             gaps: BTreeMap::new(),
             unknown_gaps: BTreeMap::new(),
             outstanding: 0,
+            proven: 0,
             unchecked: 0,
             fault: None,
             first: 0,
             chain: None,
             heads: BTreeMap::new(),
             unexplained: Vec::new(),
+            ranges: Vec::new(),
+            elsewhere: Vec::new(),
         }
     }
 
@@ -106,7 +115,10 @@ impl Line {
         let link = header.link();
         let mut chain = self.chain.unwrap_or_else(|| start(header, from_start));
         let begins = chain;
-        match chain.advance(&link, hash).map_err(Fault::Chain)? {
+        match chain
+            .advance(&link, header.head(hash))
+            .map_err(Fault::Chain)?
+        {
             Position::Next => {}
             Position::AlreadySeen => return Err(Fault::Twice(link.seq_first)),
         }
@@ -126,13 +138,19 @@ impl Line {
         match held {
             payload::Held::Events(events, told) => {
                 self.events = self.events.saturating_add(events);
-                for gap in &told {
-                    self.explain(gap);
+                for gap in told {
+                    match gap.stream {
+                        Some(stream) if stream != self.stream => self.elsewhere.push(gap),
+                        _ => self.explain(&gap),
+                    }
                 }
             }
             payload::Held::Nothing => {
                 let end = header.seq_first.saturating_add(header.count);
                 self.unexplained.push((header.seq_first, end));
+                if header.range_end.is_some() {
+                    self.ranges.push((header.seq_first, end));
+                }
             }
         }
         for gap in &header.gaps {
@@ -151,8 +169,13 @@ impl Line {
         self.close_range(gap.seq_first, count);
     }
 
+    /// What events here tell of other runs.
+    pub(super) fn take_elsewhere(&mut self) -> Vec<Gap> {
+        std::mem::take(&mut self.elsewhere)
+    }
+
     /// An event of the host says why numbers whose header is here have no payload.
-    fn explain(&mut self, gap: &Gap) {
+    pub(super) fn explain(&mut self, gap: &Gap) {
         let closed = gap
             .count
             .map_or(0, |count| self.close_range(gap.seq_first, count));
@@ -176,10 +199,11 @@ impl Line {
         self.chain.is_some_and(|chain| chain.next_seq >= next_seq)
     }
 
-    /// Whether another header's word about this chain fits.
+    /// Whether another header's word about this chain fits. Of a header that is lost nobody can tell.
     pub(super) fn compare(&mut self, next_seq: u64, said: Digest) {
         let from = self.heads.first_key_value().map_or(0, |(first, _)| *first);
-        if next_seq < from || self.fault.is_some() {
+        let inside = |(first, end): &(u64, u64)| *first < next_seq && next_seq < *end;
+        if next_seq < from || self.fault.is_some() || self.ranges.iter().any(inside) {
             return;
         }
         let known = self.heads.get(&next_seq).copied().unwrap_or(Digest::ZERO);

@@ -35,6 +35,9 @@ pub(crate) enum PayloadError {
         /// The first number behind the header.
         end: u64,
     },
+    /// A header that stands for lost ones has a payload, or a number that is not lost.
+    #[error("the header at {0} stands for lost ones, and not all its numbers are gaps")]
+    Range(u64),
     /// A gap reaches over the border of its header, or over another gap.
     #[error("the gap at {0} does not fit its header")]
     Gap(u64),
@@ -45,7 +48,7 @@ pub(crate) enum PayloadError {
 pub(super) enum Held {
     /// So many events, and what they say about numbers that were sealed before.
     Events(u64, Vec<Gap>),
-    /// No payload: gaps of this or a later batch must cover its numbers.
+    /// No payload: its gaps, or an event of a later batch, must say why.
     Nothing,
 }
 
@@ -53,6 +56,9 @@ pub(super) enum Held {
 pub(super) fn check(header: &Header, payload: &[u8]) -> Result<Held, PayloadError> {
     let end = header.seq_first.saturating_add(header.count);
     let gaps = own_gaps(header, end)?;
+    if header.range_end.is_some() && !(payload.is_empty() && covers(&gaps, header, end)) {
+        return Err(PayloadError::Range(header.seq_first));
+    }
     if payload.is_empty() {
         return Ok(Held::Nothing);
     }
@@ -104,20 +110,14 @@ impl<I: Iterator<Item = (u64, u64)>> Due<I> {
     }
 }
 
-/// The gaps of known size among the header's own numbers, ascending: first number and the one behind.
-///
-/// A gap below the header speaks of numbers that were sealed before.
+/// The gaps of known size, ascending: first number and the one behind. They are the header's own numbers.
 fn own_gaps(header: &Header, end: u64) -> Result<Vec<(u64, u64)>, PayloadError> {
     let mut own = Vec::new();
-    for gap in &header.gaps {
-        match bounds(gap) {
-            None => {}
-            Some((_, behind)) if behind <= header.seq_first => {}
-            Some((first, behind)) if first >= header.seq_first && behind <= end => {
-                own.push((first, behind));
-            }
-            Some((first, _)) => return Err(PayloadError::Gap(first)),
+    for (first, behind) in header.gaps.iter().filter_map(bounds) {
+        if first < header.seq_first || behind > end {
+            return Err(PayloadError::Gap(first));
         }
+        own.push((first, behind));
     }
     own.sort_unstable();
     let overlapping = own.windows(2).find(|pair| pair[0].1 > pair[1].0);
@@ -125,6 +125,16 @@ fn own_gaps(header: &Header, end: u64) -> Result<Vec<(u64, u64)>, PayloadError> 
         Some(pair) => Err(PayloadError::Gap(pair[1].0)),
         None => Ok(own),
     }
+}
+
+/// Whether these gaps, one behind the other, are all of a header's numbers.
+fn covers(gaps: &[(u64, u64)], header: &Header, end: u64) -> bool {
+    let reached = gaps
+        .iter()
+        .try_fold(header.seq_first, |next, (first, behind)| {
+            (*first == next).then_some(*behind)
+        });
+    reached == Some(end)
 }
 
 fn bounds(gap: &Gap) -> Option<(u64, u64)> {

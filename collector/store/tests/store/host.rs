@@ -4,11 +4,12 @@ use std::path::Path;
 
 use picket_event::batch::Header;
 use picket_event::{
-    BootId, Class, Event, Gap, HostId, Kind, Process, ProcessUid, Source, StreamId, Text, UnixNanos,
+    BootId, Class, Event, Gap, GapReason, HostId, Kind, Process, ProcessUid, Source, StreamId,
+    Text, UnixNanos,
 };
 use picket_proto::v1;
 use picket_seal::{Chain, Digest, SigningKey, header_hash, seal_header};
-use picket_store::{Entry, Options, Store, Summary, payload};
+use picket_store::{Entry, Head, Options, Store, Summary, payload};
 use prost::Message;
 
 pub(crate) const BOOT: BootId = BootId::new([9; 16]);
@@ -59,14 +60,40 @@ impl Host {
             [] => Vec::new(),
             _ => payload::close(events.into_iter().map(Into::into).collect()).unwrap(),
         };
-        let header = Header {
+        let header = self.header(count, gaps, &payload);
+        let entry = self.entry(header, payload, summary);
+        let moved = self.chain.advance(&link, entry.header_hash);
+        assert_eq!(moved, Ok(picket_seal::Position::Next));
+        entry
+    }
+
+    /// A header that stands for what is lost between `from` and where this host's chain is now.
+    pub(crate) fn range(&self, from: &Head, reason: GapReason) -> Entry {
+        let count = self.chain.next_seq - from.durable_seq;
+        let gap = Gap {
+            seq_first: from.durable_seq,
+            count: Some(count),
+            reason,
+            kinds: Vec::new(),
+            stream: None,
+        };
+        let mut header = self.header(count, vec![gap], &[]);
+        header.seq_first = from.durable_seq;
+        header.prev_hash = from.head.unwrap();
+        header.range_end = Some(self.chain.head);
+        self.entry(header, Vec::new(), Summary::EMPTY)
+    }
+
+    fn header(&self, count: u64, gaps: Vec<Gap>, payload: &[u8]) -> Header {
+        let link = self.chain.next_link(count);
+        Header {
             host: self.id(),
             stream: self.stream,
             class: self.class,
             seq_first: link.seq_first,
             count,
             prev_hash: link.prev_hash,
-            payload_hash: Digest::of(&payload),
+            payload_hash: Digest::of(payload),
             other_heads: Vec::new(),
             gaps,
             epoch: 0,
@@ -76,23 +103,24 @@ impl Host {
             mono_ns: 1,
             agent_version: "0".to_owned(),
             previous_stream: None,
-        };
+            last_checkpoint: None,
+            range_end: None,
+        }
+    }
+
+    fn entry(&self, header: Header, payload: Vec<u8>, summary: Summary) -> Entry {
         let bytes = v1::BatchHeader::from(header.clone()).encode_to_vec();
-        let hash = header_hash(&bytes);
-        let moved = self.chain.advance(&link, hash);
-        assert_eq!(moved, Ok(picket_seal::Position::Next));
         let signature = seal_header(&self.key, &bytes).0.to_vec();
-        let batch = v1::SignedBatch {
-            header: bytes,
-            payload,
-            signature,
-            successions: Vec::new(),
-        };
         Entry {
             received: UnixNanos(5),
             header,
-            header_hash: hash,
-            batch,
+            header_hash: header_hash(&bytes),
+            batch: v1::SignedBatch {
+                header: bytes,
+                payload,
+                signature,
+                successions: Vec::new(),
+            },
             summary,
         }
     }

@@ -3,7 +3,7 @@
 use picket_proto::v1;
 
 use crate::kind::closed_set;
-use crate::{CommandId, Kind, ProcessUid, Text};
+use crate::{CommandId, Kind, ProcessUid, StreamId, Text};
 
 /// What the agent did about a command, or why it did not.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -134,6 +134,8 @@ pub struct Gap {
     pub reason: GapReason,
     /// How many of which kind, where known.
     pub kinds: Vec<(Kind, u64)>,
+    /// Of which earlier run; `None`: of the run that says so.
+    pub stream: Option<StreamId>,
 }
 
 closed_set! {
@@ -153,5 +155,7 @@ closed_set! {
         Policy = "policy",
         /// Began and ended between two looks of a sensor that polls: an estimate.
         Sampling = "sampling",
+        /// Acknowledged by a collector, and not at this one: restored from a backup, damaged, or another.
+        CollectorLoss = "collector_loss",
     }
 }

@@ -36,6 +36,9 @@ pub(super) const FIELDS: &[Row] = &[
     ("gap.seq_first", |e| number(gap(e)?.seq_first)),
     ("gap.count", |e| number(gap(e)?.count?)),
     ("gap.reason", |e| word(gap(e)?.reason.name())),
+    ("gap.stream", |e| {
+        Some(Value::Word(gap(e)?.stream?.to_string()))
+    }),
 ];
 
 fn containment(event: &Event) -> Option<&Containment> {

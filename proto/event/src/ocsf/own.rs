@@ -110,6 +110,9 @@ pub(super) fn gap(gap: &Gap) -> Mapped {
         || "an unknown number of".to_owned(),
         |count| count.to_string(),
     );
-    let message = format!("{count} events are missing: {}", gap.reason.name());
+    let of_run = gap
+        .stream
+        .map_or_else(String::new, |stream| format!(", of the run {stream}"));
+    let message = format!("{count} events are missing: {}{of_run}", gap.reason.name());
     Mapped::new(ERROR, (1, "General Error")).with(Part::new().put("message", message))
 }

@@ -8,7 +8,7 @@ use picket_event::{
     GapReason, HashStatus, Hook, HookState, IoUring, Kind, KindCounts, Login, Loss, LossCause,
     MemExec, Memfd, Module, Mount, Namespaces, Network, Process, ProcessUid, Ptrace, Reason,
     ReceiptState, RuleVerdict, ScheduledJob, ScorerVerdict, Script, SensorState, Severity, Signal,
-    Source, Text, UnixNanos, User, Verdict,
+    Source, StreamId, Text, UnixNanos, User, Verdict,
 };
 use picket_seal::Digest;
 use proptest::prelude::*;
@@ -506,6 +506,7 @@ impl Dice {
             kinds: (0..self.below(3))
                 .map(|index| (Kind::ALL[index], self.u64()))
                 .collect(),
+            stream: self.maybe(|this| StreamId::new(this.bytes())),
         }
     }
 

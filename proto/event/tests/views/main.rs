@@ -309,6 +309,7 @@ fn own_events(with: impl Fn(Kind, Detail) -> Event) -> Vec<Event> {
         count: Some(2),
         reason: GapReason::KernelRing,
         kinds: vec![(Kind::Exec, 2)],
+        stream: None,
     };
     vec![
         with(

@@ -436,6 +436,55 @@ pub mod enrollment_client {
                 .insert(GrpcMethod::new("picket.v1.Enrollment", "Finish"));
             self.inner.unary(req, path, codec).await
         }
+        /// For a host whose certificate has run out and that was heard of within 90 days.
+        pub async fn begin_renewal(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::BeginRenewalRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::RenewalChallenge>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Enrollment/BeginRenewal",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Enrollment", "BeginRenewal"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn finish_renewal(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::FinishRenewalRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::CertificateChain>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Enrollment/FinishRenewal",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Enrollment", "FinishRenewal"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -463,6 +512,21 @@ pub mod enrollment_server {
             request: tonic::Request<::picket_proto::v1::FinishRequest>,
         ) -> std::result::Result<
             tonic::Response<::picket_proto::v1::Enrolled>,
+            tonic::Status,
+        >;
+        /// For a host whose certificate has run out and that was heard of within 90 days.
+        async fn begin_renewal(
+            &self,
+            request: tonic::Request<::picket_proto::v1::BeginRenewalRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::RenewalChallenge>,
+            tonic::Status,
+        >;
+        async fn finish_renewal(
+            &self,
+            request: tonic::Request<::picket_proto::v1::FinishRenewalRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::CertificateChain>,
             tonic::Status,
         >;
     }
@@ -617,6 +681,102 @@ pub mod enrollment_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FinishSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Enrollment/BeginRenewal" => {
+                    #[allow(non_camel_case_types)]
+                    struct BeginRenewalSvc<T: Enrollment>(pub Arc<T>);
+                    impl<
+                        T: Enrollment,
+                    > tonic::server::UnaryService<
+                        ::picket_proto::v1::BeginRenewalRequest,
+                    > for BeginRenewalSvc<T> {
+                        type Response = ::picket_proto::v1::RenewalChallenge;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::picket_proto::v1::BeginRenewalRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Enrollment>::begin_renewal(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BeginRenewalSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Enrollment/FinishRenewal" => {
+                    #[allow(non_camel_case_types)]
+                    struct FinishRenewalSvc<T: Enrollment>(pub Arc<T>);
+                    impl<
+                        T: Enrollment,
+                    > tonic::server::UnaryService<
+                        ::picket_proto::v1::FinishRenewalRequest,
+                    > for FinishRenewalSvc<T> {
+                        type Response = ::picket_proto::v1::CertificateChain;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::picket_proto::v1::FinishRenewalRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Enrollment>::finish_renewal(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FinishRenewalSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -129,5 +129,7 @@ fn blank(rogue: &Rogue, stream: StreamId) -> v1::BatchHeader {
         mono_ns: 1,
         agent_version: "rogue".to_owned(),
         previous_stream: None,
+        last_checkpoint: None,
+        range_end: None,
     })
 }

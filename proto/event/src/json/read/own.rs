@@ -4,7 +4,7 @@ use super::object::{Object, Result, needed};
 use crate::json::JsonError;
 use crate::{
     Affected, CommandId, Containment, Gap, GapReason, Hook, HookState, Kind, KindCounts, LossCause,
-    LostBy, ReceiptState, SensorState,
+    LostBy, ReceiptState, SensorState, StreamId,
 };
 
 fn kind_of(name: &str, field: &'static str) -> Result<Kind> {
@@ -100,5 +100,6 @@ pub(super) fn gap(object: Object<'_>) -> Result<Gap> {
         count: object.number("count")?,
         reason: needed("gap.reason", reason)?,
         kinds,
+        stream: object.parsed("stream", "a stream id", |text| StreamId::parse(text).ok())?,
     })
 }

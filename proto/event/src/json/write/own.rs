@@ -91,5 +91,6 @@ pub(super) fn gap(gap: &Gap) -> Json {
             "kinds",
             (!gap.kinds.is_empty()).then(|| Value::Object(kinds.collect())),
         )
+        .maybe("stream", gap.stream.map(|stream| stream.to_string()))
         .done()
 }

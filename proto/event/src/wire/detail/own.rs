@@ -2,10 +2,10 @@
 
 use picket_proto::v1;
 
-use crate::wire::{EventError, id, known};
+use crate::wire::{EventError, id, id_or_none, known};
 use crate::{
     Affected, CommandId, Containment, Gap, GapReason, Hook, HookState, Kind, ProcessUid,
-    ReceiptState, SensorState,
+    ReceiptState, SensorState, StreamId,
 };
 
 impl From<Containment> for v1::Containment {
@@ -121,6 +121,9 @@ impl From<Gap> for v1::Gap {
                     lost,
                 })
                 .collect(),
+            stream: gap
+                .stream
+                .map_or_else(Vec::new, |stream| stream.as_bytes().to_vec()),
         }
     }
 }
@@ -138,6 +141,7 @@ impl TryFrom<v1::Gap> for Gap {
             count: wire.count,
             reason: known("gap.reason", wire.reason, GapReason::from_wire)?,
             kinds,
+            stream: id_or_none("gap.stream", &wire.stream, StreamId::from_slice)?,
         })
     }
 }
