@@ -70,6 +70,8 @@ pub(crate) struct Status {
     pub(crate) refused_commands: BTreeMap<String, u64>,
     /// Why commands are refused whatever they are; empty: they are not.
     pub(crate) respond_error: String,
+    /// What is wrong although the link is up.
+    pub(crate) link_note: String,
     /// Batches that the collector did not take.
     pub(crate) refused_batches: u64,
     /// When the certificate ends, in seconds since 1970.
@@ -164,6 +166,7 @@ impl Status {
             commands: (0, String::new()),
             refused_commands: BTreeMap::new(),
             respond_error: String::new(),
+            link_note: String::new(),
             refused_batches: 0,
             certificate_ends: 0,
         }
@@ -179,7 +182,7 @@ impl Status {
     pub(crate) fn to_json(&self) -> Value {
         let (link, why) = match &self.link {
             Link::Connecting => ("connecting", ""),
-            Link::Connected => ("connected", ""),
+            Link::Connected => ("connected", self.link_note.as_str()),
             Link::Down(why) => ("down", why.as_str()),
         };
         json!({

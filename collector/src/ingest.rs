@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
+use crate::alarm::{Alarm, Alarms};
 use crate::budget::Budget;
 use crate::database::keys::{self, KeyError};
 use crate::database::{Database, DatabaseError};
@@ -32,6 +33,8 @@ use crate::writer::{Answer, Writer};
 /// What ingest needs.
 #[derive(Clone, Debug)]
 pub struct Ingest {
+    /// Who hears when a host contradicts itself.
+    pub alarms: Alarms,
     /// Whose epoch keys are known.
     pub database: Database,
     /// Where batches are stored.
@@ -110,7 +113,7 @@ impl Ingest {
         while let Some(next) = pending.recv().await {
             let answer = match next {
                 Pending::Queued(place, answer) => Ok(self.stored(place, answer).await),
-                Pending::Refused(place, refusal) => Ok(self.refused(place, refusal)),
+                Pending::Refused(place, refusal) => Ok(self.refused(place, refusal).await),
                 Pending::End(status) => Err(status),
             };
             if let Ok(ack) = &answer {
@@ -198,14 +201,17 @@ impl Ingest {
                     ..ack
                 }
             }
-            Ok(Err(refusal)) => self.refused(Some(place), refusal),
-            Err(_dropped) => self.refused(Some(place), Refusal::ShuttingDown),
+            Ok(Err(refusal)) => self.refused(Some(place), refusal).await,
+            Err(_dropped) => self.refused(Some(place), Refusal::ShuttingDown).await,
         }
     }
 
     /// Says no. A batch whose header could not be read has no place that could be named.
-    fn refused(&self, place: Option<Place>, refusal: Refusal) -> v1::EventAck {
+    async fn refused(&self, place: Option<Place>, refusal: Refusal) -> v1::EventAck {
         self.metrics.batch_refused(refusal);
+        if let (Some(place), Some(alarm)) = (place, Alarm::of(refusal)) {
+            self.alarms.raise(place.host, alarm).await;
+        }
         let seq_first = place.map_or(0, |place| place.seq_first);
         let ack = place.map_or_else(v1::EventAck::default, |place| ack_of(self.head(place)));
         v1::EventAck {

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod alarm;
 pub mod authority;
 pub mod budget;
 pub mod calls;

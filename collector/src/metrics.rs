@@ -44,6 +44,8 @@ pub struct Metrics {
     pub hosts_connected: Gauge,
     /// Commands handed to sessions.
     pub commands_delivered: Counter,
+    /// Alarms about hosts.
+    pub alarms: Counter,
     /// Receipts taken from the stored events.
     pub receipts: Counter,
 }
@@ -78,6 +80,7 @@ impl Metrics {
             connections: Gauge::default(),
             hosts_connected: Gauge::default(),
             commands_delivered: Counter::default(),
+            alarms: Counter::default(),
             receipts: Counter::default(),
         };
         metrics.register();
@@ -154,6 +157,7 @@ impl Metrics {
             "Commands handed out",
             self.commands_delivered.clone(),
         );
+        r.register("host_alarms", "Alarms about hosts", self.alarms.clone());
         r.register("receipts", "Receipts taken in", self.receipts.clone());
     }
 

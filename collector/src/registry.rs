@@ -6,13 +6,14 @@
 //! - A host has at most one session; a newer one takes over.
 //! - Everything is bounded by the number of enrolled hosts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use picket_event::{HostId, UnixNanos};
 use picket_proto::v1;
 use tokio::sync::watch;
 
+use crate::alarm::Alarm;
 use crate::database::hosts::{HostNews, HostRow};
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
@@ -44,6 +45,8 @@ pub struct Known {
     pub last_seen: UnixNanos,
     /// Its state generation.
     pub host_epoch: u64,
+    /// What was noticed about it, and when.
+    pub alarms: BTreeMap<Alarm, UnixNanos>,
     /// Its session's number, while it has one.
     session: Option<u64>,
     /// Tells its session that there are commands to look for.
@@ -104,6 +107,17 @@ impl Registry {
     /// A host was enrolled.
     pub fn enrolled(&self, host: HostRow) {
         self.hosts().insert(host.id, Known::from(host));
+    }
+
+    /// An alarm about a host. Whether it is new.
+    pub fn raise(&self, host: &HostId, alarm: Alarm, when: UnixNanos) -> bool {
+        let mut hosts = self.hosts();
+        let Some(known) = hosts.get_mut(host) else {
+            return false;
+        };
+        let is_new = !known.alarms.contains_key(&alarm);
+        known.alarms.entry(alarm).or_insert(when);
+        is_new
     }
 
     /// Whether the host may connect.
@@ -345,6 +359,7 @@ impl From<HostRow> for Known {
             heartbeat: row.heartbeat,
             last_seen: row.last_seen,
             host_epoch: row.host_epoch,
+            alarms: BTreeMap::new(),
             session: None,
             wake: watch::Sender::new(0),
             events_calls: 0,

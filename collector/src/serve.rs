@@ -13,15 +13,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use picket_event::{Clock, SystemClock};
+use picket_event::{Clock, HostId, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::alarm::{self, Alarm};
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::data::{DataDir, Lock};
-use crate::database::{Database, hosts};
+use crate::database::{Database, audit, hosts};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 
@@ -68,6 +69,11 @@ impl Service {
         let database = Database::open(&data.database())?;
         let metrics = Arc::new(Metrics::new());
         let registry = Registry::new(database.run(hosts::list)?, Arc::clone(&metrics));
+        for (host, name, when) in database.run(|t| audit::of_action(t, alarm::ACTION))? {
+            if let (Ok(host), Some(alarm)) = (HostId::parse(&host), Alarm::from_name(&name)) {
+                registry.raise(&host, alarm, when);
+            }
+        }
         let authority = Arc::new(Authority::open(&data)?);
         let (stop, stopped) = watch::channel(false);
         let parts = Parts {

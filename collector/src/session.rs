@@ -19,6 +19,7 @@ use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 
+use crate::alarm::{Alarm, Alarms};
 use crate::command::Commands;
 use crate::database::{Database, keys};
 use crate::ingest::{ack_of, internal};
@@ -30,6 +31,8 @@ use crate::registry::{Registry, SessionGuard};
 /// What sessions need.
 #[derive(Clone, Debug)]
 pub struct Sessions {
+    /// Who hears when a host is not the one that it was.
+    pub alarms: Alarms,
     /// Who is connected.
     pub registry: Registry,
     /// What is to be handed out.
@@ -73,6 +76,7 @@ impl Sessions {
     ) -> Result<(), Refusal> {
         let hello = self.hello(from).await?;
         let id = host.id();
+        self.look_at(id, &hello).await?;
         let begun = self.registry.begin_session(id, &hello, self.clock.now());
         let (session, wake) = begun.ok_or(Refusal::UnknownPeer)?;
         tracing::info!(host = %id, name = %self.registry.name(&id), "began a session");
@@ -103,6 +107,17 @@ impl Sessions {
             }
             _ => Err(Refusal::NoHello),
         }
+    }
+
+    /// Compares what the host says of itself with what is known of it.
+    async fn look_at(&self, host: HostId, hello: &v1::Hello) -> Result<(), Refusal> {
+        let known = self.registry.known(&host).ok_or(Refusal::UnknownPeer)?;
+        let known_epoch = self.database.call(move |t| keys::latest(t, &host)).await;
+        let known_epoch = known_epoch.map_err(|failed| internal(&failed))?;
+        for alarm in Alarm::of_hello(hello, &known, known_epoch) {
+            self.alarms.raise(host, alarm).await;
+        }
+        Ok(())
     }
 
     async fn welcome(&self, host: HostId, checkpoint: Vec<u8>) -> Result<v1::Welcome, Refusal> {

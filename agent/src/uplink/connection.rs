@@ -56,6 +56,7 @@ pub(super) async fn talk(
     let welcome = welcome(&mut session).await?;
     take_acks(uplink, &welcome);
     uplink.store.hear_checkpoint(&welcome.checkpoint);
+    note_older_state(uplink, welcome.known_epoch);
     backoff.reset();
     tracing::info!(
         collector = uplink.collector,
@@ -97,6 +98,20 @@ async fn welcome(session: &mut Streaming<v1::CollectorFrame>) -> Result<v1::Welc
             "the collector's first word was not a welcome",
         )),
     }
+}
+
+/// A collector that knows newer event keys than are here has heard of this host since: the state directory is an old
+/// copy, or was copied to another machine that goes on. What is sealed here cannot be verified.
+fn note_older_state(uplink: &Uplink, known_epoch: u64) {
+    let mut status = uplink.health.status();
+    if known_epoch <= status.epoch {
+        status.link_note.clear();
+        return;
+    }
+    OLDER_STATE.clone_into(&mut status.link_note);
+    let epoch = status.epoch;
+    drop(status);
+    tracing::error!(epoch, known_epoch, "{OLDER_STATE}");
 }
 
 /// What the collector has already need not be sent again.
@@ -155,6 +170,8 @@ fn heartbeat(uplink: &Uplink) -> v1::Heartbeat {
         sensor: Some(status.sensor.clone().into()),
     }
 }
+
+const OLDER_STATE: &str = "this state directory is an old copy, or was copied to another machine: its events are refused; enrol again in a new directory";
 
 /// Lines of the ledger that one heartbeat carries; this run's come first.
 const MAX_LINES: usize = 64;

@@ -123,6 +123,11 @@ fn in_full(host: &v1::Host, commands: &[&v1::CommandStatus], paint: Paint) -> Ve
     head.row(["memory, spool".to_owned(), budget(host)]);
     head.row(["sensor".to_owned(), sensor(host)]);
     let mut lines = head.lines();
+    for alarm in &host.alarms {
+        let since = ago(alarm.since_unix_ns, now);
+        let text = format!("ALARM {} ({since}): {}", alarm.name, alarm.words);
+        lines.push(paint.bad(&text));
+    }
     lines.extend(part("hooks", hooks(host)));
     lines.extend(part(
         "sensor ledger: generated = filtered + aggregated + submitted + lost",

@@ -46,6 +46,19 @@ pub fn add(t: &Transaction<'_>, entry: Entry<'_>) -> Result<(), DatabaseError> {
     Ok(())
 }
 
+/// Object, detail and time of all entries of an action, in their order.
+pub fn of_action(
+    t: &Transaction<'_>,
+    action: &str,
+) -> Result<Vec<(String, String, UnixNanos)>, DatabaseError> {
+    let sql = "SELECT object, detail, time FROM audit WHERE action = ?1 ORDER BY number";
+    let mut query = t.prepare(sql)?;
+    let rows = query.query_map([action], |row| {
+        Ok((row.get(0)?, row.get(1)?, UnixNanos(row.get(2)?)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Walks over all entries. Returns how many there are, or the number of the first that does not
 /// follow from the one before.
 pub fn verify(t: &Transaction<'_>) -> Result<Result<u64, u64>, DatabaseError> {

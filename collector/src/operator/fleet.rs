@@ -9,6 +9,7 @@ use picket_store::Ledger;
 use tonic::Status;
 
 use super::OperatorService;
+use crate::alarm::Alarm;
 use crate::database::tokens::{self, Token};
 use crate::database::{DatabaseError, audit, hosts, keys};
 use crate::peer::OperatorIdentity;
@@ -160,7 +161,16 @@ impl OperatorService {
                 .collect(),
             epoch,
             host_epoch: known.host_epoch,
+            alarms: known.alarms.iter().map(shown_alarm).collect(),
         }
+    }
+}
+
+fn shown_alarm((alarm, since): (&Alarm, &UnixNanos)) -> v1::HostAlarm {
+    v1::HostAlarm {
+        name: alarm.name().to_owned(),
+        words: alarm.words().to_owned(),
+        since_unix_ns: since.0,
     }
 }
 

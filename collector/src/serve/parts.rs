@@ -20,6 +20,7 @@ use tonic::transport::Server;
 
 use super::{Addresses, ServeError};
 use crate::agent::AgentService;
+use crate::alarm::Alarms;
 use crate::authority::Authority;
 use crate::checkpoint::Checkpoints;
 use crate::command::Commands;
@@ -137,7 +138,14 @@ impl Parts {
         commands: &Commands,
         trust: TrustService,
     ) -> Routes {
+        let alarms = Alarms {
+            database: self.database.clone(),
+            registry: self.registry.clone(),
+            metrics: Arc::clone(&self.metrics),
+            clock: Arc::clone(&self.clock),
+        };
         let ingest = Ingest {
+            alarms: alarms.clone(),
             database: self.database.clone(),
             writer: writer.clone(),
             reader: kept.reader.clone(),
@@ -146,6 +154,7 @@ impl Parts {
             bytes_per_second: self.config.host_bytes_per_second,
         };
         let sessions = Sessions {
+            alarms,
             registry: self.registry.clone(),
             commands: commands.clone(),
             database: self.database.clone(),

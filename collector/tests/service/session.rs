@@ -130,3 +130,48 @@ async fn a_session_without_a_hello_is_refused() {
     let ended = from.message().await.unwrap_err();
     assert!(ended.message().starts_with("no_hello: "), "{ended}");
 }
+
+/// What is shown of a host that says hello with this epoch on this machine.
+async fn alarms_after(host: &Host, collector: &Collector, epoch: u64, machine: u8) -> Vec<String> {
+    let facts = v1::HostFacts {
+        machine_id_hash: vec![machine; 32],
+        ..v1::HostFacts::default()
+    };
+    let hello = v1::Hello {
+        facts: Some(facts),
+        epoch,
+        ..v1::Hello::default()
+    };
+    let (to, frames) = mpsc::channel(8);
+    to.send(frame(FromAgent::Hello(hello))).await.unwrap();
+    let mut client = host.connect(collector).await;
+    let answer = client.session(ReceiverStream::new(frames)).await.unwrap();
+    answer.into_inner().message().await.unwrap().unwrap();
+    let alarms = shown(collector).await.alarms;
+    alarms.into_iter().map(|alarm| alarm.name).collect()
+}
+
+// A state directory that was copied to a second machine, or restored from an old copy, was refused batch by batch as
+// `wrong_key`, and nobody was told why.
+#[tokio::test]
+async fn a_host_that_speaks_from_an_old_copy_or_another_machine_is_an_alarm_that_stays() {
+    let mut collector = Collector::start().await;
+    let mut host = Host::enrolled(&collector).await;
+    for _ in 0..2 {
+        host.rotate();
+    }
+    let batch = host.batch(vec![exec("/a")]);
+    host.send_one(&collector, batch).await;
+    let first = alarms_after(&host, &collector, 2, 1).await;
+    assert!(first.is_empty(), "{first:?}");
+    assert_eq!(alarms_after(&host, &collector, 1, 1).await, ["older_keys"]);
+    let both = ["older_keys", "other_machine"];
+    assert_eq!(alarms_after(&host, &collector, 2, 9).await, both);
+    assert_eq!(alarms_after(&host, &collector, 2, 1).await, both);
+    assert_eq!(collector.figure("picket_host_alarms_total").await, 2);
+    collector.stop().await;
+    collector.run().await;
+    let kept = shown(&collector).await.alarms;
+    assert_eq!(kept.len(), 2);
+    assert!(kept.iter().all(|alarm| alarm.since_unix_ns > 0));
+}

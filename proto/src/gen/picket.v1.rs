@@ -1886,6 +1886,19 @@ pub struct Host {
     pub epoch: u64,
     #[prost(uint64, tag = "13")]
     pub host_epoch: u64,
+    /// what an operator has to look at
+    #[prost(message, repeated, tag = "14")]
+    pub alarms: ::prost::alloc::vec::Vec<HostAlarm>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostAlarm {
+    /// older_keys, other_machine, two_successors, other_history
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(int64, tag = "3")]
+    pub since_unix_ns: i64,
 }
 /// The collector's side of the transport ledger.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -7,6 +7,7 @@ mod batches;
 mod certificates;
 mod checkpoints;
 mod commands;
+mod copies;
 mod enrolment;
 mod holes;
 mod outage;

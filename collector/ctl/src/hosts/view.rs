@@ -27,12 +27,20 @@ pub(super) struct View {
     kernel: String,
     epoch: u64,
     host_epoch: u64,
+    alarms: Vec<Alarm>,
     resident_bytes: Option<u64>,
     spool_bytes: Option<u64>,
     spool_quota_bytes: Option<u64>,
     sensor: Option<Sensor>,
     ledger: Ledger,
     containment: Vec<Value>,
+}
+
+#[derive(Debug, Serialize)]
+struct Alarm {
+    name: String,
+    since: Option<String>,
+    words: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,6 +91,14 @@ struct Line {
     balanced: bool,
 }
 
+fn alarm(alarm: &v1::HostAlarm) -> Alarm {
+    Alarm {
+        name: alarm.name.clone(),
+        since: stamp(alarm.since_unix_ns),
+        words: alarm.words.clone(),
+    }
+}
+
 /// The host and the commands that concern it.
 pub(super) fn of(host: &v1::Host, concerned: &[&v1::CommandStatus]) -> View {
     let facts = facts(host);
@@ -101,6 +117,7 @@ pub(super) fn of(host: &v1::Host, concerned: &[&v1::CommandStatus]) -> View {
         kernel: facts.kernel,
         epoch: host.epoch,
         host_epoch: host.host_epoch,
+        alarms: host.alarms.iter().map(alarm).collect(),
         resident_bytes: beat.map(|beat| beat.resident_bytes),
         spool_bytes: beat.map(|beat| beat.spool_bytes),
         spool_quota_bytes: beat.map(|beat| beat.spool_quota_bytes),
