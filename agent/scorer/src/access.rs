@@ -1,6 +1,6 @@
 //! How unusual an access is: who, from where, to where, by what kind of login.
 //!
-//! Nine questions of the same shape as those of [`crate::Scorer`], with two differences that matter
+//! Ten questions of the same shape as those of [`crate::Scorer`], with two differences that matter
 //! where little is known yet. First, *a name that was never seen at all is one value, not a new one
 //! each time*: where new users and machines keep coming, one more costs little, but a known user on a
 //! known machine of others is dear. Second, the surprises are added as squares, so that one large one
@@ -92,13 +92,13 @@ impl AccessModel {
             let from = places.len();
             for (level, context) in question.contexts.iter().enumerate() {
                 let number = question.number * 4 + level;
-                places.push(self.keys.of_parts(number, context, &question.value));
+                places.push(self.keys.of_parts(number, context, question.value));
             }
             let known = places[from..]
                 .iter()
                 .map(|keys| self.table.look_up(*keys, day).counts);
             reasons.push(AccessReason::of(
-                question.factor,
+                FACTORS[question.number],
                 &known.collect::<Vec<_>>(),
             ));
         }
@@ -159,11 +159,11 @@ fn length(reasons: &[AccessReason]) -> Bits {
 }
 
 struct Question<'a> {
+    /// Its place in [`FACTORS`].
     number: usize,
-    factor: &'static str,
     /// From the special to the general.
     contexts: Vec<Cow<'a, [u8]>>,
-    value: Cow<'a, [u8]>,
+    value: &'a [u8],
 }
 
 /// What is asked of an access.
@@ -176,30 +176,19 @@ fn ask<'a>(access: &Access<'a>) -> Vec<Question<'a>> {
         kind,
         hour,
     } = *access;
-    let mut asked = Asked(Vec::with_capacity(MOST_QUESTIONS));
-    asked.pair(0, "source of user", user, source);
-    asked.pair(1, "user of source", source, user);
-    asked.pair(2, "destination of user", user, destination);
-    asked.pair(3, "destination of source", source, destination);
-    asked.pair(4, "source of destination", destination, source);
-    asked.pair(5, "user of destination", destination, user);
+    let mut asked = Asked(Vec::with_capacity(FACTORS.len()));
+    asked.pair(0, user, source);
+    asked.pair(1, source, user);
+    asked.pair(2, user, destination);
+    asked.pair(3, source, destination);
+    asked.pair(4, destination, source);
+    asked.pair(5, destination, user);
     let same_machine = relation(source, destination);
-    asked.of_kind(6, "own machine, by source", source, kind, same_machine);
-    asked.of_kind(
-        7,
-        "own machine, by destination",
-        destination,
-        kind,
-        same_machine,
-    );
-    asked.pair(8, "own account, by kind", kind, relation(user, account));
+    asked.of_kind(6, source, kind, same_machine);
+    asked.of_kind(7, destination, kind, same_machine);
+    asked.pair(8, kind, relation(user, account));
     if let Some(hour) = hour.filter(|hour| *hour < 24) {
-        asked.pair(
-            9,
-            "hour of user",
-            user,
-            HOURS[usize::from(hour / HOURS_OF_A_BIN)],
-        );
+        asked.pair(9, user, HOURS[usize::from(hour / HOURS_OF_A_BIN)]);
     }
     asked.0
 }
@@ -207,32 +196,23 @@ fn ask<'a>(access: &Access<'a>) -> Vec<Question<'a>> {
 struct Asked<'a>(Vec<Question<'a>>);
 
 impl<'a> Asked<'a> {
-    fn pair(&mut self, number: usize, factor: &'static str, context: &'a [u8], value: &'a [u8]) {
+    fn pair(&mut self, number: usize, context: &'a [u8], value: &'a [u8]) {
         if !context.is_empty() && !value.is_empty() {
             self.0.push(Question {
                 number,
-                factor,
                 contexts: vec![context.into(), ANY.into()],
-                value: value.into(),
+                value,
             });
         }
     }
 
-    fn of_kind(
-        &mut self,
-        number: usize,
-        factor: &'static str,
-        context: &'a [u8],
-        kind: &'a [u8],
-        value: &'static [u8],
-    ) {
+    fn of_kind(&mut self, number: usize, context: &'a [u8], kind: &'a [u8], value: &'a [u8]) {
         if !context.is_empty() && !value.is_empty() {
             let special = [context, b"\0", kind].concat();
             self.0.push(Question {
                 number,
-                factor,
                 contexts: vec![special.into(), kind.into(), ANY.into()],
-                value: value.into(),
+                value,
             });
         }
     }
@@ -250,7 +230,19 @@ fn relation(a: &[u8], b: &[u8]) -> &'static [u8] {
 const ANY: &[u8] = b"\0any";
 /// Values below all levels: what was never seen is one.
 const ONE_UNSEEN: u32 = 1;
-const MOST_QUESTIONS: usize = 10;
+/// The questions, context last.
+const FACTORS: [&str; 10] = [
+    "source of user",
+    "user of source",
+    "destination of user",
+    "destination of source",
+    "source of destination",
+    "user of destination",
+    "own machine, by source and kind",
+    "own machine, by destination and kind",
+    "own account, by kind",
+    "hour of user",
+];
 /// Hours are asked in bins, since a person's day is not exact.
 const HOURS_OF_A_BIN: u8 = 2;
 const HOURS: [&[u8]; 12] = [

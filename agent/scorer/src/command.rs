@@ -272,7 +272,7 @@ mod tests {
                 )
             })
             .collect();
-        CommandModel::learn([4; 16], lines.iter().map(|line| line.as_bytes()))
+        CommandModel::learn([4; 16], lines.iter().map(String::as_bytes))
     }
 
     #[test]
@@ -306,7 +306,7 @@ mod tests {
         let lines: Vec<String> = (0..300)
             .map(|n| format!("sudo systemctl restart web-{n}"))
             .collect();
-        let model = CommandModel::learn([4; 16], lines.iter().map(|line| line.as_bytes()));
+        let model = CommandModel::learn([4; 16], lines.iter().map(String::as_bytes));
         let score = model.score(b"sudo systemctl restart web-7");
         assert!(
             score.marks.iter().all(|mark| mark.bits < mark.cost),
@@ -318,7 +318,9 @@ mod tests {
     fn no_bytes_and_no_length_make_it_panic_or_differ() {
         let model = model();
         for length in [0, 1, 7, 1_023, 1_024, 1_025, 100_000] {
-            let line: Vec<u8> = (0..length).map(|n: usize| (n * 167 % 256) as u8).collect();
+            let line: Vec<u8> = (0..length)
+                .map(|n: u32| (n * 167).to_le_bytes()[0])
+                .collect();
             let score = model.score(&line);
             assert_eq!(score, model.score(&line));
             assert!(score.score.is_finite() && score.marks.len() <= MOST_MARKS);

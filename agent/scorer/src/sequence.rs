@@ -14,7 +14,8 @@
 //! # Invariants
 //!
 //! - Pure, deterministic, of fixed size. Of a sequence the first [`MOST_CALLS`] calls count.
-//! - The score follows from its explanation: it is the lowest rarity of the views.
+//! - The score follows from its explanation: it is the lowest rarity of the views; that says little of how rare the score
+//!   is, which has samples of its own.
 
 mod classes;
 
@@ -31,12 +32,15 @@ pub struct SequenceModel {
     calls: Ngrams,
     classes: Ngrams,
     tails: [Tail; VIEWS],
+    tail: Tail,
 }
 
 /// How unusual a sequence is, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SequenceScore {
-    /// The lowest rarity of the views, in bits: one in two to this power among normal sequences.
+    /// What sequences are ranked by: the lowest rarity of the views, in bits.
+    pub score: f64,
+    /// How rare a score at least this high is among normal sequences, in bits: one in two to this power.
     pub rarity: f64,
     /// The views, as in the table of the module.
     pub views: [View; VIEWS],
@@ -60,16 +64,22 @@ impl SequenceModel {
     /// sequence is measured by a model that learned it.
     pub fn learn(secret: [u8; 16], class_of: fn(u16) -> u16, sequences: &[Vec<u16>]) -> Self {
         let mut whole = Self::empty(secret, class_of);
+        let mut left_out = Vec::with_capacity(sequences.len());
         for fold in 0..FOLDS {
             let mut part = Self::empty(secret, class_of);
             for (_, sequence) in others(sequences, fold) {
                 part.take_in(sequence);
             }
-            for (_, sequence) in own(sequences, fold) {
-                for (tail, value) in whole.tails.iter_mut().zip(part.values(sequence)) {
-                    tail.learn(value);
-                }
+            left_out.extend(own(sequences, fold).map(|(_, sequence)| part.values(sequence)));
+        }
+        for values in &left_out {
+            for (tail, value) in whole.tails.iter_mut().zip(values) {
+                tail.learn(*value);
             }
+        }
+        for values in &left_out {
+            let score = whole.lowest(values);
+            whole.tail.learn(Bits::from_f64(score));
         }
         for sequence in sequences {
             whole.take_in(sequence);
@@ -85,19 +95,17 @@ impl SequenceModel {
             value: values[number].to_f64(),
             rarity: self.tails[number].rarity(values[number]),
         };
-        let views = [view(0), view(1), view(2)];
+        let score = self.lowest(&values);
         SequenceScore {
-            rarity: views
-                .iter()
-                .map(|view| view.rarity)
-                .fold(f64::MAX, f64::min),
-            views,
+            score,
+            rarity: self.tail.rarity(Bits::from_f64(score)),
+            views: [view(0), view(1), view(2)],
         }
     }
 
     /// Bytes that the state takes.
     pub fn state_bytes(&self) -> usize {
-        self.calls.state_bytes() + self.classes.state_bytes() + VIEWS * Tail::state_bytes()
+        self.calls.state_bytes() + self.classes.state_bytes() + (VIEWS + 1) * Tail::state_bytes()
     }
 
     fn empty(secret: [u8; 16], class_of: fn(u16) -> u16) -> Self {
@@ -106,7 +114,15 @@ impl SequenceModel {
             calls: Ngrams::new(6, 512, 1 << 18, secret),
             classes: Ngrams::new(8, 32, 1 << 17, secret),
             tails: Default::default(),
+            tail: Tail::default(),
         }
+    }
+
+    fn lowest(&self, values: &[Bits; VIEWS]) -> f64 {
+        let rarities = self.tails.iter().zip(values);
+        rarities
+            .map(|(tail, value)| tail.rarity(*value))
+            .fold(f64::MAX, f64::min)
     }
 
     fn take_in(&mut self, sequence: &[u16]) {
@@ -210,7 +226,7 @@ mod tests {
                 .iter()
                 .map(|view| view.rarity)
                 .fold(f64::MAX, f64::min);
-            assert_eq!(score.rarity.to_bits(), lowest.to_bits());
+            assert_eq!(score.score.to_bits(), lowest.to_bits());
         }
     }
 

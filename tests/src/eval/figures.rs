@@ -20,13 +20,13 @@ pub fn print(outcome: &Outcome, as_json: bool) {
 
 fn readable(outcome: &Outcome) -> String {
     let [normals, attacks] = outcome.samples;
-    let mut text = format!(
-        "{}: learned from {} normal, {} others left out; tested on {normals} normal and {attacks} attacks\n",
+    let mut lines = vec![format!(
+        "{}: learned from {} normal, {} others left out; tested on {normals} normal and {attacks} attacks",
         outcome.subject.name(),
         outcome.learned,
         outcome.left_out
-    );
-    let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<32}{value}\n"));
+    )];
+    let mut line = |name: &str, value: String| lines.push(format!("  {name:<32}{value}"));
     line("AUROC", number(outcome.auroc));
     line("AUPR", number(outcome.aupr));
     for (name, share) in ["0.1 %", "1 %"].iter().zip(outcome.recall) {
@@ -48,7 +48,7 @@ fn readable(outcome: &Outcome) -> String {
         format!("{:.2} us", outcome.micros),
     );
     line("state", format!("{} bytes", outcome.state_bytes));
-    text
+    lines.join("\n") + "\n"
 }
 
 fn json(outcome: &Outcome) -> Value {

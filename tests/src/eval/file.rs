@@ -31,8 +31,9 @@ pub(super) fn lines(
         if line.len() as u64 == LONGEST_LINE {
             return Err(refuse(path, number, "longer than 64 MiB"));
         }
-        let text = line.trim_ascii_end();
-        if !text.is_empty() {
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if !text.trim_ascii().is_empty() {
             each(number, text)?;
         }
     }

@@ -74,7 +74,7 @@ pub struct Outcome {
 }
 
 /// Shares of false positives that recall is told at.
-pub const FALSE_SHARES: [f64; 2] = [0.001, 0.01];
+pub(super) const FALSE_SHARES: [f64; 2] = [0.001, 0.01];
 
 impl Outcome {
     pub(super) fn of(subject: Subject, samples: Samples) -> Self {

@@ -41,7 +41,7 @@ pub fn threshold(normals: &[f64], share: f64) -> Option<f64> {
         reason = "a share of a length, rounded down on purpose"
     )]
     let allowed = (share.clamp(0.0, 1.0) * count(normals.len()) + EXACT).floor() as usize;
-    sorted.get(allowed).or(sorted.last()).copied()
+    sorted.get(allowed).or_else(|| sorted.last()).copied()
 }
 
 /// A count of a total, with its 95 % interval.

@@ -31,7 +31,7 @@ pub(super) fn sequence(train: &Path, test: &Path) -> Result<Samples, EvalError> 
         let score = model.score(&calls);
         samples.judged.push(Judged {
             class,
-            score: score.rarity,
+            score: score.score,
             rarity: score.rarity,
         });
     }
@@ -114,15 +114,12 @@ fn traces(path: &Path) -> Result<Vec<Labelled<Vec<u16>>>, EvalError> {
             .ok_or_else(|| refuse(path, number, NO_TAB))?;
         let calls = rest.rsplit('\t').next().unwrap_or(rest);
         let calls = calls.split([' ', ',']).filter(|call| !call.is_empty());
-        let numbers = calls.map(|call| call.parse::<u16>().map_err(|_| call));
-        let numbers: Result<Vec<u16>, &str> = numbers.collect();
-        let numbers = numbers.map_err(|call| {
-            refuse(
-                path,
-                number,
-                format!("`{}` is no number of a call", cut(call)),
-            )
-        })?;
+        let numbers = calls.map(|call| {
+            let wrong = |error| format!("`{}` is no number of a call: {error}", cut(call));
+            call.parse().map_err(wrong)
+        });
+        let numbers: Result<Vec<u16>, String> = numbers.collect();
+        let numbers = numbers.map_err(|why| refuse(path, number, why))?;
         traces.push((class(label), numbers));
         Ok(())
     })?;

@@ -7,6 +7,7 @@ mod batches;
 mod certificates;
 mod commands;
 mod enrolment;
+mod evaluation;
 mod outage;
 mod path;
 mod stolen_collector;

@@ -158,7 +158,9 @@ fn looks_encoded(word: &[u8]) -> bool {
         .iter()
         .any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
     let mut seen = [false; 256];
-    word.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+    for byte in word {
+        seen[usize::from(*byte)] = true;
+    }
     let different = seen.iter().filter(|seen| **seen).count();
     mixed && letters * 20 >= word.len() * 19 && different >= LEAST_DIFFERENT
 }

@@ -90,7 +90,7 @@ impl Logins {
             } else {
                 parsed
                     .map(Some)
-                    .map_err(|_| format!("`{name}` is no whole number"))
+                    .map_err(|error| format!("`{name}` is no whole number: {error}"))
             }
         };
         let second = number("second", self.second)?;
