@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod alerts;
 mod calendar;
 mod calibration;
 mod command;
@@ -40,6 +41,7 @@ mod table;
 mod tail;
 
 pub use access::{Access, AccessModel, AccessReason, AccessScore};
+pub use alerts::{Alerts, Decision, Incident};
 pub use command::{CommandModel, CommandScore, MarkScore};
 pub use explain::{Recomputed, recompute, sentence};
 pub use scorer::{Maturity, Scorer};
