@@ -248,7 +248,9 @@ impl Books {
 
     /// Counting what the scorer knows takes milliseconds: less often.
     fn tell_maturity(&self, stages: &Stages) {
-        self.health.status().scorer = stages.detect.maturity();
+        let mut status = self.health.status();
+        status.scorer = stages.detect.maturity();
+        status.scorer_withheld = stages.detect.withheld();
     }
 
     fn tell(&self, stages: &Stages) {

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use picket_event::{Event, Source, UnixNanos, Verdict};
+use picket_event::{Event, ScorerVerdict, Source, UnixNanos, Verdict};
 use picket_rules::{Loaded, RuleSet, Scratch};
-use picket_scorer::{Maturity, Scorer, Settings};
+use picket_scorer::{Alerts, Decision, Maturity, Scorer, Settings, incident_of};
 
 pub(crate) mod pack;
 
@@ -18,6 +18,7 @@ pub(crate) struct Detector {
     rules: RuleSet,
     scratch: Scratch,
     scorer: Scorer,
+    alerts: Alerts,
 }
 
 impl std::fmt::Debug for Detector {
@@ -44,6 +45,7 @@ impl Detector {
             rules,
             scratch: Scratch::default(),
             scorer,
+            alerts: Alerts::new(ALERTS_A_DAY),
         }
     }
 
@@ -54,9 +56,29 @@ impl Detector {
         }
         let by_rules = self.rules.verdicts(event, &mut self.scratch);
         let derived = event.source == Source::Agent;
-        let by_scorer = (!derived).then(|| self.scorer.step(now, event)).flatten();
+        let by_scorer = (!derived).then(|| self.score(now, event)).flatten();
         event.verdicts.extend(by_rules);
         event.verdicts.extend(by_scorer.map(Verdict::Scorer));
+    }
+
+    /// The scorer's verdict; its alert stands only where somebody is to be told.
+    fn score(&mut self, now: UnixNanos, event: &Event) -> Option<ScorerVerdict> {
+        let mut verdict = self.scorer.step(now, event)?;
+        let decision = self.alerts.step(now, incident_of(event), &verdict);
+        verdict.alert = decision.notifies();
+        if decision == Decision::Flood {
+            let withheld = self.alerts.withheld_so_far();
+            tracing::warn!(
+                withheld,
+                "alerts of the scorer are withheld, its budget is used up"
+            );
+        }
+        Some(verdict)
+    }
+
+    /// Incidents that the scorer found and nobody was told about, since the start.
+    pub(crate) const fn withheld(&self) -> u64 {
+        self.alerts.withheld_so_far()
     }
 
     /// Puts new rules in the place of the old.
@@ -107,3 +129,6 @@ pub(crate) fn scorer_settings(secret: [u8; 16], alert_p: Option<f64>) -> Setting
     settings.alert_p = alert_p.unwrap_or(settings.alert_p);
     settings
 }
+
+/// Alerts of the scorer in any 24 hours, at most; rules are not limited.
+const ALERTS_A_DAY: u32 = 12;

@@ -1,7 +1,8 @@
 //! Which of the alerts somebody is told about: one for an incident, and never more than promised.
 //!
 //! An *incident* is what one process tree, one session or one source of logins did; who calls says which
-//! by a number. Its first alert may become a notification, the others only add to it.
+//! by a number ([`incident_of`]). Its first alert may become a notification, the others only add to it,
+//! but for the first urgent one.
 //!
 //! # Invariants
 //!
@@ -13,14 +14,16 @@
 //! - Ordinary incidents cannot use up what is kept for urgent ones.
 //! - Pure, deterministic, of fixed size.
 
+mod belonging;
 mod budget;
 mod incidents;
 
 use picket_event::{ScorerVerdict, UnixNanos};
 
+pub use belonging::incident_of;
 use budget::{Budget, Grant};
 pub use incidents::Incident;
-use incidents::Incidents;
+use incidents::{Incidents, Told};
 
 /// Decides about alerts.
 #[derive(Debug)]
@@ -74,13 +77,14 @@ impl Alerts {
         if !verdict.alert {
             return Decision::Quiet;
         }
-        if entry.told {
+        let urgent = verdict.p <= URGENT_P && entry.factors() >= URGENT_FACTORS;
+        let level = if urgent { Told::Urgent } else { Told::Ordinary };
+        if entry.told >= level {
             return Decision::Update;
         }
-        let urgent = verdict.p <= URGENT_P && entry.factors() >= URGENT_FACTORS;
         let grant = self.budget.ask(entry.bits(), urgent, entry.withheld);
         match grant {
-            Grant::Notify => entry.told = true,
+            Grant::Notify => entry.told = level,
             Grant::Withhold | Grant::Flood => entry.withheld = true,
         }
         match grant {
@@ -158,6 +162,23 @@ mod tests {
             let again = alerts.step(UnixNanos(n), 7, &alert(18.0, 1e-5));
             assert_eq!(again, Decision::Update);
         }
+    }
+
+    #[test]
+    fn an_incident_that_becomes_urgent_is_told_once_more() {
+        let mut alerts = Alerts::new(10);
+        let decisions =
+            [5e-5, 1e-5, 1e-8, 1e-9, 5e-5].map(|p| alerts.step(hour(0), 7, &alert(18.0, p)));
+        assert_eq!(
+            decisions,
+            [
+                Decision::Notify,
+                Decision::Update,
+                Decision::Notify,
+                Decision::Update,
+                Decision::Update
+            ]
+        );
     }
 
     #[test]

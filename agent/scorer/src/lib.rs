@@ -41,7 +41,7 @@ mod table;
 mod tail;
 
 pub use access::{Access, AccessModel, AccessReason, AccessScore};
-pub use alerts::{Alerts, Decision, Incident};
+pub use alerts::{Alerts, Decision, Incident, incident_of};
 pub use command::{CommandModel, CommandScore, MarkScore};
 pub use explain::{Recomputed, recompute, sentence};
 pub use scorer::{Maturity, Scorer};

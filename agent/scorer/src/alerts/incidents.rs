@@ -34,10 +34,19 @@ pub(super) struct Entry {
     alerts: u64,
     /// By name; at most [`MOST_FACTORS`].
     factors: Vec<(Cow<'static, str>, f64)>,
-    /// Somebody was told.
-    pub(super) told: bool,
+    /// Whether somebody was told.
+    pub(super) told: Told,
     /// It was withheld.
     pub(super) withheld: bool,
+}
+
+/// What somebody was told of an incident.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Told {
+    #[default]
+    Nothing,
+    Ordinary,
+    Urgent,
 }
 
 impl Incidents {
@@ -73,7 +82,10 @@ impl Incidents {
 
     /// Those nobody was told about, the strongest first.
     pub(super) fn withheld(&self) -> Vec<Incident> {
-        let withheld = self.entries.iter().filter(|(_, entry)| !entry.told);
+        let withheld = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.told == Told::Nothing);
         let mut all: Vec<Incident> = withheld
             .map(|(number, entry)| entry.told_as(*number))
             .collect();
@@ -101,7 +113,7 @@ impl Entry {
         for reason in &verdict.reasons {
             let seen = u32::try_from(reason.context_seen).unwrap_or(u32::MAX);
             let excess = reason.bits - reason.usual;
-            if !is_mature(seen, reason.days) || !(excess >= LEAST_EXCESS) {
+            if !is_mature(seen, reason.days) || excess.is_nan() || excess < LEAST_EXCESS {
                 continue;
             }
             let known = self
