@@ -107,11 +107,7 @@ impl CommandModel {
     pub fn score(&self, command: &[u8]) -> CommandScore {
         let command = bounded(command);
         let symbols = symbols(command);
-        let (mut text, mut plain) = (0_u64, 0_u64);
-        self.text.read(&symbols, |surprise| {
-            text += u64::from(surprise.bits.0);
-            plain += u64::from(surprise.plain.0);
-        });
+        let surprise = self.text.surprise(&symbols);
         let (words, found) = marks::of(command);
         let mut marks: Vec<MarkScore> = found.iter().map(|mark| self.mark(mark)).collect();
         marks.sort_by(|a, b| b.worth().total_cmp(&a.worth()));
@@ -119,8 +115,8 @@ impl CommandModel {
             score: 0.0,
             rarity: 0.0,
             characters: count(symbols.len()),
-            text_bits: in_bits(text),
-            plain_bits: in_bits(plain),
+            text_bits: in_bits(surprise.units),
+            plain_bits: in_bits(surprise.plain),
             words,
             commands: self.commands,
             marks,

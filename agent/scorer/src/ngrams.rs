@@ -14,7 +14,7 @@
 
 use std::fmt;
 
-use crate::surprise::Bits;
+use crate::surprise::LogSum;
 
 /// A table of strings.
 #[derive(Clone)]
@@ -26,13 +26,22 @@ pub(crate) struct Ngrams {
     slots: Vec<Slot>,
 }
 
-/// The surprise of one symbol.
+/// The surprise of a sequence.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Surprise {
+    /// Of all its symbols with everything that is known of what stood before each, in 1/1024 bit.
+    pub(crate) units: u64,
+    /// The same with the one symbol before each alone.
+    pub(crate) plain: u64,
+}
+
+/// The probability of one symbol.
+#[derive(Clone, Copy, Debug)]
+struct Chance {
     /// With everything that is known of what stood before.
-    pub(crate) bits: Bits,
+    p: f64,
     /// With the one symbol before it alone.
-    pub(crate) plain: Bits,
+    plain: f64,
 }
 
 /// A string, as a symbol in its context and as a context itself.
@@ -74,14 +83,27 @@ impl Ngrams {
         }
     }
 
-    /// The surprise of each symbol of a sequence, in order.
-    pub(crate) fn read(&self, symbols: &[u16], mut each: impl FnMut(Surprise)) {
+    /// The surprise of a sequence.
+    pub(crate) fn surprise(&self, symbols: &[u16]) -> Surprise {
+        let (mut all, mut plain) = (LogSum::new(), LogSum::new());
+        self.read(symbols, |chance| {
+            all.take(chance.p);
+            plain.take(chance.plain);
+        });
+        Surprise {
+            units: all.units(),
+            plain: plain.units(),
+        }
+    }
+
+    /// The chance of each symbol of a sequence, in order.
+    fn read(&self, symbols: &[u16], mut each: impl FnMut(Chance)) {
         let mut contexts = [Slot::default(); MOST_ORDER];
         contexts[0] = self.empty;
         for place in 0..symbols.len() {
             let here = self.hashes(symbols, place);
-            let (surprise, found) = self.read_symbol(&contexts, &here);
-            each(surprise);
+            let (chance, found) = self.read_symbol(&contexts, &here);
+            each(chance);
             contexts[1..].copy_from_slice(&found[..MOST_ORDER - 1]);
         }
     }
@@ -124,32 +146,35 @@ impl Ngrams {
         &mut self.slots[place]
     }
 
-    /// The surprise, and what is known of the strings that end with the symbol, by length less one.
+    /// Its chance, and what is known of the strings that end with the symbol, by length less one.
     fn read_symbol(
         &self,
         contexts: &[Slot; MOST_ORDER],
         here: &[u64],
-    ) -> (Surprise, [Slot; MOST_ORDER]) {
+    ) -> (Chance, [Slot; MOST_ORDER]) {
         let mut found = [Slot::default(); MOST_ORDER];
         let mut p = 1.0 / f64::from(self.alphabet);
         let mut plain = p;
+        let mut seen = true;
         for length in 1..=self.order {
             let context = contexts[length - 1];
             if context.followed == 0 {
                 break;
             }
-            let string = self.find(here[length]);
+            // What was never seen was never seen after more symbols either.
+            let string = if seen {
+                self.find(here[length])
+            } else {
+                Slot::default()
+            };
+            seen = string.key != 0;
             p = smoothed(string.count, context, p);
             found[length - 1] = string;
             if length <= PLAIN_ORDER {
                 plain = p;
             }
         }
-        let surprise = Surprise {
-            bits: Bits::of(p),
-            plain: Bits::of(plain),
-        };
-        (surprise, found)
+        (Chance { p, plain }, found)
     }
 
     fn find(&self, hash: u64) -> Slot {
@@ -243,7 +268,7 @@ mod tests {
 
     fn bits(model: &Ngrams, symbols: &[u16]) -> Vec<f64> {
         let mut bits = Vec::new();
-        model.read(symbols, |surprise| bits.push(surprise.bits.to_f64()));
+        model.read(symbols, |chance| bits.push(-chance.p.log2()));
         bits
     }
 
@@ -282,6 +307,16 @@ mod tests {
                 .sum();
             assert!((0.995..=1.005).contains(&sum), "{context:?} sums to {sum}");
         }
+    }
+
+    #[test]
+    fn the_surprise_of_a_sequence_is_the_sum_of_its_symbols() {
+        let mut model = Ngrams::new(4, 300, 1 << 12, [6; 16]);
+        let sequence: Vec<u16> = (0..5_000_u32).map(|n| (n * n % 251) as u16).collect();
+        model.learn(&sequence);
+        let sum: f64 = bits(&model, &sequence).iter().sum();
+        let units = model.surprise(&sequence).units as f64 / 1024.0;
+        assert!((sum - units).abs() < 1.0, "{sum} {units}");
     }
 
     #[test]

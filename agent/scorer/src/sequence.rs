@@ -112,7 +112,7 @@ impl SequenceModel {
         Self {
             class_of,
             calls: Ngrams::new(6, 512, 1 << 18, secret),
-            classes: Ngrams::new(8, 32, 1 << 17, secret),
+            classes: Ngrams::new(8, 32, 1 << 18, secret),
             tails: Default::default(),
             tail: Tail::default(),
         }
@@ -159,9 +159,7 @@ fn bounded(sequence: &[u16]) -> &[u16] {
 }
 
 fn mean(model: &Ngrams, symbols: &[u16]) -> Bits {
-    let mut sum = 0_u64;
-    model.read(symbols, |surprise| sum += u64::from(surprise.bits.0));
-    let mean = sum / (symbols.len() as u64).max(1);
+    let mean = model.surprise(symbols).units / (symbols.len() as u64).max(1);
     Bits(u32::try_from(mean).unwrap_or(u32::MAX))
 }
 

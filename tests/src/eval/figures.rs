@@ -44,7 +44,7 @@ fn readable(outcome: &Outcome) -> String {
     }
     let event = outcome.subject.event();
     line(
-        &format!("time for a {event}"),
+        &format!("processor time for a {event}"),
         format!("{:.2} us", outcome.micros),
     );
     line("state", format!("{} bytes", outcome.state_bytes));

@@ -67,7 +67,7 @@ pub struct Outcome {
     pub realised: [Share; 2],
     /// Attacks that it does.
     pub caught: [Share; 2],
-    /// Microseconds for an event.
+    /// Microseconds of a processor for an event.
     pub micros: f64,
     /// Bytes of state.
     pub state_bytes: usize,

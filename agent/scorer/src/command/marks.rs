@@ -50,7 +50,13 @@ pub(super) fn cost(kind: &str) -> f64 {
 
 /// Different marks that there can be.
 pub(super) fn most() -> usize {
-    NAMES.len() + PATHS.iter().map(|(_, list)| list.len()).sum::<usize>() + FORMS
+    NAMES.len()
+        + PATHS
+            .iter()
+            .chain(DOTTED)
+            .map(|(_, list)| list.len())
+            .sum::<usize>()
+        + FORMS
 }
 
 fn spaced_words(line: &[u8]) -> u32 {
@@ -81,22 +87,30 @@ fn names(word: &Word<'_>, marks: &mut Vec<Mark>) {
 
 fn paths(word: &Word<'_>, marks: &mut Vec<Mark>) {
     let text = word.text;
-    if !text.contains(&b'/') && !text.starts_with(b".") {
+    let Some(first) = text
+        .first()
+        .filter(|first| matches!(first, b'/' | b'.' | b'~' | b'a'..=b'z' | b'A'..=b'Z'))
+    else {
         return;
+    };
+    let mut slashes = text.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    if *first == b'/' {
+        add_lists(PATHS, text, marks);
     }
-    for (kind, list) in PATHS {
-        let found = list.iter().filter(|path| lies_in(text, path.as_bytes()));
-        marks.extend(found.map(|name| Mark { kind, name }));
+    if *first == b'.' {
+        add_lists(DOTTED, text, marks);
+    }
+    let dotted = slashes.find(|(place, _)| text.get(place + 1) == Some(&b'.'));
+    if let Some((place, _)) = dotted {
+        add_lists(DOTTED, &text[place + 1..], marks);
     }
 }
 
-/// Whether the word begins with the path or, for one that begins with a dot, has it as a component.
-fn lies_in(text: &[u8], path: &[u8]) -> bool {
-    text.starts_with(path)
-        || (path.first() == Some(&b'.')
-            && text
-                .windows(path.len() + 1)
-                .any(|w| w[0] == b'/' && &w[1..] == path))
+fn add_lists(lists: &'static [List], text: &[u8], marks: &mut Vec<Mark>) {
+    for (kind, list) in lists {
+        let found = list.iter().filter(|path| text.starts_with(path.as_bytes()));
+        marks.extend(found.map(|name| Mark { kind, name }));
+    }
 }
 
 /// What is started or written from where, and what is made executable.
@@ -127,18 +141,20 @@ fn places(word: &Word<'_>, marks: &mut Vec<Mark>) {
 /// What shows only in the line as a whole.
 fn forms(line: &[u8], words: &[Word<'_>], marks: &mut Vec<Mark>) {
     let mut add = |kind, name| marks.push(Mark { kind, name });
-    let close: Vec<u8> = line.iter().copied().filter(|byte| *byte != b' ').collect();
-    if INTO_INTERPRETER.iter().any(|form| contains(&close, form)) {
-        add("pipe", "into an interpreter");
-    }
-    if INTO_SYSTEM.iter().any(|form| contains(&close, form)) {
-        add("write", "to a place of the system");
+    if line.iter().any(|byte| matches!(byte, b'|' | b'>')) {
+        let close: Vec<u8> = line.iter().copied().filter(|byte| *byte != b' ').collect();
+        if INTO_INTERPRETER.iter().any(|form| contains(&close, form)) {
+            add("pipe", "into an interpreter");
+        }
+        if INTO_SYSTEM.iter().any(|form| contains(&close, form)) {
+            add("write", "to a place of the system");
+        }
     }
     let spaced = || line.split(u8::is_ascii_whitespace);
     if spaced().any(looks_encoded) {
         add("blob", "encoded");
     }
-    if spaced().any(|word| contains(word, b"://")) {
+    if line.contains(&b':') && contains(line, b"://") {
         add("address", "URL");
     }
     if words.iter().any(|word| is_address(word.text)) {
@@ -601,6 +617,7 @@ const FILES: &[List] = &[
     ),
 ];
 
+/// Beginnings of paths.
 const PATHS: &[List] = &[
     (
         "file of accounts",
@@ -631,19 +648,8 @@ const PATHS: &[List] = &[
             "/etc/systemd",
             "/lib/systemd",
             "/usr/lib/systemd",
-            ".config/systemd",
-            ".config/autostart",
             "/etc/profile",
             "/etc/bash",
-            ".bashrc",
-            ".bash_profile",
-            ".bash_login",
-            ".bash_logout",
-            ".profile",
-            ".zshrc",
-            ".zprofile",
-            ".xinitrc",
-            ".xsession",
             "/etc/update-motd.d",
             "/etc/udev",
             "/etc/modules",
@@ -657,11 +663,6 @@ const PATHS: &[List] = &[
         &[
             "/var/log",
             "/var/run/utmp",
-            ".bash_history",
-            ".zsh_history",
-            ".python_history",
-            ".viminfo",
-            ".lesshst",
             "/etc/audit",
             "/etc/rsyslog",
             "/etc/syslog",
@@ -671,17 +672,7 @@ const PATHS: &[List] = &[
     (
         "file of secrets",
         &[
-            ".ssh",
             "/etc/ssh",
-            ".gnupg",
-            ".aws",
-            ".azure",
-            ".kube",
-            ".docker",
-            ".netrc",
-            ".mozilla",
-            ".config/google-chrome",
-            ".local/share/keyrings",
             "/etc/krb5",
             "/tmp/krb5cc",
             "/etc/ssl",
@@ -766,6 +757,51 @@ const PATHS: &[List] = &[
             "/usr/local/bin",
             "/usr/local/sbin",
             "/opt",
+        ],
+    ),
+];
+
+/// Files and directories of a home: the first component that begins with a dot.
+const DOTTED: &[List] = &[
+    (
+        "file of start",
+        &[
+            ".config/systemd",
+            ".config/autostart",
+            ".bashrc",
+            ".bash_profile",
+            ".bash_login",
+            ".bash_logout",
+            ".profile",
+            ".zshrc",
+            ".zprofile",
+            ".xinitrc",
+            ".xsession",
+        ],
+    ),
+    (
+        "log",
+        &[
+            ".bash_history",
+            ".zsh_history",
+            ".python_history",
+            ".viminfo",
+            ".lesshst",
+        ],
+    ),
+    (
+        "file of secrets",
+        &[
+            ".ssh",
+            ".gnupg",
+            ".aws",
+            ".azure",
+            ".kube",
+            ".docker",
+            ".netrc",
+            ".mozilla",
+            ".config/google-chrome",
+            ".local/share/keyrings",
         ],
     ),
 ];
