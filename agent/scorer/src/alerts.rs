@@ -9,7 +9,8 @@
 //! - No day (any 24 hours) holds more notifications than [`Alerts::new`] was told, whatever is
 //!   scored. A clock that goes back gives nothing away; one that is set a day ahead makes room.
 //! - When incidents are withheld because the budget is used up, or as many as a whole budget because
-//!   they were too weak, one notification says so: a flood may be the attack.
+//!   they were too weak, or when a day has many more strange events than days had, one notification
+//!   says so: a flood may be the attack.
 //! - What is withheld is counted, and the strongest are kept.
 //! - Ordinary incidents cannot use up what is kept for urgent ones.
 //! - Pure, deterministic, of fixed size.
@@ -17,6 +18,7 @@
 mod belonging;
 mod budget;
 mod incidents;
+mod rate;
 
 use picket_event::{ScorerVerdict, UnixNanos};
 
@@ -24,12 +26,16 @@ pub use belonging::incident_of;
 use budget::{Budget, Grant};
 pub use incidents::Incident;
 use incidents::{Incidents, Told};
+use rate::Rate;
+
+use crate::surprise::is_mature;
 
 /// Decides about alerts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Alerts {
     incidents: Incidents,
     budget: Budget,
+    strange: Rate,
 }
 
 /// What becomes of an event's score.
@@ -60,6 +66,7 @@ impl Alerts {
         Self {
             incidents: Incidents::new(),
             budget: Budget::new(most.clamp(Self::LEAST, Self::MOST)),
+            strange: Rate::default(),
         }
     }
 
@@ -71,6 +78,19 @@ impl Alerts {
     /// Takes the score of an event that belongs to `incident`.
     pub fn step(&mut self, now: UnixNanos, incident: u64, verdict: &ScorerVerdict) -> Decision {
         let now = self.budget.time(now);
+        self.strange.advance(now);
+        let many = is_strange(verdict) && self.strange.take();
+        match self.decide(now, incident, verdict) {
+            Decision::Quiet | Decision::Update | Decision::Withheld
+                if many && self.budget.tell_flood() =>
+            {
+                Decision::Flood
+            }
+            decision => decision,
+        }
+    }
+
+    fn decide(&mut self, now: i64, incident: u64, verdict: &ScorerVerdict) -> Decision {
         let Some(entry) = self.incidents.take(now, incident, verdict) else {
             return Decision::Quiet;
         };
@@ -105,8 +125,20 @@ impl Alerts {
     }
 }
 
+/// Whether a mature context had a value for the first time, far beyond its usual.
+fn is_strange(verdict: &ScorerVerdict) -> bool {
+    verdict.reasons.iter().any(|reason| {
+        let seen = u32::try_from(reason.context_seen).unwrap_or(u32::MAX);
+        reason.seen == 0
+            && is_mature(seen, reason.days)
+            && reason.bits - reason.usual >= STRANGE_BITS
+    })
+}
+
 /// The period of a budget: a day, in nanoseconds.
 pub(crate) const PERIOD: i64 = 86_400_000_000_000;
+/// What makes a value strange, in bits beyond its usual.
+const STRANGE_BITS: f64 = 12.0;
 /// An event of an incident is urgent below this probability,
 const URGENT_P: f64 = 1e-6;
 /// and with so many different factors.
@@ -179,6 +211,19 @@ mod tests {
                 Decision::Update
             ]
         );
+    }
+
+    #[test]
+    fn many_strange_events_that_are_no_alerts_are_told_once_as_a_flood() {
+        let mut alerts = Alerts::new(10);
+        let mut verdict = alert(14.0, 0.5);
+        verdict.alert = false;
+        for day in 0..6 {
+            alerts.step(UnixNanos(day * PERIOD), 1, &verdict);
+        }
+        let flood = (0..500_u64).map(|n| alerts.step(UnixNanos(6 * PERIOD), n, &verdict));
+        let told: Vec<Decision> = flood.filter(|decision| decision.notifies()).collect();
+        assert_eq!(told, [Decision::Flood]);
     }
 
     #[test]

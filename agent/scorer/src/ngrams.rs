@@ -315,7 +315,7 @@ mod tests {
         let sequence: Vec<u16> = (0..5_000_u32).map(|n| (n * n % 251) as u16).collect();
         model.learn(&sequence);
         let sum: f64 = bits(&model, &sequence).iter().sum();
-        let units = model.surprise(&sequence).units as f64 / 1024.0;
+        let units = f64::from(u32::try_from(model.surprise(&sequence).units).unwrap()) / 1024.0;
         assert!((sum - units).abs() < 1.0, "{sum} {units}");
     }
 

@@ -123,13 +123,20 @@ impl Scorer {
 
     fn learn(&mut self, score: &Score<'_, '_>, day: u16) {
         let seen = score.special.counts.context_seen;
-        self.calibration
-            .learn(score.observation.factor, seen, score.excess);
+        // In a mature context a value counts once on its first day, or its repetition would make
+        // strangeness usual.
+        let again = score.special.value_new && score.part.mature;
+        if !again {
+            self.calibration
+                .learn(score.observation.factor, seen, score.excess);
+        }
         for keys in score.levels.iter() {
             self.table.learn(*keys, day);
         }
-        self.table
-            .learn_usual(score.levels.special().context, score.part.bits, seen);
+        if !again {
+            self.table
+                .learn_usual(score.levels.special().context, score.part.bits, seen);
+        }
     }
 
     fn verdict(&self, scores: Vec<Score<'_, '_>>) -> ScorerVerdict {

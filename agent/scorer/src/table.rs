@@ -46,6 +46,8 @@ pub(crate) struct Known {
     pub(crate) usual: Bits,
     /// Whether the value was seen in it today.
     pub(crate) value_today: bool,
+    /// Whether that was for the first time.
+    pub(crate) value_new: bool,
 }
 
 /// All counts.
@@ -81,6 +83,7 @@ impl Table {
             days: u32::from(context.days),
             usual: Bits(context.usual >> USUAL_SHIFT),
             value_today: value.last_day == day,
+            value_new: value.last_day == day && value.days == 1,
         }
     }
 

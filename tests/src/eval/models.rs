@@ -93,7 +93,7 @@ pub(super) fn login(train: &Path, test: &Path) -> Result<Samples, EvalError> {
 }
 
 /// Time that this thread has used of a processor: others on the machine do not count.
-fn processor_time() -> Duration {
+pub(super) fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or_default(),

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use picket_event::{
+    Ancestor, BootId, Event, Kind, Origin, Process, ProcessUid, Source, UnixNanos, json,
+};
 use serde_json::Value;
 
 #[test]
@@ -116,6 +119,92 @@ fn labels_of_the_test_change_no_score() {
     };
     assert!((auroc(&truth) - 1.0).abs() < 1e-9 && auroc(&swapped).abs() < 1e-9);
 }
+
+/// Twelve days of a host that does the same every day; then an attack that nothing on it ever did.
+#[test]
+fn a_stream_of_events_tells_its_alerts_floods_and_what_repetition_does() {
+    let files = Files::new();
+    let mut text = String::new();
+    for day in 0..12 {
+        for n in 0..300 {
+            let now = UnixNanos(day * DAY + n * 60_000_000_000);
+            let line = if n % 3 == 0 {
+                "/bin/ls -l"
+            } else {
+                "/usr/bin/git status"
+            };
+            writeln!(text, "{}", started(now, "/usr/sbin/nginx", line)).unwrap();
+        }
+    }
+    let events = files.write("events.jsonl", &text);
+    let now = UnixNanos(12 * DAY);
+    let attack = started(now, "/usr/sbin/nginx", "/tmp/x -c id");
+    let attacks = files.write("attacks.jsonl", &format!("{attack}\n"));
+    let program = env!("CARGO_BIN_EXE_picket-eval");
+    let mut command = Command::new(program);
+    command
+        .arg("stream")
+        .arg("--events")
+        .arg(&events)
+        .arg("--attacks")
+        .arg(&attacks);
+    let out = command.output().unwrap();
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    let told: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(
+        (told["events"].as_u64(), told["scored"].as_u64()),
+        (Some(3_600), Some(3_600))
+    );
+    assert_eq!(
+        (told["notifications"].as_u64(), told["days"].as_u64()),
+        (Some(0), Some(12))
+    );
+    assert_eq!(told["scores_not_recomputable"], 0);
+    assert_eq!(told["attacks"]["notifications"], 1, "{told}");
+    assert_eq!(
+        told["attacks"]["repeated"]["usual_after_1000_repeats_on_one_day"], 0,
+        "{told}"
+    );
+    assert_eq!(told["flood"]["told_as_a_flood"], 1, "{told}");
+    assert!(
+        told["flood"]["notifications"].as_u64().unwrap() <= 12,
+        "{told}"
+    );
+    let wrong = files.write("wrong.jsonl", "{}\n");
+    let out = Command::new(program)
+        .arg("stream")
+        .arg("--events")
+        .arg(&wrong)
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("line 1"));
+}
+
+fn started(now: UnixNanos, parent: &str, line: &str) -> String {
+    let mut process = Process::new(ProcessUid::new([1; 16]), 700);
+    process.exe = line.split(' ').next().unwrap().into();
+    process.argv = line.split(' ').map(Into::into).collect();
+    process.cwd = "/".into();
+    process.ancestry = vec![Ancestor {
+        uid: ProcessUid::new([2; 16]),
+        pid: 600,
+        exe: parent.into(),
+    }]
+    .into();
+    let event = Event::new(Kind::Exec, now, Source::Replay).by(process);
+    let origin = Origin {
+        host: None,
+        boot: BootId::new([0; 16]),
+    };
+    json::to_string(&event, &origin)
+}
+
+const DAY: i64 = 86_400_000_000_000;
 
 fn normal_commands(number: usize) -> String {
     (0..number).fold(String::new(), |mut text, n| {

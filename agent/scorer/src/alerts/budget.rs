@@ -14,7 +14,7 @@ use picket_event::UnixNanos;
 use super::PERIOD;
 
 /// The budget.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Budget {
     most: usize,
     now: i64,
@@ -97,12 +97,21 @@ impl Budget {
         }
         self.withheld = Some((since, number));
         let many = !room || number >= self.most as u64;
-        if many && self.flood.is_none() && self.told.len() < self.most {
+        if many && self.tell_flood() {
+            Grant::Flood
+        } else {
+            Grant::Withhold
+        }
+    }
+
+    /// Takes the place of a flood's notice; `false`: it was told in this period.
+    pub(super) fn tell_flood(&mut self) -> bool {
+        let free = self.flood.is_none() && self.told.len() < self.most;
+        if free {
             self.flood = Some(self.now);
             self.told.push_back(self.now);
-            return Grant::Flood;
         }
-        Grant::Withhold
+        free
     }
 
     /// Places that ordinary incidents cannot take.

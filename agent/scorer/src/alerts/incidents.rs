@@ -22,13 +22,13 @@ pub struct Incident {
 }
 
 /// All incidents of late.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Incidents {
     entries: BTreeMap<u64, Entry>,
 }
 
 /// What is known of an incident.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Entry {
     last: i64,
     alerts: u64,

@@ -46,6 +46,21 @@ fn a_rare_child_of_a_mature_parent_stands_out_and_a_common_one_does_not() {
     assert!(strange.p < 0.01, "{}", strange.p);
 }
 
+/// Until November 2026 a strange event counted for the calibration and for the usual bits each time it
+/// was seen: after a thousand repeats within minutes nothing about it was rare. Found by `picket-eval stream`.
+#[test]
+fn a_thousand_repeats_on_one_day_do_not_make_strangeness_usual() {
+    for days in [12, 30] {
+        let mut scorer = grown(days);
+        let strange = |n: i64| exec(at(i64::from(days), n), "/usr/sbin/nginx", "/tmp/x -c id");
+        let first = step(&mut scorer, &strange(0));
+        let last = (1..=1_000).map(|n| step(&mut scorer, &strange(n))).last();
+        let last = last.expect("there were repeats");
+        assert!(first.p < 0.01 && last.p < 0.01, "{} {}", first.p, last.p);
+        assert!(!last.alert);
+    }
+}
+
 #[test]
 fn the_reason_reads_as_a_sentence() {
     let mut scorer = grown(12);
