@@ -187,8 +187,8 @@ fn ask<'a>(access: &Access<'a>) -> Vec<Question<'a>> {
     asked.of_kind(6, source, kind, same_machine);
     asked.of_kind(7, destination, kind, same_machine);
     asked.pair(8, kind, relation(user, account));
-    if let Some(hour) = hour.filter(|hour| *hour < 24) {
-        asked.pair(9, user, HOURS[usize::from(hour / HOURS_OF_A_BIN)]);
+    if let Some(hour) = hour {
+        asked.pair(9, user, hour_value(hour));
     }
     asked.0
 }
@@ -218,6 +218,11 @@ impl<'a> Asked<'a> {
     }
 }
 
+fn hour_value(hour: u8) -> &'static [u8] {
+    let hour = usize::from(hour);
+    HOURS.get(hour..=hour).unwrap_or_default()
+}
+
 fn relation(a: &[u8], b: &[u8]) -> &'static [u8] {
     match (a.is_empty() || b.is_empty(), a == b) {
         (true, _) => b"",
@@ -243,11 +248,8 @@ const FACTORS: [&str; 10] = [
     "own account, by kind",
     "hour of user",
 ];
-/// Hours are asked in bins, since a person's day is not exact.
-const HOURS_OF_A_BIN: u8 = 2;
-const HOURS: [&[u8]; 12] = [
-    b"0", b"2", b"4", b"6", b"8", b"10", b"12", b"14", b"16", b"18", b"20", b"22",
-];
+/// The hours as values.
+const HOURS: [u8; 24] = *b"0123456789abcdefghijklmn";
 
 #[cfg(test)]
 mod tests {
@@ -306,6 +308,16 @@ mod tests {
         let new = model.step(UnixNanos(6 * DAY), &access("one more", "its own", "server"));
         let stray = model.step(UnixNanos(6 * DAY), &access("u1", "c2", "server"));
         assert!(stray.bits > new.bits + 3.0, "{stray:?} {new:?}");
+    }
+
+    #[test]
+    fn a_login_at_night_is_dearer_than_one_at_the_usual_hour() {
+        let mut model = grown();
+        let usual = model.step(UnixNanos(5 * DAY), &access("u1", "c1", "server"));
+        let mut night = access("u1", "c1", "server");
+        night.hour = Some(3);
+        let night = model.step(UnixNanos(5 * DAY), &night);
+        assert!(night.bits > usual.bits + 8.0, "{night:?} {usual:?}");
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Logins {
             width: names.len(),
             label: must(&["label"])?,
             day: one(&["day"]),
-            second: one(&["second", "time", "timestamp"]),
+            second: one(&["second"]),
             user: must(&["src_user", "user"])?,
             account: one(&["dst_user", "account"]),
             source: one(&["src_pc", "pc", "source"]),
@@ -84,13 +84,13 @@ impl Logins {
         };
         let number = |name: &str, place: Option<usize>| {
             let text = text(place);
-            let parsed = text.parse::<i64>();
+            let parsed = text.split('.').next().unwrap_or_default().parse::<i64>();
             if text.is_empty() {
                 Ok(None)
             } else {
                 parsed
                     .map(Some)
-                    .map_err(|error| format!("`{name}` is no whole number: {error}"))
+                    .map_err(|error| format!("`{name}` is no number: {error}"))
             }
         };
         let second = number("second", self.second)?;
@@ -159,6 +159,12 @@ mod tests {
             ),
             (Some(1), "C2", "")
         );
+    }
+
+    #[test]
+    fn a_fraction_of_a_second_is_no_error() {
+        let logins = Logins::of("label,second,user").unwrap();
+        assert_eq!(logins.read("normal,7200.5,U1").unwrap().hour, Some(2));
     }
 
     #[test]
