@@ -19,6 +19,7 @@ pub(crate) struct Detector {
     scratch: Scratch,
     scorer: Scorer,
     alerts: Alerts,
+    told: u64,
 }
 
 impl std::fmt::Debug for Detector {
@@ -46,7 +47,26 @@ impl Detector {
             scratch: Scratch::default(),
             scorer,
             alerts: Alerts::new(ALERTS_A_DAY),
+            told: 0,
         }
+    }
+
+    /// Goes on with the budget of an earlier run, and whether those bytes could be read.
+    pub(crate) fn with_alerts(mut self, kept: &[u8]) -> (Self, bool) {
+        let restored = Alerts::restore(ALERTS_A_DAY, kept);
+        let usable = restored.is_some();
+        self.alerts = restored.unwrap_or(self.alerts);
+        (self, usable)
+    }
+
+    /// What is kept of the budget.
+    pub(crate) fn alerts(&self) -> Vec<u8> {
+        self.alerts.snapshot()
+    }
+
+    /// How often the scorer told somebody, since the start.
+    pub(crate) const fn told(&self) -> u64 {
+        self.told
     }
 
     /// Judges an event.
@@ -66,6 +86,7 @@ impl Detector {
         let mut verdict = self.scorer.step(now, event)?;
         let decision = self.alerts.step(now, incident_of(event), &verdict);
         verdict.alert = decision.notifies();
+        self.told += u64::from(verdict.alert);
         if decision == Decision::Flood {
             let withheld = self.alerts.withheld_so_far();
             tracing::warn!(
@@ -132,3 +153,21 @@ pub(crate) fn scorer_settings(secret: [u8; 16], alert_p: Option<f64>) -> Setting
 
 /// Alerts of the scorer in any 24 hours, at most; rules are not limited.
 const ALERTS_A_DAY: u32 = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_that_cannot_be_read_begins_anew_and_one_that_can_goes_on() {
+        let detector = || {
+            let scorer = Scorer::new(Settings::new([1; 16]));
+            Detector::new(RuleSet::compile(&[]).rules, scorer)
+        };
+        let kept = detector().alerts();
+        let (gone_on, usable) = detector().with_alerts(&kept);
+        assert!(usable && gone_on.alerts() == kept);
+        let (anew, usable) = detector().with_alerts(&kept[1..]);
+        assert!(!usable && anew.alerts() == kept);
+    }
+}

@@ -16,18 +16,18 @@ use super::PERIOD;
 /// The budget.
 #[derive(Clone, Debug)]
 pub(super) struct Budget {
-    most: usize,
-    now: i64,
+    pub(super) most: usize,
+    pub(super) now: i64,
     /// When somebody was told, the oldest first, at most `most`.
-    told: VecDeque<i64>,
+    pub(super) told: VecDeque<i64>,
     /// When the last flood was told.
-    flood: Option<i64>,
+    pub(super) flood: Option<i64>,
     /// Since when incidents are withheld, and how many.
-    withheld: Option<(i64, u64)>,
-    withheld_so_far: u64,
+    pub(super) withheld: Option<(i64, u64)>,
+    pub(super) withheld_so_far: u64,
     /// How much the bar is raised, in bits, and when that was right.
-    raised: f64,
-    raised_at: i64,
+    pub(super) raised: f64,
+    pub(super) raised_at: i64,
 }
 
 /// The answer about an incident.
@@ -53,8 +53,17 @@ impl Budget {
         }
     }
 
-    /// The time, which never goes back; also forgets what is a period old.
+    /// The time, which does not go back by less than a period; also forgets what is a period old.
+    ///
+    /// A clock that goes back further was wrong before: everything is then taken as having happened
+    /// just now, so that it gives nothing away and yet does not block the budget for ever.
     pub(super) fn time(&mut self, now: UnixNanos) -> i64 {
+        if self.now.saturating_sub(now.0) >= PERIOD {
+            self.told.iter_mut().for_each(|time| *time = now.0);
+            self.flood = self.flood.map(|_| now.0);
+            self.withheld = self.withheld.map(|(_, number)| (now.0, number));
+            (self.now, self.raised_at) = (now.0, now.0);
+        }
         self.now = self.now.max(now.0);
         let old = |time: i64| self.now.saturating_sub(time) >= PERIOD;
         while self.told.front().is_some_and(|time| old(*time)) {

@@ -12,14 +12,14 @@ use super::PERIOD;
 /// The rate of strange events.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rate {
-    day: i64,
-    today: u32,
-    average: f64,
-    days: u32,
+    pub(super) day: i64,
+    pub(super) today: u32,
+    pub(super) average: f64,
+    pub(super) days: u32,
 }
 
 impl Rate {
-    /// Goes on to the day of `now`, which never goes back.
+    /// Goes on to the day of `now`. A clock that goes back by more than a day was wrong before.
     pub(super) fn advance(&mut self, now: i64) {
         let day = now.div_euclid(PERIOD);
         if self.days == 0 {
@@ -30,6 +30,8 @@ impl Rate {
             self.average += (counted - self.average) * weight;
             (self.day, self.today) = (day, 0);
             self.days = self.days.saturating_add(1);
+        } else if day < self.day.saturating_sub(1) {
+            self.day = day;
         }
     }
 
