@@ -13,6 +13,7 @@
 //!   the first [`MOST_MARKS`] of its marks.
 //! - The score follows from its explanation: [`CommandScore::recompute`] takes nothing else.
 
+mod lists;
 mod marks;
 mod words;
 

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::MOST_MARKS;
+use super::lists::{DOTTED, FILES, List, PATHS, PROGRAMS, VARIABLES};
 use super::words::{self, Word, last_component};
 
 /// A mark.
@@ -50,13 +51,7 @@ pub(super) fn cost(kind: &str) -> f64 {
 
 /// Different marks that there can be.
 pub(super) fn most() -> usize {
-    NAMES.len()
-        + PATHS
-            .iter()
-            .chain(DOTTED)
-            .map(|(_, list)| list.len())
-            .sum::<usize>()
-        + FORMS
+    NAMES.len() + BEGINNINGS.len() + DOTS.len() + FORMS
 }
 
 fn spaced_words(line: &[u8]) -> u32 {
@@ -95,22 +90,22 @@ fn paths(word: &Word<'_>, marks: &mut Vec<Mark>) {
     };
     let mut slashes = text.iter().enumerate().filter(|(_, byte)| **byte == b'/');
     if *first == b'/' {
-        add_lists(PATHS, text, marks);
+        add_beginnings(&BEGINNINGS, text, marks);
     }
     if *first == b'.' {
-        add_lists(DOTTED, text, marks);
+        add_beginnings(&DOTS, text, marks);
     }
     let dotted = slashes.find(|(place, _)| text.get(place + 1) == Some(&b'.'));
     if let Some((place, _)) = dotted {
-        add_lists(DOTTED, &text[place + 1..], marks);
+        add_beginnings(&DOTS, &text[place + 1..], marks);
     }
 }
 
-fn add_lists(lists: &'static [List], text: &[u8], marks: &mut Vec<Mark>) {
-    for (kind, list) in lists {
-        let found = list.iter().filter(|path| text.starts_with(path.as_bytes()));
-        marks.extend(found.map(|name| Mark { kind, name }));
-    }
+fn add_beginnings(all: &[Mark], text: &[u8], marks: &mut Vec<Mark>) {
+    let found = all
+        .iter()
+        .filter(|mark| text.starts_with(mark.name.as_bytes()));
+    marks.extend(found);
 }
 
 /// What is started or written from where, and what is made executable.
@@ -201,16 +196,22 @@ enum Role {
 }
 
 static NAMES: LazyLock<HashMap<&'static [u8], (Mark, Role)>> = LazyLock::new(|| {
-    let programs = PROGRAMS.iter().map(|entry| (entry, Role::Program));
-    let variables = VARIABLES.iter().map(|entry| (entry, Role::Variable));
-    let files = FILES.iter().map(|entry| (entry, Role::File));
+    let programs = marks_of(PROGRAMS).map(|mark| (mark, Role::Program));
+    let variables = marks_of(VARIABLES).map(|mark| (mark, Role::Variable));
+    let files = marks_of(FILES).map(|mark| (mark, Role::File));
     let all = programs.chain(variables).chain(files);
-    all.flat_map(|((kind, names), role)| {
-        let mark = move |name: &&'static str| (name.as_bytes(), (Mark { kind, name }, role));
-        names.iter().map(mark)
-    })
-    .collect()
+    all.map(|(mark, role)| (mark.name.as_bytes(), (mark, role)))
+        .collect()
 });
+static BEGINNINGS: LazyLock<Vec<Mark>> = LazyLock::new(|| marks_of(PATHS).collect());
+static DOTS: LazyLock<Vec<Mark>> = LazyLock::new(|| marks_of(DOTTED).collect());
+
+fn marks_of(lists: &'static [List]) -> impl Iterator<Item = Mark> {
+    lists.iter().flat_map(|(kind, names)| {
+        let names = names.split_whitespace();
+        names.map(move |name| Mark { kind, name })
+    })
+}
 
 /// Kinds that have little use but an intruder's or an administrator's on a rare day.
 const TELLING: [&str; 15] = [
@@ -239,571 +240,6 @@ const COMMON: [&str; 7] = [
     "change",
     "open place",
     "programs",
-];
-
-type List = (&'static str, &'static [&'static str]);
-
-const PROGRAMS: &[List] = &[
-    (
-        "accounts",
-        &[
-            "useradd",
-            "usermod",
-            "userdel",
-            "groupadd",
-            "groupmod",
-            "groupdel",
-            "adduser",
-            "deluser",
-            "addgroup",
-            "delgroup",
-            "passwd",
-            "chpasswd",
-            "newusers",
-            "gpasswd",
-            "chage",
-            "visudo",
-            "vipw",
-            "vigr",
-            "pwconv",
-            "chsh",
-            "chfn",
-            "faillock",
-            "pam-auth-update",
-            "authselect",
-            "authconfig",
-        ],
-    ),
-    (
-        "start",
-        &[
-            "crontab",
-            "at",
-            "atd",
-            "batch",
-            "anacron",
-            "systemctl",
-            "systemd-run",
-            "update-rc.d",
-            "chkconfig",
-            "service",
-            "rc-update",
-            "rc-service",
-            "initctl",
-            "loginctl",
-            "insserv",
-        ],
-    ),
-    (
-        "defences",
-        &[
-            "iptables",
-            "ip6tables",
-            "iptables-restore",
-            "iptables-save",
-            "nft",
-            "ufw",
-            "firewall-cmd",
-            "ebtables",
-            "setenforce",
-            "getenforce",
-            "sestatus",
-            "semanage",
-            "setsebool",
-            "auditctl",
-            "auditd",
-            "augenrules",
-            "ausearch",
-            "aureport",
-            "rsyslogd",
-            "syslog-ng",
-            "journalctl",
-            "apparmor_parser",
-            "aa-teardown",
-            "aa-disable",
-            "aa-status",
-            "aa-complain",
-            "logger",
-            "fail2ban-client",
-            "clamscan",
-            "freshclam",
-            "rkhunter",
-            "chkrootkit",
-            "aide",
-        ],
-    ),
-    (
-        "traces",
-        &["history", "shred", "wipe", "srm", "unset", "lastlog"],
-    ),
-    (
-        "secrets",
-        &[
-            "unshadow",
-            "john",
-            "hashcat",
-            "hydra",
-            "medusa",
-            "gcore",
-            "gdb",
-            "strace",
-            "ltrace",
-            "strings",
-            "tcpdump",
-            "tshark",
-            "dumpcap",
-            "keyctl",
-            "secret-tool",
-            "klist",
-            "kinit",
-            "ssh-keygen",
-            "ssh-add",
-            "ssh-agent",
-            "getpcaps",
-            "ssh-copy-id",
-            "pass",
-            "ldapsearch",
-            "update-ca-certificates",
-        ],
-    ),
-    (
-        "capture",
-        &[
-            "script", "xwd", "scrot", "xclip", "xsel", "xinput", "arecord", "showkey", "logkeys",
-            "wl-paste",
-        ],
-    ),
-    (
-        "look",
-        &[
-            "whoami",
-            "id",
-            "who",
-            "w",
-            "users",
-            "last",
-            "lastb",
-            "hostname",
-            "hostnamectl",
-            "domainname",
-            "uname",
-            "arch",
-            "lscpu",
-            "lspci",
-            "lsusb",
-            "lsblk",
-            "lshw",
-            "dmidecode",
-            "dmesg",
-            "lsmod",
-            "modinfo",
-            "env",
-            "printenv",
-            "groups",
-            "getent",
-            "ifconfig",
-            "ip",
-            "iwconfig",
-            "route",
-            "arp",
-            "netstat",
-            "ss",
-            "nmap",
-            "nping",
-            "masscan",
-            "arp-scan",
-            "ping",
-            "traceroute",
-            "tracepath",
-            "host",
-            "nslookup",
-            "dig",
-            "whois",
-            "showmount",
-            "rpcinfo",
-            "smbclient",
-            "nmblookup",
-            "systemd-detect-virt",
-            "virt-what",
-            "localectl",
-            "locale",
-            "timedatectl",
-            "lsof",
-            "ps",
-            "pstree",
-            "pgrep",
-            "top",
-            "fuser",
-            "findmnt",
-            "mount",
-            "df",
-            "uptime",
-            "compgen",
-            "tty",
-            "finger",
-            "nproc",
-            "free",
-            "stat",
-            "lsattr",
-            "getfacl",
-            "locate",
-        ],
-    ),
-    (
-        "privilege",
-        &[
-            "su", "sudo", "doas", "pkexec", "runuser", "setcap", "getcap", "capsh", "unshare",
-            "nsenter", "chroot", "insmod", "modprobe", "rmmod", "depmod", "kmod", "sysctl",
-            "chown", "chgrp", "ldconfig", "bpftool", "kexec",
-        ],
-    ),
-    (
-        "transfer",
-        &[
-            "curl",
-            "wget",
-            "scp",
-            "sftp",
-            "ftp",
-            "tftp",
-            "nc",
-            "ncat",
-            "netcat",
-            "socat",
-            "telnet",
-            "rsync",
-            "aria2c",
-            "lynx",
-            "ssh",
-            "sshpass",
-            "rclone",
-            "torsocks",
-            "proxychains",
-            "tor",
-            "openvpn",
-            "wg",
-            "chisel",
-            "mail",
-            "sendmail",
-        ],
-    ),
-    (
-        "encode",
-        &[
-            "base64", "base32", "xxd", "uuencode", "uudecode", "openssl", "gpg", "hexdump", "od",
-            "zip", "unzip", "7z", "7za", "rar", "tar", "gzip", "bzip2", "xz", "ccrypt", "age",
-            "steghide", "rev", "split",
-        ],
-    ),
-    (
-        "interpreter",
-        &[
-            "python", "python2", "python3", "perl", "ruby", "php", "node", "lua", "tclsh", "gawk",
-            "bash", "sh", "dash", "zsh", "ksh", "ash", "fish", "busybox", "exec", "eval", "source",
-            "gcc", "cc", "clang", "make", "go", "rustc",
-        ],
-    ),
-    (
-        "container",
-        &[
-            "docker",
-            "podman",
-            "kubectl",
-            "crictl",
-            "ctr",
-            "runc",
-            "lxc",
-            "virsh",
-            "qemu-img",
-            "aws",
-            "gcloud",
-            "gsutil",
-            "az",
-            "terraform",
-            "ansible",
-        ],
-    ),
-    (
-        "impact",
-        &[
-            "dd",
-            "mkfs",
-            "shutdown",
-            "reboot",
-            "halt",
-            "poweroff",
-            "init",
-            "telinit",
-            "kill",
-            "killall",
-            "pkill",
-            "stress",
-            "yes",
-            "fdisk",
-            "wipefs",
-            "cryptsetup",
-            "swapoff",
-            "swapon",
-            "ulimit",
-            "truncate",
-            "fallocate",
-        ],
-    ),
-    (
-        "package",
-        &[
-            "apt", "apt-get", "apt-key", "dpkg", "yum", "dnf", "rpm", "zypper", "apk", "pacman",
-            "pip", "pip3", "gem", "npm", "snap", "flatpak",
-        ],
-    ),
-    (
-        "change",
-        &[
-            "chattr", "setfacl", "touch", "ln", "tee", "sed", "install", "mknod", "mkfifo",
-            "mktemp", "umask", "rm", "mv", "chmod",
-        ],
-    ),
-];
-
-const VARIABLES: &[List] = &[
-    (
-        "traces",
-        &[
-            "HISTFILE",
-            "HISTSIZE",
-            "HISTFILESIZE",
-            "HISTCONTROL",
-            "HISTIGNORE",
-            "PROMPT_COMMAND",
-        ],
-    ),
-    ("privilege", &["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"]),
-];
-
-const FILES: &[List] = &[
-    (
-        "traces",
-        &[
-            "wtmp",
-            "btmp",
-            "utmp",
-            "auth.log",
-            "secure",
-            "lastlog",
-            ".bash_history",
-            ".zsh_history",
-        ],
-    ),
-    (
-        "file of secrets",
-        &[
-            "id_rsa",
-            "id_dsa",
-            "id_ecdsa",
-            "id_ed25519",
-            "authorized_keys",
-            "known_hosts",
-            "krb5.keytab",
-            ".netrc",
-            ".pgpass",
-            ".git-credentials",
-            "credentials",
-            ".my.cnf",
-            ".htpasswd",
-            "Login Data",
-            "logins.json",
-            "key4.db",
-        ],
-    ),
-];
-
-/// Beginnings of paths.
-const PATHS: &[List] = &[
-    (
-        "file of accounts",
-        &[
-            "/etc/passwd",
-            "/etc/shadow",
-            "/etc/group",
-            "/etc/gshadow",
-            "/etc/sudoers",
-            "/etc/security",
-            "/etc/login.defs",
-            "/etc/pam",
-            "/etc/nsswitch",
-            "/etc/doas.conf",
-            "/etc/polkit-1",
-            "/lib/security",
-        ],
-    ),
-    (
-        "file of start",
-        &[
-            "/etc/cron",
-            "/etc/anacron",
-            "/var/spool/cron",
-            "/var/spool/at",
-            "/etc/init",
-            "/etc/rc",
-            "/etc/systemd",
-            "/lib/systemd",
-            "/usr/lib/systemd",
-            "/etc/profile",
-            "/etc/bash",
-            "/etc/update-motd.d",
-            "/etc/udev",
-            "/etc/modules",
-            "/etc/ld.so",
-            "/etc/xdg",
-            "/etc/environment",
-        ],
-    ),
-    (
-        "log",
-        &[
-            "/var/log",
-            "/var/run/utmp",
-            "/etc/audit",
-            "/etc/rsyslog",
-            "/etc/syslog",
-            "/etc/logrotate",
-        ],
-    ),
-    (
-        "file of secrets",
-        &[
-            "/etc/ssh",
-            "/etc/krb5",
-            "/tmp/krb5cc",
-            "/etc/ssl",
-            "/usr/share/ca-certificates",
-            "/usr/local/share/ca-certificates",
-            "/var/run/secrets",
-        ],
-    ),
-    (
-        "file of the host",
-        &[
-            "/etc/os-release",
-            "/etc/issue",
-            "/etc/hosts",
-            "/etc/resolv.conf",
-            "/etc/hostname",
-            "/etc/machine-id",
-            "/etc/fstab",
-            "/etc/mtab",
-            "/etc/selinux",
-            "/etc/apparmor",
-            "/etc/sysconfig",
-            "/etc/default",
-            "/etc/yum",
-            "/etc/apt",
-            "/etc/redhat-release",
-            "/etc/lsb-release",
-            "/proc/version",
-            "/proc/cpuinfo",
-            "/proc/net",
-            "/proc/modules",
-        ],
-    ),
-    ("settings", &["/etc/"]),
-    (
-        "kernel",
-        &[
-            "/proc/",
-            "/sys/",
-            "/boot/",
-            "/lib/modules",
-            "/dev/mem",
-            "/dev/kmem",
-        ],
-    ),
-    (
-        "device",
-        &[
-            "/dev/tcp",
-            "/dev/udp",
-            "/dev/sd",
-            "/dev/vd",
-            "/dev/nvme",
-            "/dev/zero",
-            "/dev/random",
-            "/dev/urandom",
-            "/dev/input",
-        ],
-    ),
-    (
-        "state of the system",
-        &[
-            "/var/spool",
-            "/var/mail",
-            "/var/lib",
-            "/var/cache",
-            "/var/run",
-            "/run/",
-            "/var/backups",
-            "/var/www",
-        ],
-    ),
-    ("home of root", &["/root"]),
-    ("open place", &["/tmp", "/var/tmp", "/dev/shm", "/run/user"]),
-    (
-        "programs",
-        &[
-            "/bin",
-            "/sbin",
-            "/usr/bin",
-            "/usr/sbin",
-            "/usr/local/bin",
-            "/usr/local/sbin",
-            "/opt",
-        ],
-    ),
-];
-
-/// Files and directories of a home: the first component that begins with a dot.
-const DOTTED: &[List] = &[
-    (
-        "file of start",
-        &[
-            ".config/systemd",
-            ".config/autostart",
-            ".bashrc",
-            ".bash_profile",
-            ".bash_login",
-            ".bash_logout",
-            ".profile",
-            ".zshrc",
-            ".zprofile",
-            ".xinitrc",
-            ".xsession",
-        ],
-    ),
-    (
-        "log",
-        &[
-            ".bash_history",
-            ".zsh_history",
-            ".python_history",
-            ".viminfo",
-            ".lesshst",
-        ],
-    ),
-    (
-        "file of secrets",
-        &[
-            ".ssh",
-            ".gnupg",
-            ".aws",
-            ".azure",
-            ".kube",
-            ".docker",
-            ".netrc",
-            ".mozilla",
-            ".config/google-chrome",
-            ".local/share/keyrings",
-        ],
-    ),
 ];
 
 /// Where everybody may write.
