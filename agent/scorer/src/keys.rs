@@ -99,6 +99,11 @@ impl Keys {
         }
     }
 
+    /// A name alone, never 0.
+    pub(crate) fn name(&self, name: &[u8]) -> u64 {
+        self.text(name) | 1 << 63
+    }
+
     /// Of a text, of which the first [`MOST_BYTES`] and the length count.
     fn text(&self, text: &[u8]) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.secret);

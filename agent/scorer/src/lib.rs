@@ -32,6 +32,7 @@ mod feature;
 mod keys;
 mod ngrams;
 mod place;
+mod refusals;
 mod scorer;
 mod sequence;
 mod settings;

@@ -95,6 +95,12 @@ impl Table {
         self.find_or_make(keys.context, day).take(day, gained, new);
     }
 
+    /// Days since the context was seen; `None`: never.
+    pub(crate) fn days_since(&self, context: u64, day: u16) -> Option<u16> {
+        self.find(context)
+            .map(|slot| day.saturating_sub(slot.last_day))
+    }
+
     /// Moves the mean surprise of the context towards `bits`.
     pub(crate) fn learn_usual(&mut self, context: u64, bits: Bits, seen_before: u32) {
         let bucket = self.bucket(context);
