@@ -59,11 +59,11 @@ pub struct Outcome {
     pub auroc: Option<f64>,
     /// Area under precision over recall.
     pub aupr: Option<f64>,
-    /// Recall at each of [`FALSE_SHARES`].
+    /// Recall at 0.1 % and at 1 % false positives.
     pub recall: [Share; 2],
     /// The same for each class of attack.
     pub classes: BTreeMap<String, [Share; 2]>,
-    /// Normal samples that the model itself gives a probability below each of [`FALSE_SHARES`].
+    /// Normal samples that the model itself gives a probability below 0.1 % and below 1 %.
     pub realised: [Share; 2],
     /// Attacks that it does.
     pub caught: [Share; 2],
