@@ -73,6 +73,10 @@ fuzz: deps deps-test ## a million mutated inputs for each parser that has such a
 bench: build ## figures; SHORT=1 takes under a minute, JSON=1 prints one object per line
 	@$(CARGO_TARGET_DIR)/debug/picket-bench $(if $(SHORT),--short) $(if $(JSON),--json)
 
+.PHONY: eval
+eval: deps ## the scorer's models on the development data beside the project (../shared/data), with goals and baselines
+	cargo run --quiet --release -p picket-tests --bin picket-eval -- development
+
 .PHONY: bench-sensor
 bench-sensor: build ## figures of the kernel sensor, as root; SHORT=1 takes under a minute with the everyday build, else the release build
 	@$(if $(SHORT),,cargo build --quiet --release -p picket-agent)

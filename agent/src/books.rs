@@ -40,6 +40,8 @@ const KEEP_SCORER: Duration = Duration::from_mins(10);
 const WITHOUT_ROOM: Duration = Duration::from_millis(20);
 /// What the scorer learned.
 pub(crate) const SCORER: &str = "scorer.snapshot";
+/// The budget of the scorer's alerts.
+pub(crate) const ALERTS: &str = "scorer.alerts";
 /// How far login files were read.
 pub(crate) const LOGINS: &str = "logins.json";
 
@@ -57,6 +59,8 @@ pub(crate) struct Books {
     positions: Option<(Vec<Position>, [u64; 3])>,
     watchdog: Watchdog,
     due: Due,
+    /// Alerts of the scorer that the kept budget knows of.
+    alerts_kept: u64,
 }
 
 /// When each of the regular duties was done last.
@@ -113,6 +117,7 @@ impl Books {
             store: parts.store,
             positions: None,
             watchdog: Watchdog::new(),
+            alerts_kept: 0,
             due: Due {
                 rotated: now,
                 heads: now,
@@ -267,9 +272,23 @@ impl Books {
         }
     }
 
+    /// Soon after somebody was told, so that a restart makes no room in the budget.
+    fn keep_alerts(&mut self, stages: &Stages) {
+        let told = stages.detect.told();
+        if told == self.alerts_kept {
+            return;
+        }
+        match self.state.write(ALERTS, &stages.detect.alerts()) {
+            Ok(()) => self.alerts_kept = told,
+            Err(error) => tracing::error!(error = chain(&error), "budget of alerts not kept"),
+        }
+    }
+
     /// Counting what the scorer knows takes milliseconds: less often.
     fn tell_maturity(&self, stages: &Stages) {
-        self.health.status().scorer = stages.detect.maturity();
+        let mut status = self.health.status();
+        status.scorer = stages.detect.maturity();
+        status.scorer_withheld = stages.detect.withheld();
     }
 
     fn tell(&self, stages: &Stages) {
@@ -363,6 +382,7 @@ impl Sink for Books {
             self.due.heads = Instant::now();
             self.keep_heads(false);
             self.keep_positions();
+            self.keep_alerts(stages);
             self.tell_maturity(stages);
         }
         if self.due.told.elapsed() >= TELL {
@@ -400,6 +420,7 @@ impl Sink for Books {
         self.keep_heads(safe);
         self.keep_positions();
         self.keep_scorer(stages);
+        self.keep_alerts(stages);
         self.tell(stages);
         self.tell_maturity(stages);
         if safe {

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use picket_event::{Event, Source, UnixNanos, Verdict};
+use picket_event::{Event, ScorerVerdict, Source, UnixNanos, Verdict};
 use picket_rules::{Loaded, RuleSet, Scratch};
-use picket_scorer::{Maturity, Scorer, Settings};
+use picket_scorer::{Alerts, Decision, Maturity, Scorer, Settings, incident_of};
 
 pub(crate) mod pack;
 
@@ -18,6 +18,8 @@ pub(crate) struct Detector {
     rules: RuleSet,
     scratch: Scratch,
     scorer: Scorer,
+    alerts: Alerts,
+    told: u64,
 }
 
 impl std::fmt::Debug for Detector {
@@ -44,7 +46,27 @@ impl Detector {
             rules,
             scratch: Scratch::default(),
             scorer,
+            alerts: Alerts::new(ALERTS_A_DAY),
+            told: 0,
         }
+    }
+
+    /// Goes on with the budget of an earlier run, and whether those bytes could be read.
+    pub(crate) fn with_alerts(mut self, kept: &[u8]) -> (Self, bool) {
+        let restored = Alerts::restore(ALERTS_A_DAY, kept);
+        let usable = restored.is_some();
+        self.alerts = restored.unwrap_or(self.alerts);
+        (self, usable)
+    }
+
+    /// What is kept of the budget.
+    pub(crate) fn alerts(&self) -> Vec<u8> {
+        self.alerts.snapshot()
+    }
+
+    /// How often the scorer told somebody, since the start.
+    pub(crate) const fn told(&self) -> u64 {
+        self.told
     }
 
     /// Judges an event.
@@ -54,9 +76,30 @@ impl Detector {
         }
         let by_rules = self.rules.verdicts(event, &mut self.scratch);
         let derived = event.source == Source::Agent;
-        let by_scorer = (!derived).then(|| self.scorer.step(now, event)).flatten();
+        let by_scorer = (!derived).then(|| self.score(now, event)).flatten();
         event.verdicts.extend(by_rules);
         event.verdicts.extend(by_scorer.map(Verdict::Scorer));
+    }
+
+    /// The scorer's verdict; its alert stands only where somebody is to be told.
+    fn score(&mut self, now: UnixNanos, event: &Event) -> Option<ScorerVerdict> {
+        let mut verdict = self.scorer.step(now, event)?;
+        let decision = self.alerts.step(now, incident_of(event), &verdict);
+        verdict.alert = decision.notifies();
+        self.told += u64::from(verdict.alert);
+        if decision == Decision::Flood {
+            let withheld = self.alerts.withheld_so_far();
+            tracing::warn!(
+                withheld,
+                "alerts of the scorer are withheld, its budget is used up"
+            );
+        }
+        Some(verdict)
+    }
+
+    /// Incidents that the scorer found and nobody was told about, since the start.
+    pub(crate) const fn withheld(&self) -> u64 {
+        self.alerts.withheld_so_far()
     }
 
     /// Puts new rules in the place of the old.
@@ -106,4 +149,25 @@ pub(crate) fn scorer_settings(secret: [u8; 16], alert_p: Option<f64>) -> Setting
     let mut settings = Settings::new(secret);
     settings.alert_p = alert_p.unwrap_or(settings.alert_p);
     settings
+}
+
+/// Alerts of the scorer in any 24 hours, at most; rules are not limited.
+const ALERTS_A_DAY: u32 = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_that_cannot_be_read_begins_anew_and_one_that_can_goes_on() {
+        let detector = || {
+            let scorer = Scorer::new(Settings::new([1; 16]));
+            Detector::new(RuleSet::compile(&[]).rules, scorer)
+        };
+        let kept = detector().alerts();
+        let (gone_on, usable) = detector().with_alerts(&kept);
+        assert!(usable && gone_on.alerts() == kept);
+        let (anew, usable) = detector().with_alerts(&kept[1..]);
+        assert!(!usable && anew.alerts() == kept);
+    }
 }

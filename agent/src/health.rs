@@ -64,6 +64,8 @@ pub(crate) struct Status {
     pub(crate) rules: usize,
     /// How much the scorer has learned.
     pub(crate) scorer: Maturity,
+    /// Incidents that the scorer found and nobody was told about.
+    pub(crate) scorer_withheld: u64,
     /// Commands answered in this run, and the newest answer as `action state`.
     pub(crate) commands: (u64, String),
     /// Commands refused in this run, by reason; `untold` are those of a flood that got no answer.
@@ -163,6 +165,7 @@ impl Status {
             integrity: Integrity::default(),
             rules: 0,
             scorer: Maturity::default(),
+            scorer_withheld: 0,
             commands: (0, String::new()),
             refused_commands: BTreeMap::new(),
             respond_error: String::new(),
@@ -211,6 +214,7 @@ impl Status {
             "scorer": {
                 "events": self.scorer.events, "days": self.scorer.days,
                 "contexts": self.scorer.contexts, "contexts_mature": self.scorer.contexts_mature,
+                "withheld": self.scorer_withheld,
             },
             "containment": {
                 "commands": self.commands.0, "last": self.commands.1,

@@ -10,7 +10,7 @@
 //! stream.json          this run's stream, where its chains stand, whether it closed its books
 //! commands             ids and receipts of commands
 //! spool/               sealed batches
-//! scorer.snapshot logins.json
+//! scorer.snapshot scorer.alerts logins.json
 //! integrity.baseline   what important files were
 //! ```
 //!

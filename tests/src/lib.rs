@@ -11,6 +11,7 @@
 mod audit;
 pub mod bench;
 pub mod demo;
+pub mod eval;
 pub mod failure;
 pub mod logins;
 pub mod programs;
@@ -23,10 +24,8 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-use failure::Failure;
-
 /// The exit code of a program; a failure becomes one line with its causes.
-pub fn report(program: &str, done: Result<(), Failure>) -> ExitCode {
+pub fn report<E: Error>(program: &str, done: Result<(), E>) -> ExitCode {
     let Err(failure) = done else {
         return ExitCode::SUCCESS;
     };

@@ -49,7 +49,8 @@ impl Calendar {
     }
 }
 
-fn wall_day(now: UnixNanos) -> i32 {
+/// The day of the wall clock, in UTC.
+pub(crate) fn wall_day(now: UnixNanos) -> i32 {
     i32::try_from(now.0.div_euclid(NANOS_OF_A_DAY)).unwrap_or_default()
 }
 

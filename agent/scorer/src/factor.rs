@@ -26,6 +26,9 @@ pub(crate) enum Factor {
     MethodOfUser,
     ServiceOfUser,
     AccountOfUser,
+    RefusalsBefore,
+    UsersTried,
+    AbsenceByService,
 }
 
 /// The fixed words and constants of a factor.
@@ -49,7 +52,7 @@ pub(crate) struct Facts {
 
 impl Factor {
     /// Every factor; the place is part of the keys of the table and of the snapshot.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::ChildOfParent,
         Self::ProgramDirectory,
         Self::UserOfProgram,
@@ -69,6 +72,9 @@ impl Factor {
         Self::MethodOfUser,
         Self::ServiceOfUser,
         Self::AccountOfUser,
+        Self::RefusalsBefore,
+        Self::UsersTried,
+        Self::AbsenceByService,
     ];
 
     /// The factor of this name.
@@ -105,6 +111,9 @@ impl Factor {
             Self::MethodOfUser => &METHOD_OF_USER,
             Self::ServiceOfUser => &SERVICE_OF_USER,
             Self::AccountOfUser => &ACCOUNT_OF_USER,
+            Self::RefusalsBefore => &REFUSALS_BEFORE,
+            Self::UsersTried => &USERS_TRIED,
+            Self::AbsenceByService => &ABSENCE_BY_SERVICE,
         }
     }
 }
@@ -242,7 +251,7 @@ static LISTENING_PORT: Facts = Facts {
 static SOURCE_OF_USER: Facts = Facts {
     name: "source of user",
     alphabet: 256,
-    of: 4,
+    of: 7,
     backoff: &["this user, network only", "any user, network only"],
     verb: "has logged in from",
     noun: ["source", "sources"],
@@ -252,7 +261,7 @@ static SOURCE_OF_USER: Facts = Facts {
 static SOURCE_NAME_OF_USER: Facts = Facts {
     name: "source name of user",
     alphabet: 256,
-    of: 4,
+    of: 7,
     backoff: &["any user"],
     verb: "has logged in from",
     noun: ["source", "sources"],
@@ -262,7 +271,7 @@ static SOURCE_NAME_OF_USER: Facts = Facts {
 static USER_OF_SOURCE: Facts = Facts {
     name: "user of source",
     alphabet: 256,
-    of: 4,
+    of: 7,
     backoff: &["any source"],
     verb: "has logged in as",
     noun: ["user", "users"],
@@ -272,7 +281,7 @@ static USER_OF_SOURCE: Facts = Facts {
 static METHOD_OF_USER: Facts = Facts {
     name: "method of user",
     alphabet: 16,
-    of: 4,
+    of: 7,
     backoff: &["any user"],
     verb: "has logged in by",
     noun: ["method", "methods"],
@@ -282,7 +291,7 @@ static METHOD_OF_USER: Facts = Facts {
 static SERVICE_OF_USER: Facts = Facts {
     name: "service of user",
     alphabet: 64,
-    of: 4,
+    of: 7,
     backoff: &["any user"],
     verb: "has logged in through",
     noun: ["service", "services"],
@@ -297,6 +306,36 @@ static ACCOUNT_OF_USER: Facts = Facts {
     verb: "has become",
     noun: ["user", "users"],
     sighting: ["switch", "switches"],
+};
+
+static REFUSALS_BEFORE: Facts = Facts {
+    name: "refusals before login",
+    alphabet: 6,
+    of: 7,
+    backoff: &["any user"],
+    verb: "has logged in after",
+    noun: ["number of refused tries", "numbers of refused tries"],
+    sighting: ["login", "logins"],
+};
+
+static USERS_TRIED: Facts = Facts {
+    name: "users tried before login",
+    alphabet: 4,
+    of: 7,
+    backoff: &["any user"],
+    verb: "has logged in from sources that had tried",
+    noun: ["number of users", "numbers of users"],
+    sighting: ["login", "logins"],
+};
+
+static ABSENCE_BY_SERVICE: Facts = Facts {
+    name: "absence of user by service",
+    alphabet: 6,
+    of: 7,
+    backoff: &["any service"],
+    verb: "has let in users after",
+    noun: ["length of absence", "lengths of absence"],
+    sighting: ["login", "logins"],
 };
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! something never makes it look strange.
 
 mod flags;
+pub(crate) mod past;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -45,7 +46,7 @@ pub(crate) fn observe(event: &Event) -> Vec<Observation<'_>> {
 }
 
 /// Observations that an event has at most.
-pub(crate) const MOST: usize = 6;
+pub(crate) const MOST: usize = 7;
 
 struct Observations<'e> {
     list: Vec<Observation<'e>>,

@@ -86,6 +86,24 @@ impl Keys {
         }
     }
 
+    /// Where the counts of a value in a context are, for questions that are no factors.
+    pub(crate) fn of_parts(&self, number: usize, context: &[u8], value: &[u8]) -> LevelKeys {
+        let mut hasher = SipHasher13::new_with_key(&self.secret);
+        hasher.write_u64((number as u64) << 8 | OTHER_QUESTION);
+        hasher.write_u64(self.text(context));
+        let context = hasher.finish();
+        hasher.write_u64(self.text(value));
+        LevelKeys {
+            context,
+            value: hasher.finish(),
+        }
+    }
+
+    /// A name alone, never 0.
+    pub(crate) fn name(&self, name: &[u8]) -> u64 {
+        self.text(name) | 1 << 63
+    }
+
     /// Of a text, of which the first [`MOST_BYTES`] and the length count.
     fn text(&self, text: &[u8]) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.secret);
@@ -111,5 +129,7 @@ impl fmt::Debug for Keys {
 
 /// The context of the levels that ask the whole host.
 const NOWHERE: u64 = 0;
+/// The level number of questions that are no factors, which no factor has.
+const OTHER_QUESTION: u64 = 0xff;
 /// The longest path that Linux takes.
 const MOST_BYTES: usize = 4096;

@@ -21,20 +21,31 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
+mod alerts;
 mod calendar;
 mod calibration;
+mod command;
 mod explain;
 mod factor;
 mod feature;
 mod keys;
+mod ngrams;
 mod place;
+mod refusals;
 mod scorer;
+mod sequence;
 mod settings;
 mod snapshot;
 mod surprise;
 mod table;
+mod tail;
 
+pub use access::{Access, AccessModel, AccessReason, AccessScore};
+pub use alerts::{Alerts, Decision, Incident, incident_of};
+pub use command::{CommandModel, CommandScore, MarkScore};
 pub use explain::{Recomputed, recompute, sentence};
 pub use scorer::{Maturity, Scorer};
+pub use sequence::{SequenceModel, SequenceScore, View, class_of_i386};
 pub use settings::Settings;
 pub use snapshot::SnapshotError;

@@ -1,13 +1,14 @@
 //! One step: score the event by what is known, then learn from it.
 
-use picket_event::{BackoffLevel, Event, Reason, ScorerVerdict, UnixNanos};
+use picket_event::{BackoffLevel, Event, Kind, Login, Reason, ScorerVerdict, UnixNanos};
 
 use crate::Settings;
-use crate::calendar::Calendar;
+use crate::calendar::{Calendar, wall_day};
 use crate::calibration::Calibration;
 use crate::explain::CALIBRATION;
-use crate::feature::{Observation, observe};
-use crate::keys::{Keys, Levels, MOST_LEVELS};
+use crate::feature::{Observation, observe, past};
+use crate::keys::{Keys, LevelKeys, Levels, MOST_LEVELS};
+use crate::refusals::Refusals;
 use crate::surprise::{Bits, Counts, Part, Rank, combine, is_mature, probability, tail};
 use crate::table::{Known, Table};
 
@@ -19,6 +20,7 @@ pub struct Scorer {
     pub(crate) calendar: Calendar,
     pub(crate) calibration: Calibration,
     pub(crate) table: Table,
+    pub(crate) refusals: Refusals,
     pub(crate) events: u64,
 }
 
@@ -43,6 +45,7 @@ impl Scorer {
             calendar: Calendar::new(),
             calibration: Calibration::new(),
             table: Table::new(settings.table_slots()),
+            refusals: Refusals::new(),
             events: 0,
             settings,
         }
@@ -53,11 +56,15 @@ impl Scorer {
     ///
     /// `now` tells the day, in UTC. It may go back; see `docs/scorer.md` for what then happens.
     pub fn step(&mut self, now: UnixNanos, event: &Event) -> Option<ScorerVerdict> {
-        let observations = observe(event);
+        if event.kind == Kind::LoginFailed {
+            self.note_refused(now, event);
+        }
+        let mut observations = observe(event);
         if observations.is_empty() {
             return None;
         }
         let day = self.calendar.advance(now);
+        self.add_past(&mut observations, now, event);
         self.events = self.events.saturating_add(1);
         let scores: Vec<Score<'_, '_>> = observations
             .iter()
@@ -66,7 +73,12 @@ impl Scorer {
         for score in &scores {
             self.learn(score, day);
         }
-        Some(self.verdict(strongest(scores)))
+        let verdict = self.verdict(strongest(scores));
+        if let Some(login) = past::login(event) {
+            let presence = self.presence(login);
+            self.table.learn(presence, day);
+        }
+        Some(verdict)
     }
 
     /// How much it has learned. Walks through the whole table: milliseconds.
@@ -85,6 +97,38 @@ impl Scorer {
         size_of::<Self>()
             + size_of::<crate::table::Slot>() * self.table.len()
             + size_of::<u32>() * Calibration::LEN
+            + Refusals::state_bytes()
+    }
+
+    /// Remembers a refused login for the next successful one of its source.
+    fn note_refused(&mut self, now: UnixNanos, event: &Event) {
+        let Some(login) = event.login() else { return };
+        if let Some(source) = past::source(login) {
+            let source = self.keys.name(source.as_bytes());
+            let user = self.keys.name(login.user.as_bytes());
+            self.refusals.note(source, user, wall_day(now));
+        }
+    }
+
+    /// What is asked of a login by what went before it.
+    fn add_past<'e>(&self, to: &mut Vec<Observation<'e>>, now: UnixNanos, event: &'e Event) {
+        let Some(login) = past::login(event) else {
+            return;
+        };
+        if let Some(source) = past::source(login) {
+            let source = self.keys.name(source.as_bytes());
+            let before = self.refusals.of(source, wall_day(now));
+            to.extend(past::refusals(login, before));
+        }
+        let days = self
+            .table
+            .days_since(self.presence(login).context, self.calendar.day);
+        to.push(past::absence(login, days));
+    }
+
+    /// Where the days are on which a user logged in.
+    fn presence(&self, login: &Login) -> LevelKeys {
+        self.keys.of_parts(PRESENCE, login.user.as_bytes(), b"")
     }
 
     fn score<'o, 'e>(&self, observation: &'o Observation<'e>, day: u16) -> Score<'o, 'e> {
@@ -123,13 +167,20 @@ impl Scorer {
 
     fn learn(&mut self, score: &Score<'_, '_>, day: u16) {
         let seen = score.special.counts.context_seen;
-        self.calibration
-            .learn(score.observation.factor, seen, score.excess);
+        // In a mature context a value counts once on its first day, or its repetition would make
+        // strangeness usual.
+        let again = score.special.value_new && score.part.mature;
+        if !again {
+            self.calibration
+                .learn(score.observation.factor, seen, score.excess);
+        }
         for keys in score.levels.iter() {
             self.table.learn(*keys, day);
         }
-        self.table
-            .learn_usual(score.levels.special().context, score.part.bits, seen);
+        if !again {
+            self.table
+                .learn_usual(score.levels.special().context, score.part.bits, seen);
+        }
     }
 
     fn verdict(&self, scores: Vec<Score<'_, '_>>) -> ScorerVerdict {
@@ -221,6 +272,8 @@ fn shown(text: &[u8]) -> &[u8] {
     text.get(..MOST_SHOWN).unwrap_or(text)
 }
 
+/// Number of the question whose counts are days on which a user was there.
+const PRESENCE: usize = 0;
 /// Reasons in a verdict, beside a mature one that they would hide.
 const REASONS: usize = 3;
 /// Bytes of a context or value that are shown.

@@ -21,11 +21,12 @@
 use crate::calendar::Calendar;
 use crate::calibration::Calibration;
 use crate::keys::Keys;
+use crate::refusals::{Entry, Refusals};
 use crate::table::{Slot, Table};
 use crate::{Scorer, Settings};
 
 impl Scorer {
-    /// Everything it has learned, as bytes: 28 for each count in use and 73 kB. The settings are not
+    /// Everything it has learned, as bytes: 28 for each count in use and 140 kB at most. The settings are not
     /// in it.
     pub fn snapshot(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.table.used().count() * SLOT_BYTES + FIXED_BYTES);
@@ -49,6 +50,10 @@ impl Scorer {
         for (place, slot) in self.table.used() {
             write_slot(&mut out, place, slot);
         }
+        out.extend_from_slice(&number(self.refusals.used().count()).to_le_bytes());
+        for (place, entry) in self.refusals.used() {
+            write_refusals(&mut out, place, entry);
+        }
         out.extend_from_slice(&self.keys.checksum(&out));
         out
     }
@@ -66,6 +71,10 @@ impl Scorer {
         scorer.calendar = rest.calendar()?;
         scorer.calibration = rest.calibration(bins)?;
         rest.slots(used, &mut scorer.table, scorer.calendar.day)?;
+        // Snapshots from before refused logins were remembered end here.
+        if !rest.bytes.is_empty() {
+            rest.refusals(&mut scorer.refusals)?;
+        }
         if rest.bytes.is_empty() {
             Ok(scorer)
         } else {
@@ -162,6 +171,14 @@ fn write_slot(out: &mut Vec<u8>, place: usize, slot: &Slot) {
     }
 }
 
+fn write_refusals(out: &mut Vec<u8>, place: usize, entry: &Entry) {
+    out.extend_from_slice(&number(place).to_le_bytes());
+    out.extend_from_slice(&entry.source.to_le_bytes());
+    out.extend_from_slice(&entry.users.to_le_bytes());
+    out.extend_from_slice(&entry.day.to_le_bytes());
+    out.extend_from_slice(&entry.refused.to_le_bytes());
+}
+
 /// What is left to read.
 struct Reader<'s> {
     bytes: &'s [u8],
@@ -195,10 +212,14 @@ impl Reader<'_> {
     }
 
     fn calibration(&mut self, bins: u32) -> Result<Calibration, SnapshotError> {
-        if bins != number(Calibration::LEN) {
-            return Err(malformed("it has another number of histograms"));
+        let most = number(Calibration::LEN);
+        if bins > most {
+            return Err(malformed("it has more histograms than there are factors"));
         }
-        let bins = (0..bins).map(|_| self.u32()).collect::<Result<_, _>>()?;
+        // Factors are only ever added, behind the others.
+        let known = (0..bins).map(|_| self.u32());
+        let mut bins = known.collect::<Result<Vec<_>, _>>()?;
+        bins.resize(Calibration::LEN, 0);
         Calibration::from_bins(bins).ok_or(malformed("a histogram holds too much"))
     }
 
@@ -208,6 +229,22 @@ impl Reader<'_> {
             let slot = self.slot()?;
             if slot.last_day > day || !table.put(place, slot) {
                 return Err(malformed("a count lies where it cannot"));
+            }
+        }
+        Ok(())
+    }
+
+    fn refusals(&mut self, refusals: &mut Refusals) -> Result<(), SnapshotError> {
+        for _ in 0..self.u32()? {
+            let place = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
+            let entry = Entry {
+                source: u64::from_le_bytes(self.take()?),
+                users: u64::from_le_bytes(self.take()?),
+                day: i32::from_le_bytes(self.take()?),
+                refused: self.u32()?,
+            };
+            if !refusals.put(place, entry) {
+                return Err(malformed("a source lies where it cannot"));
             }
         }
         Ok(())
@@ -241,3 +278,44 @@ const CHECKSUM_BYTES: usize = 16;
 const SLOT_BYTES: usize = 28;
 /// Everything but the slots.
 const FIXED_BYTES: usize = 8 + 4 * 4 + 8 + 4 + 4 + 2 + 4 * Calibration::LEN + CHECKSUM_BYTES;
+
+#[cfg(test)]
+mod tests {
+    use picket_event::{Detail, Event, Kind, Login, Source, UnixNanos};
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_from_before_three_factors_and_the_refusals_is_taken_up() {
+        let settings = Settings {
+            slots: 1 << 10,
+            ..Settings::new([3; 16])
+        };
+        let mut scorer = Scorer::new(settings);
+        let event = Event::new(Kind::AccountSwitch, UnixNanos(5), Source::Replay);
+        let event = event.with(Detail::Login(Login {
+            user: "ann".into(),
+            target_user: "root".into(),
+            ..Login::default()
+        }));
+        for _ in 0..9 {
+            scorer.step(event.time, &event);
+        }
+        let new = scorer.snapshot();
+        let histograms = 8 + 4 * 4 + 8 + 4 + 4 + 2;
+        let (kept, dropped) = (
+            number(Calibration::LEN) * 19 / 22,
+            Calibration::LEN * 3 / 22,
+        );
+        let end = histograms + 4 * Calibration::LEN;
+        let mut old = new[..end - 4 * dropped].to_vec();
+        old[16..20].copy_from_slice(&kept.to_le_bytes());
+        old.extend_from_slice(&new[end..new.len() - CHECKSUM_BYTES - 4]);
+        old.extend_from_slice(&scorer.keys.checksum(&old));
+        let mut restored = Scorer::restore(settings, &old).unwrap();
+        assert_eq!(
+            restored.step(event.time, &event),
+            scorer.step(event.time, &event)
+        );
+    }
+}

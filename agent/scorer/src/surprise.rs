@@ -52,11 +52,7 @@ pub(crate) struct Bits(pub(crate) u32);
 impl Bits {
     /// Of a probability, rounded up to 1/1024 bit; at most [`MOST_BITS`] bits.
     pub(crate) fn of(p: f64) -> Self {
-        let bits = p.clamp(LEAST_P, 1.0).to_bits();
-        let exponent = u32::try_from(bits >> 52).unwrap_or_default();
-        let mantissa = (bits >> 21 & 0x7fff_ffff) | 0x8000_0000;
-        let whole = 1023_u32.saturating_sub(exponent) * UNITS;
-        Self(whole.saturating_sub(fraction_of_log2(mantissa)))
+        Self(units_of(p.clamp(LEAST_P, 1.0)))
     }
 
     /// In bits, exactly.
@@ -82,6 +78,46 @@ impl Bits {
     /// The bin of half a bit that it falls into.
     pub(crate) fn bin(self) -> u32 {
         (self.0 / (UNITS / 2)).min(BINS - 1)
+    }
+}
+
+/// Minus the binary logarithm of a number from 2^-1022 to 1, in 1/1024, rounded up.
+fn units_of(p: f64) -> u32 {
+    let bits = p.to_bits();
+    let exponent = u32::try_from(bits >> 52).unwrap_or_default();
+    let mantissa = (bits >> 21 & 0x7fff_ffff) | 0x8000_0000;
+    let whole = 1023_u32.saturating_sub(exponent) * UNITS;
+    whole.saturating_sub(fraction_of_log2(mantissa))
+}
+
+/// The surprise of many probabilities together: multiplied as long as a double holds the product, so
+/// that few logarithms are taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogSum {
+    product: f64,
+    units: u64,
+}
+
+impl LogSum {
+    pub(crate) const fn new() -> Self {
+        Self {
+            product: 1.0,
+            units: 0,
+        }
+    }
+
+    /// One more.
+    pub(crate) fn take(&mut self, p: f64) {
+        self.product *= p.clamp(LEAST_P, 1.0);
+        if self.product < LEAST_PRODUCT {
+            self.units += u64::from(units_of(self.product));
+            self.product = 1.0;
+        }
+    }
+
+    /// In 1/1024 bit, rounded up once for each logarithm.
+    pub(crate) fn units(self) -> u64 {
+        self.units + u64::from(units_of(self.product))
     }
 }
 
@@ -183,6 +219,8 @@ const UNITS: u32 = 1024;
 const MOST_BITS: u64 = 63;
 /// Two to the power of minus [`MOST_BITS`].
 const LEAST_P: f64 = f64::from_bits((1023 - MOST_BITS) << 52);
+/// Below this, one more factor could leave the range of doubles.
+const LEAST_PRODUCT: f64 = f64::from_bits((1023 - 900) << 52);
 /// Below this, an event's p says nothing more.
 const LEAST_EVENT_P: f64 = 1e-15;
 /// Scores up to 8 bits beyond the usual are taken as known, so that a factor without a history does

@@ -46,6 +46,8 @@ pub(crate) struct Known {
     pub(crate) usual: Bits,
     /// Whether the value was seen in it today.
     pub(crate) value_today: bool,
+    /// Whether that was for the first time.
+    pub(crate) value_new: bool,
 }
 
 /// All counts.
@@ -81,6 +83,7 @@ impl Table {
             days: u32::from(context.days),
             usual: Bits(context.usual >> USUAL_SHIFT),
             value_today: value.last_day == day,
+            value_new: value.last_day == day && value.days == 1,
         }
     }
 
@@ -90,6 +93,12 @@ impl Table {
         let new = value.count == 0;
         let gained = value.gain(day);
         self.find_or_make(keys.context, day).take(day, gained, new);
+    }
+
+    /// Days since the context was seen; `None`: never.
+    pub(crate) fn days_since(&self, context: u64, day: u16) -> Option<u16> {
+        self.find(context)
+            .map(|slot| day.saturating_sub(slot.last_day))
     }
 
     /// Moves the mean surprise of the context towards `bits`.

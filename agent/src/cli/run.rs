@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use picket_event::batch::PreviousStream;
 use picket_event::{BootId, Detail, Event, Kind, SensorState, Source, StreamId};
 use picket_proto::v1;
+use picket_rules::RuleSet;
 use picket_scorer::Scorer;
 use picket_sensor::device::DeviceFollower;
 use picket_sensor::login::Position;
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::RunArgs;
 use super::watch::{own_uid, remember};
-use crate::books::{Books, LOGINS, Parts, SCORER};
+use crate::books::{ALERTS, Books, LOGINS, Parts, SCORER};
 use crate::clock::{self, boot_ns};
 use crate::config::{Config, DEFAULT_CONFIG};
 use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
@@ -225,7 +226,7 @@ impl Service {
         Ok(Stages {
             enrich: Enricher::new(own_uid(), own, Arc::clone(&self.table), config.hashing())
                 .remembering(Arc::clone(baseline)),
-            detect: Detector::new(rules, scorer(&self.state, config)?),
+            detect: detector(&self.state, config, rules)?,
             ledgers: Ledgers::default(),
             bounds: Bounds::new(config.memory_bytes),
             clock: clock::system(),
@@ -350,6 +351,20 @@ fn open_spool(state: &StateDir, config: &Config) -> Result<(Spool, Vec<Lost>), F
     Ok((spool, recovery.dropped))
 }
 
+/// Rules, and what the scorer and its budget know from earlier runs.
+fn detector(state: &StateDir, config: &Config, rules: RuleSet) -> Result<Detector, Failure> {
+    let detector = Detector::new(rules, scorer(state, config)?);
+    let Some(kept) = state.read(ALERTS)? else {
+        return Ok(detector);
+    };
+    let (detector, usable) = detector.with_alerts(&kept);
+    if !usable {
+        let aside = state.set_aside(ALERTS)?.display().to_string();
+        tracing::error!(aside, "the budget of the scorer's alerts begins anew");
+    }
+    Ok(detector)
+}
+
 /// What the scorer learned in earlier runs. A snapshot that cannot be used is set aside.
 fn scorer(state: &StateDir, config: &Config) -> Result<Scorer, Failure> {
     let kept = state
@@ -392,7 +407,7 @@ fn began(sensor: &dyn Sensor) -> Event {
     event.with(Detail::Sensor(sensor_state(sensor)))
 }
 
-fn reload(rules: &Path) -> Option<picket_rules::RuleSet> {
+fn reload(rules: &Path) -> Option<RuleSet> {
     match load_rules(RulesFrom::Pack(rules)) {
         Ok(rules) => {
             tracing::info!(rules = rules.rules().len(), "rules loaded again");

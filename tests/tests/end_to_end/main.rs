@@ -10,6 +10,7 @@ mod commands;
 mod copies;
 mod enrolment;
 mod holes;
+mod evaluation;
 mod outage;
 mod path;
 mod stolen_collector;
