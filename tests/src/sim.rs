@@ -86,21 +86,14 @@ impl Options {
     fn pace(&self) -> Pace {
         match self.rate {
             None => Pace::Window(self.window),
-            Some(rate) => every(self.agents, self.batch, rate),
+            Some(rate) => share(rate, self.agents),
         }
     }
 }
 
-/// The pace of each of `agents` that together send `rate` events a second in batches of `batch`.
-pub(crate) fn every(agents: usize, batch: usize, rate: f64) -> Pace {
-    let events = u32::try_from(agents.saturating_mul(batch)).unwrap_or(u32::MAX);
-    let seconds = f64::from(events) / rate.max(0.001);
-    let interval = Duration::try_from_secs_f64(seconds);
-    Pace::Every(
-        interval
-            .unwrap_or(Duration::MAX)
-            .max(Duration::from_micros(1)),
-    )
+/// The pace of each of `agents` that together make `rate` events a second.
+pub(crate) fn share(rate: f64, agents: usize) -> Pace {
+    Pace::Rate(rate / play::float(agents.max(1) as u64))
 }
 
 /// Something of the simulation did not do what it should.

@@ -173,7 +173,7 @@ fn sustained(scale: &Scale) -> Result<Measured, Failure> {
         if asked > rate {
             continue;
         }
-        let pace = sim::every(scale.senders, LARGE, asked);
+        let pace = sim::share(asked, scale.senders);
         let half = play.load(pace, scale.warm, scale.time)?;
         let spread = half.spread;
         measured.figures.push(Figure {

@@ -86,7 +86,7 @@ impl Run {
             agents,
             rate: self
                 .total_rate
-                .or(self.rate.map(|rate| rate * f64::from(each))),
+                .or_else(|| self.rate.map(|rate| rate * f64::from(each))),
             batch: self.batch,
             time: Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::ZERO),
             storm: self.storm,

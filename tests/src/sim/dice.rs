@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same for the same seed (SplitMix64). Nothing secret is ever made of them.
+//! Numbers that look random and are the same for the same seed (`SplitMix64`). Nothing secret is ever made of them.
 
 /// A seeded generator.
 #[derive(Clone, Debug)]

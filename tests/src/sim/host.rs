@@ -111,8 +111,8 @@ impl Host {
     }
 
     /// Makes `count` events of one class and seals them; what reaches the agent's size of a batch is sealed earlier.
-    /// `due`: when a real agent would have sent it.
-    pub(super) fn make(&mut self, world: &World, count: usize, due: Instant) -> io::Result<()> {
+    /// `due`: when a real agent would have sent it. Gives how many events were made.
+    pub(super) fn make(&mut self, world: &World, count: usize, due: Instant) -> io::Result<u64> {
         if self.epoch_began.elapsed() >= self.epoch_lasts {
             self.rotate()?;
         }
@@ -122,7 +122,9 @@ impl Host {
             _ => (Class::Bulk, count),
         };
         let now = self.now();
+        let mut made = 0;
         for _ in 0..count {
+            made += 1;
             let moment = Moment {
                 wall: now.wall,
                 boot_ns: now.mono_ns,
@@ -139,7 +141,8 @@ impl Host {
                 break;
             }
         }
-        self.flush(now, due)
+        self.flush(now, due)?;
+        Ok(made)
     }
 
     /// The batch as it goes over a connection on which the collector is known to hold the keys up to `known_epoch`.

@@ -27,6 +27,7 @@ use tonic::{Request, Streaming};
 use super::Trouble;
 use super::dice::Dice;
 use super::host::{Host, Waiting};
+use super::play::float;
 use super::tally::Tally;
 use super::world::World;
 
@@ -50,8 +51,8 @@ pub(super) struct Orders {
 pub(crate) enum Pace {
     /// Not at all.
     Rest,
-    /// A batch every so often.
-    Every(Duration),
+    /// So many events a second, in batches: each is due when the one before has had its time.
+    Rate(f64),
     /// A batch whenever fewer than so many are under way.
     Window(usize),
 }
@@ -155,9 +156,10 @@ impl Agent {
         self.cut = self.orders.borrow_and_update().cut;
         let mut line = {
             let shared = Arc::clone(&self.shared);
-            let _turn = match first {
-                true => Some(shared.first.acquire().await?),
-                false => None,
+            let _turn = if first {
+                Some(shared.first.acquire().await?)
+            } else {
+                None
             };
             self.open().await?
         };
@@ -181,9 +183,9 @@ impl Agent {
             tokio::time::timeout(WELCOME_WAIT, client.session(ReceiverStream::new(outgoing)));
         let mut session = opened.await.map_err(late)??.into_inner();
         let welcome = tokio::time::timeout(WELCOME_WAIT, session.message());
-        let welcome = match welcome.await.map_err(late)??.and_then(|frame| frame.frame) {
-            Some(FromCollector::Welcome(welcome)) => welcome,
-            _ => return Err(Trouble::Protocol("the first word was not a welcome")),
+        let first = welcome.await.map_err(late)??;
+        let Some(FromCollector::Welcome(welcome)) = first.and_then(|first| first.frame) else {
+            return Err(Trouble::Protocol("the first word was not a welcome"));
         };
         for ack in &welcome.acks {
             self.learn(ack);
@@ -233,12 +235,7 @@ impl Agent {
                 }
                 room = line.batches.clone().reserve_owned(), if may_send => {
                     let room = room.map_err(|_closed| Trouble::Protocol("the batches' stream is closed"))?;
-                    if let Some(waiting) = self.host.waiting.get(line.sent) {
-                        drop(room.send(self.host.signed(waiting, &mut line.known_epoch)));
-                        self.shared.tally.sent(waiting.events, waiting.bytes());
-                        line.bytes_under_way += waiting.bytes();
-                        line.sent += 1;
-                    }
+                    self.send_next(line, room);
                 }
                 () = sleep_until(due), if due.is_some() => {}
                 _ = beat.tick() => send(&line.frames, ToCollector::Heartbeat(self.host.heartbeat())).await?,
@@ -250,6 +247,15 @@ impl Agent {
                     return Err(Trouble::Protocol("the collector does not answer batches"));
                 }
             }
+        }
+    }
+
+    fn send_next(&self, line: &mut Line, room: mpsc::OwnedPermit<v1::SignedBatch>) {
+        if let Some(waiting) = self.host.waiting.get(line.sent) {
+            drop(room.send(self.host.signed(waiting, &mut line.known_epoch)));
+            self.shared.tally.sent(waiting.events, waiting.bytes());
+            line.bytes_under_way = line.bytes_under_way.saturating_add(waiting.bytes());
+            line.sent += 1;
         }
     }
 
@@ -278,24 +284,28 @@ impl Agent {
                         self.host.make(world, orders.batch, Instant::now())?;
                     }
                 }
-                Pace::Every(every) => {
-                    let now = Instant::now();
-                    // Spread over the first interval, so that a fleet does not send in step.
-                    let share = f64::from(self.dice.small(1_000)) / 1_000.0;
-                    let due = self
-                        .next_due
-                        .get_or_insert_with(|| now + every.mul_f64(share));
-                    while *due <= now && self.host.waiting.len() < MOST_WAITING {
-                        self.host.make(world, orders.batch, *due)?;
-                        *due += every;
-                    }
-                }
+                Pace::Rate(rate) => self.keep_up(rate, orders.batch)?,
             }
         }
         let made = self.host.waiting.len().saturating_sub(before);
         if made > 0 {
             self.shared.tally.made(made as u64);
         }
+        Ok(())
+    }
+
+    /// Makes the batches that are due by now at `rate` events a second.
+    fn keep_up(&mut self, rate: f64, batch: usize) -> Result<(), Trouble> {
+        let now = Instant::now();
+        // Spread over the first interval, so that a fleet does not send in step.
+        let first =
+            time_of(batch as u64, rate).mul_f64(f64::from(self.dice.small(1_000)) / 1_000.0);
+        let mut due = self.next_due.unwrap_or(now + first);
+        while due <= now && self.host.waiting.len() < MOST_WAITING {
+            let made = self.host.make(&self.shared.world, batch, due)?;
+            due += time_of(made, rate);
+        }
+        self.next_due = Some(due);
         Ok(())
     }
 
@@ -379,6 +389,12 @@ async fn sleep_until(when: Option<Instant>) {
     }
 }
 
+/// How long `events` take at `rate` events a second.
+fn time_of(events: u64, rate: f64) -> Duration {
+    let seconds = float(events) / rate.max(MIN_RATE);
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
 fn late(_elapsed: tokio::time::error::Elapsed) -> Trouble {
     Trouble::Protocol("the collector took too long")
 }
@@ -393,6 +409,9 @@ const WELCOME_WAIT: Duration = Duration::from_secs(15);
 const ANSWER_WAIT: Duration = Duration::from_mins(1);
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_mins(1);
+
+/// Slower than this is no rate, in events a second.
+const MIN_RATE: f64 = 0.001;
 
 /// How long the last word may take to be heard.
 const CLOSE_WAIT: Duration = Duration::from_secs(20);
