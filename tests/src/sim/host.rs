@@ -66,7 +66,17 @@ pub(super) struct Waiting {
     pub(super) events: u64,
     /// When it was due to be sent for the first time.
     pub(super) since: Instant,
+    /// When it was last sent.
+    pub(super) sent: Instant,
     epoch: u64,
+}
+
+/// A batch as it goes over the wire.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) signed: v1::SignedBatch,
+    pub(super) events: u64,
+    pub(super) bytes: u64,
 }
 
 /// What the host knows of one of its chains.
@@ -145,17 +155,24 @@ impl Host {
         Ok(made)
     }
 
-    /// The batch as it goes over a connection on which the collector is known to hold the keys up to `known_epoch`.
-    pub(super) fn signed(&self, waiting: &Waiting, known_epoch: &mut u64) -> v1::SignedBatch {
-        let mut batch = waiting.batch.clone();
+    /// The waiting batch of this index, on its way over a connection on which the collector is known to hold the keys up
+    /// to `known_epoch`.
+    pub(super) fn send(&mut self, index: usize, known_epoch: &mut u64) -> Option<Outgoing> {
+        let waiting = self.waiting.get_mut(index)?;
+        waiting.sent = Instant::now();
+        let mut signed = waiting.batch.clone();
         if waiting.epoch > *known_epoch {
             let from = usize::try_from(*known_epoch).unwrap_or(usize::MAX);
             let to = usize::try_from(waiting.epoch).unwrap_or(usize::MAX);
             let needed = self.successions.get(from..to);
-            batch.successions = needed.unwrap_or_default().to_vec();
+            signed.successions = needed.unwrap_or_default().to_vec();
             *known_epoch = waiting.epoch;
         }
-        batch
+        Some(Outgoing {
+            signed,
+            events: waiting.events,
+            bytes: waiting.bytes(),
+        })
     }
 
     /// Everything below `durable_seq` is on the collector's disk.
@@ -261,6 +278,7 @@ impl Host {
             seq_end: sealed.seq_first.saturating_add(sealed.count),
             events: sealed.count,
             since,
+            sent: since,
             epoch: self.epoch,
             batch: v1::SignedBatch {
                 header: sealed.header,

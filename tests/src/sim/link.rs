@@ -226,7 +226,7 @@ impl Agent {
                 && line.bytes_under_way < line.credit;
             let due = self.next_due.filter(|_| orders.pace != Pace::Rest);
             let overdue = self.host.waiting.front().filter(|_| line.sent > 0);
-            let overdue = overdue.map_or_else(Instant::now, |front| front.since) + ANSWER_WAIT;
+            let overdue = overdue.map_or_else(Instant::now, |front| front.sent) + ANSWER_WAIT;
             tokio::select! {
                 biased;
                 ack = line.acks.message() => {
@@ -250,13 +250,14 @@ impl Agent {
         }
     }
 
-    fn send_next(&self, line: &mut Line, room: mpsc::OwnedPermit<v1::SignedBatch>) {
-        if let Some(waiting) = self.host.waiting.get(line.sent) {
-            drop(room.send(self.host.signed(waiting, &mut line.known_epoch)));
-            self.shared.tally.sent(waiting.events, waiting.bytes());
-            line.bytes_under_way = line.bytes_under_way.saturating_add(waiting.bytes());
-            line.sent += 1;
-        }
+    fn send_next(&mut self, line: &mut Line, room: mpsc::OwnedPermit<v1::SignedBatch>) {
+        let Some(batch) = self.host.send(line.sent, &mut line.known_epoch) else {
+            return;
+        };
+        self.shared.tally.sent(batch.events, batch.bytes);
+        line.bytes_under_way = line.bytes_under_way.saturating_add(batch.bytes);
+        drop(room.send(batch.signed));
+        line.sent += 1;
     }
 
     /// Makes what is due. `sent`: how many of the waiting batches are under way.
