@@ -23,6 +23,7 @@ mod enrol;
 mod fleet;
 mod host;
 mod link;
+mod orders;
 mod play;
 mod proof;
 mod report;
@@ -42,7 +43,7 @@ pub use proof::Proof;
 pub use site::Given;
 pub use tally::Spread;
 
-pub(crate) use link::Pace;
+pub(crate) use orders::Pace;
 pub(crate) use report::spoken;
 use trouble::Trouble;
 

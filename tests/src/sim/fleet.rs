@@ -8,7 +8,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::host::{Enrolled, Host};
-use super::link::{Agent, Orders, Pace, Shared};
+use super::link::{Agent, Shared};
+use super::orders::{Orders, Pace};
 use super::site::Site;
 use super::tally::Tally;
 use super::world::World;

@@ -27,35 +27,9 @@ use tonic::{Request, Streaming};
 use super::Trouble;
 use super::dice::Dice;
 use super::host::{Host, Waiting};
-use super::play::float;
+use super::orders::{Orders, Pace, time_of};
 use super::tally::Tally;
 use super::world::World;
-
-/// What all agents are told.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Orders {
-    /// How events are made.
-    pub(super) pace: Pace,
-    /// Events in a batch.
-    pub(super) batch: usize,
-    /// Grows when every connection is to be cut.
-    pub(super) cut: u64,
-    /// Grows when every agent is to send one batch and see it acknowledged.
-    pub(super) call: u64,
-    /// Whether agents end once everything is acknowledged.
-    pub(super) end: bool,
-}
-
-/// How an agent makes events.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Pace {
-    /// Not at all.
-    Rest,
-    /// So many events a second, in batches: each is due when the one before has had its time.
-    Rate(f64),
-    /// A batch whenever fewer than so many are under way.
-    Window(usize),
-}
 
 /// What all agents share.
 #[derive(Debug)]
@@ -390,12 +364,6 @@ async fn sleep_until(when: Option<Instant>) {
     }
 }
 
-/// How long `events` take at `rate` events a second.
-fn time_of(events: u64, rate: f64) -> Duration {
-    let seconds = float(events) / rate.max(MIN_RATE);
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
-}
-
 fn late(_elapsed: tokio::time::error::Elapsed) -> Trouble {
     Trouble::Protocol("the collector took too long")
 }
@@ -410,9 +378,6 @@ const WELCOME_WAIT: Duration = Duration::from_secs(15);
 const ANSWER_WAIT: Duration = Duration::from_mins(1);
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_mins(1);
-
-/// Slower than this is no rate, in events a second.
-const MIN_RATE: f64 = 0.001;
 
 /// How long the last word may take to be heard.
 const CLOSE_WAIT: Duration = Duration::from_secs(20);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::fleet::{Barracks, Fleet};
-use super::link::Pace;
+use super::orders::Pace;
 use super::proof::Proof;
 use super::site::{Site, Used};
 use super::tally::{Counts, Spread};
