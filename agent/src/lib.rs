@@ -20,7 +20,7 @@ mod health;
 mod integrity;
 mod pipeline;
 mod respond;
-mod seal;
+pub mod seal;
 mod state;
 mod store;
 mod uplink;

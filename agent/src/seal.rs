@@ -27,78 +27,78 @@ use line::Line;
 pub(crate) use range::Range;
 
 /// A batch is sealed when its events take this much, uncompressed.
-pub(crate) const MAX_BYTES: usize = 256 << 10;
+pub const MAX_BYTES: usize = 256 << 10;
 /// A batch is sealed when its first event has waited so long, in nanoseconds.
-pub(crate) const MAX_WAIT_NS: u64 = 200_000_000;
+pub const MAX_WAIT_NS: u64 = 200_000_000;
 const ZSTD_LEVEL: i32 = 1;
 
 /// The two clocks at one moment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
+pub struct Now {
     /// Wall clock.
-    pub(crate) wall: UnixNanos,
+    pub wall: UnixNanos,
     /// Nanoseconds since boot.
-    pub(crate) mono_ns: u64,
+    pub mono_ns: u64,
 }
 
 /// The key in force.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Signer<'a> {
+pub struct Signer<'a> {
     /// Its epoch.
-    pub(crate) epoch: u64,
+    pub epoch: u64,
     /// Its private half.
-    pub(crate) key: &'a SigningKey,
+    pub key: &'a SigningKey,
 }
 
 /// Who speaks, in which run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Speaker {
+pub struct Speaker {
     /// The host.
-    pub(crate) host: HostId,
+    pub host: HostId,
     /// The run.
-    pub(crate) stream: StreamId,
+    pub stream: StreamId,
     /// The boot.
-    pub(crate) boot: BootId,
+    pub boot: BootId,
 }
 
 /// One sealed batch.
 #[derive(Debug)]
-pub(crate) struct Sealed {
+pub struct Sealed {
     /// In which run.
-    pub(crate) stream: StreamId,
+    pub stream: StreamId,
     /// In which class.
-    pub(crate) class: Class,
+    pub class: Class,
     /// First number covered.
-    pub(crate) seq_first: u64,
+    pub seq_first: u64,
     /// How many numbers are covered.
-    pub(crate) count: u64,
+    pub count: u64,
     /// How many of them are gaps.
-    pub(crate) gaps: u64,
+    pub gaps: u64,
     /// Exact header bytes.
-    pub(crate) header: Vec<u8>,
+    pub header: Vec<u8>,
     /// Exact payload bytes.
-    pub(crate) payload: Vec<u8>,
+    pub payload: Vec<u8>,
     /// Over the header.
-    pub(crate) signature: Signature,
+    pub signature: Signature,
 }
 
 /// One line of the transport ledger, as far as the sealer knows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Numbered {
+pub struct Numbered {
     /// Which class.
-    pub(crate) class: Class,
+    pub class: Class,
     /// Numbers given.
-    pub(crate) given: u64,
+    pub given: u64,
     /// Of these, numbers that stand for lost events.
-    pub(crate) gaps: u64,
+    pub gaps: u64,
     /// Numbers sealed.
-    pub(crate) sealed: u64,
+    pub sealed: u64,
     /// Hash of the last header.
-    pub(crate) head: Digest,
+    pub head: Digest,
 }
 
 /// Seals the events of one run.
-pub(crate) struct Sealer {
+pub struct Sealer {
     speaker: Speaker,
     lines: [Line; 3],
     previous: Option<PreviousStream>,
@@ -119,7 +119,7 @@ impl std::fmt::Debug for Sealer {
 impl Sealer {
     /// A new run. `previous` is the run before it; if that one did not close its books, the first
     /// header says so by a gap of unknown size.
-    pub(crate) fn new(speaker: Speaker, previous: Option<PreviousStream>) -> io::Result<Self> {
+    pub fn new(speaker: Speaker, previous: Option<PreviousStream>) -> io::Result<Self> {
         let crashed = previous.as_ref().is_some_and(|previous| !previous.clean);
         Ok(Self {
             speaker,
@@ -137,7 +137,7 @@ impl Sealer {
     }
 
     /// Numbers an event. Returns a batch if it is full.
-    pub(crate) fn push(
+    pub fn push(
         &mut self,
         event: Box<Event>,
         now: Now,
@@ -153,20 +153,14 @@ impl Sealer {
     }
 
     /// Numbers events of one kind that are lost.
-    pub(crate) fn lose(
-        &mut self,
-        class: Class,
-        (kind, count): (Kind, u64),
-        reason: GapReason,
-        now: Now,
-    ) {
+    pub fn lose(&mut self, class: Class, (kind, count): (Kind, u64), reason: GapReason, now: Now) {
         if count > 0 {
             self.line(class).lose(kind, count, reason, now);
         }
     }
 
     /// Says, in the class itself, that the payload of numbers which were sealed before is gone.
-    pub(crate) fn report(&mut self, class: Class, gap: Gap, now: Now) {
+    pub fn report(&mut self, class: Class, gap: Gap, now: Now) {
         let mut event = Event::new(Kind::Gap, now.wall, Source::Agent);
         event.boot_ns = now.mono_ns;
         let event = Box::new(event.with(Detail::Gap(gap)));
@@ -174,7 +168,7 @@ impl Sealer {
     }
 
     /// Seals what has waited long enough, in the classes that have room for a batch.
-    pub(crate) fn flush_due(
+    pub fn flush_due(
         &mut self,
         now: Now,
         signer: Signer<'_>,
@@ -187,19 +181,19 @@ impl Sealer {
     }
 
     /// Seals everything, as before a change of keys.
-    pub(crate) fn flush_all(&mut self, now: Now, signer: Signer<'_>) -> io::Result<Vec<Sealed>> {
+    pub fn flush_all(&mut self, now: Now, signer: Signer<'_>) -> io::Result<Vec<Sealed>> {
         self.flush_if(now, signer, |_| true)
     }
 
     /// How long until something must be sealed, in nanoseconds.
-    pub(crate) fn due_in_ns(&self, mono_ns: u64) -> Option<u64> {
+    pub fn due_in_ns(&self, mono_ns: u64) -> Option<u64> {
         let due = |line: &Line| Some(line.waiting_since?.saturating_add(line.patience_ns()));
         let first = self.lines.iter().filter_map(due).min()?;
         Some(first.saturating_sub(mono_ns))
     }
 
     /// The ledger so far.
-    pub(crate) fn numbered(&self) -> [Numbered; 3] {
+    pub fn numbered(&self) -> [Numbered; 3] {
         [0, 1, 2].map(|index: usize| {
             let line = &self.lines[index];
             Numbered {
@@ -311,7 +305,7 @@ impl Sealer {
     }
 
     /// Where each class's chain stands.
-    pub(crate) fn heads(&self) -> Vec<ClassHead> {
+    pub fn heads(&self) -> Vec<ClassHead> {
         self.lines.iter().map(Line::head).collect()
     }
 

@@ -4,6 +4,7 @@
 //! when an event was lost or doubled, because that is never a matter of speed.
 
 mod figure;
+pub mod ingest;
 pub mod sensor;
 mod storm;
 

@@ -17,6 +17,7 @@ pub mod logins;
 pub mod programs;
 pub mod rig;
 pub mod service;
+pub mod sim;
 pub mod wait;
 pub mod watch;
 

@@ -27,6 +27,11 @@ pub struct Ended {
 impl Programs {
     /// The folder of the running program, or its parent for a test.
     pub fn find() -> Result<Self, Failure> {
+        Self::find_these(&["picket-agent", "picket-collector", "picketctl"])
+    }
+
+    /// The same if only these are needed.
+    pub fn find_these(names: &[&str]) -> Result<Self, Failure> {
         let own = std::env::current_exe().map_err(Failure::file("/proc/self/exe"))?;
         let beside = own.parent().unwrap_or_else(|| Path::new("/"));
         let is_test = beside.file_name() == Some(OsStr::new("deps"));
@@ -39,7 +44,7 @@ impl Programs {
             folder: folder.to_path_buf(),
             agent: None,
         };
-        for name in ["picket-agent", "picket-collector", "picketctl"] {
+        for name in names {
             programs.path(name)?;
         }
         Ok(programs)

@@ -177,6 +177,22 @@ impl Rig {
         }
     }
 
+    /// Ends the collector as the service manager would.
+    pub fn stop_collector(&mut self) -> Result<(), Failure> {
+        let Some(collector) = self.collector.take() else {
+            return Ok(());
+        };
+        let ended = collector.stop(READY)?;
+        if ended.success() {
+            return Ok(());
+        }
+        Err(Failure::Ended {
+            what: "picket-collector serve".to_owned(),
+            code: ended.to_string(),
+            stderr: String::new(),
+        })
+    }
+
     /// Starts the collector again where it was.
     pub fn restart_collector(&mut self) -> Result<(), Failure> {
         self.crash_collector();

@@ -4,6 +4,9 @@
 //! messages). So the decompressed size is bounded, each event's size is bounded, and never more
 //! than one event is decoded at once.
 
+use std::cell::RefCell;
+use std::io;
+
 use picket_event::batch::MAX_BATCH_BYTES;
 use picket_event::{Event, EventError};
 use picket_proto::v1;
@@ -34,7 +37,7 @@ pub enum PayloadError {
     },
     /// It cannot be decompressed within the size it states.
     #[error("the payload cannot be decompressed")]
-    Compressed(#[source] std::io::Error),
+    Compressed(#[source] io::Error),
     /// What is inside is no message.
     #[error("the payload cannot be decoded")]
     Decode(#[source] prost::DecodeError),
@@ -73,7 +76,7 @@ pub fn open(payload: &[u8]) -> Result<Events, PayloadError> {
 }
 
 /// The payload of these events, as an agent makes it.
-pub fn close(events: Vec<v1::Event>) -> std::io::Result<Vec<u8>> {
+pub fn close(events: Vec<v1::Event>) -> io::Result<Vec<u8>> {
     zstd::bulk::compress(&v1::BatchPayload { events }.encode_to_vec(), LEVEL)
 }
 
@@ -127,14 +130,33 @@ fn decompress(payload: &[u8]) -> Result<Vec<u8>, PayloadError> {
         .ok()
         .filter(|size| *size <= MAX_BATCH_BYTES);
     let size = fits.ok_or(PayloadError::TooLarge(size))?;
-    let mut opener = zstd::bulk::Decompressor::new().map_err(PayloadError::Compressed)?;
-    let window = DParameter::WindowLogMax(WINDOW_LOG);
-    opener
-        .set_parameter(window)
-        .map_err(PayloadError::Compressed)?;
-    opener
-        .decompress(payload, size)
+    OPENER
+        .with_borrow_mut(|kept| open_with(kept, payload, size))
         .map_err(PayloadError::Compressed)
+}
+
+/// Decompresses with the thread's own opener. One that has failed is not used again.
+fn open_with(kept: &mut Option<Opener>, payload: &[u8], size: usize) -> io::Result<Vec<u8>> {
+    let mut opener = match kept.take() {
+        Some(opener) => opener,
+        None => new_opener()?,
+    };
+    let opened = opener.decompress(payload, size)?;
+    *kept = Some(opener);
+    Ok(opened)
+}
+
+fn new_opener() -> io::Result<Opener> {
+    let mut opener = Opener::new()?;
+    opener.set_parameter(DParameter::WindowLogMax(WINDOW_LOG))?;
+    Ok(opener)
+}
+
+type Opener = zstd::bulk::Decompressor<'static>;
+
+thread_local! {
+    /// To make one costs as much as to open a small payload: some 100 KiB are allocated and set up.
+    static OPENER: RefCell<Option<Opener>> = const { RefCell::new(None) };
 }
 
 /// The field of `BatchPayload` that holds the events.

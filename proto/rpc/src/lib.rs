@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
+pub mod codec;
 pub mod tls;
 
 /// Clients and servers of package `picket.v1`.

@@ -39,6 +39,7 @@ fn generate_messages(descriptors: FileDescriptorSet, out: &Path) -> Result<(), B
 fn generate_services(descriptors: FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .out_dir(out)
+        .codec_path("crate::codec::Codec")
         .extern_path(".picket.v1", "::picket_proto::v1")
         .compile_fds(descriptors)?;
     Ok(())
