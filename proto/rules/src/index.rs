@@ -12,16 +12,14 @@
 
 use std::collections::BTreeMap;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use memchr::memchr;
 
+use crate::grams::Grams;
 use crate::hash::TextMap;
 use crate::pattern::{Pattern, Piece, name};
 use crate::program::{Program, Question, Test};
 use crate::record::{FieldId, Record};
 use crate::scratch::Scratch;
-
-/// Up to this much text of all substrings of a field, a DFA is small enough; in bytes.
-const DFA_TEXT: usize = 16 * 1024;
 
 /// The tables of one group of rules. Rules are numbered within the group.
 #[derive(Clone, Debug, Default)]
@@ -37,14 +35,15 @@ struct FieldIndex {
     field: FieldId,
     exact: TextMap<Vec<u32>>,
     names: TextMap<Vec<u32>>,
-    parts: Option<Parts>,
+    parts: Parts,
 }
 
-/// Substrings: the automaton, and for each of its patterns the rules.
-#[derive(Clone, Debug)]
+/// Substrings by their length, each with its rules.
+#[derive(Clone, Debug, Default)]
 struct Parts {
-    automaton: AhoCorasick,
-    rules: Vec<Vec<u32>>,
+    long: Option<Grams<4>>,
+    short: Option<Grams<2>>,
+    bytes: Vec<(u8, Vec<u32>)>,
 }
 
 /// One text whose presence makes a rule a candidate.
@@ -96,7 +95,7 @@ impl Index {
                 field,
                 exact: TextMap::default(),
                 names: TextMap::default(),
-                parts: None,
+                parts: Parts::default(),
             };
             let mut parts = Vec::new();
             for (form, text, mut rules) in entries {
@@ -107,14 +106,9 @@ impl Index {
                     Form::Part => parts.push((text, rules)),
                 }
             }
-            match Parts::new(parts) {
-                Ok(parts) => table.parts = parts,
-                Err(rules) => self.always.extend(rules),
-            }
+            table.parts = Parts::new(parts);
             self.fields.push(table);
         }
-        self.always.sort_unstable();
-        self.always.dedup();
     }
 
     /// Marks the candidates for `record` in `scratch`.
@@ -136,10 +130,9 @@ impl Index {
         &self.always
     }
 
-    /// Memory of the automata, in bytes.
-    pub(crate) fn automata_bytes(&self) -> usize {
-        let parts = self.fields.iter().filter_map(|table| table.parts.as_ref());
-        parts.map(|parts| parts.automaton.memory_usage()).sum()
+    /// Memory of what finds parts of values, in bytes.
+    pub(crate) fn parts_bytes(&self) -> usize {
+        self.fields.iter().map(|table| table.parts.memory()).sum()
     }
 }
 
@@ -155,33 +148,44 @@ impl FieldIndex {
         {
             set(candidates, rules);
         }
-        if let Some(parts) = &self.parts {
-            for found in parts.automaton.find_overlapping_iter(value) {
-                if let Some(rules) = parts.rules.get(found.pattern().as_usize()) {
-                    set(candidates, rules);
-                }
-            }
-        }
+        self.parts.mark(value, candidates);
     }
 }
 
 impl Parts {
-    /// An automaton that cannot be built gives its rules back: they become candidates always.
-    fn new(entries: Vec<(Vec<u8>, Vec<u32>)>) -> Result<Option<Self>, Vec<u32>> {
-        if entries.is_empty() {
-            return Ok(None);
+    /// Texts are not empty.
+    fn new(entries: Vec<(Vec<u8>, Vec<u32>)>) -> Self {
+        let mut parts = Self::default();
+        let (mut long, mut short) = (Vec::new(), Vec::new());
+        for (text, rules) in entries {
+            match text.as_slice() {
+                [] => {}
+                [byte] => parts.bytes.push((*byte, rules)),
+                [_, _] | [_, _, _] => short.push((text, rules)),
+                _ => long.push((text, rules)),
+            }
         }
-        let (texts, rules): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
-        let length: usize = texts.iter().map(Vec::len).sum();
-        let kind = if length <= DFA_TEXT {
-            AhoCorasickKind::DFA
-        } else {
-            AhoCorasickKind::ContiguousNFA
-        };
-        match AhoCorasick::builder().kind(Some(kind)).build(&texts) {
-            Ok(automaton) => Ok(Some(Self { automaton, rules })),
-            Err(_) => Err(rules.into_iter().flatten().collect()),
+        parts.long = Grams::new(long, bits);
+        parts.short = Grams::new(short, bits);
+        parts
+    }
+
+    fn mark(&self, value: &[u8], candidates: &mut [u64]) {
+        if let Some(long) = &self.long {
+            long.find(value, |rules| set(candidates, rules));
         }
+        if let Some(short) = &self.short {
+            short.find(value, |rules| set(candidates, rules));
+        }
+        for (byte, rules) in &self.bytes {
+            if memchr(*byte, value).is_some() {
+                set(candidates, rules);
+            }
+        }
+    }
+
+    fn memory(&self) -> usize {
+        self.long.as_ref().map_or(0, Grams::bytes) + self.short.as_ref().map_or(0, Grams::bytes)
     }
 }
 

@@ -19,6 +19,7 @@
 mod check;
 mod condition;
 mod encode;
+mod grams;
 mod hash;
 mod index;
 mod logsource;

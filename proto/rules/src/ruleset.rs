@@ -105,8 +105,8 @@ pub struct Figures {
     pub fields: usize,
     /// Rules that are asked about every event of their group.
     pub always: usize,
-    /// Memory of the automata, in bytes.
-    pub automata_bytes: usize,
+    /// Memory of what finds parts of values, in bytes.
+    pub parts_bytes: usize,
 }
 
 /// Compiled rules. Immutable: a reload makes a new set and puts it in the old one's place.
@@ -199,10 +199,10 @@ impl RuleSet {
                 .iter()
                 .map(|group| group.index.always().len())
                 .sum(),
-            automata_bytes: self
+            parts_bytes: self
                 .groups
                 .iter()
-                .map(|group| group.index.automata_bytes())
+                .map(|group| group.index.parts_bytes())
                 .sum(),
         }
     }
