@@ -65,13 +65,16 @@ enum Form {
 }
 
 impl Index {
-    /// The tables for `programs`.
-    pub(crate) fn new<'a>(programs: impl Iterator<Item = &'a Program>) -> Self {
+    /// The tables for `programs`; `is_dear` says which fields are better not looked up.
+    pub(crate) fn new<'a>(
+        programs: impl Iterator<Item = &'a Program>,
+        is_dear: impl Fn(FieldId) -> bool,
+    ) -> Self {
         let mut index = Self::default();
         let mut postings: BTreeMap<Trigger, Vec<u32>> = BTreeMap::new();
         for (number, program) in (0_u32..).zip(programs) {
             index.rules += 1;
-            match required(program) {
+            match required(program, &is_dear) {
                 Some(set) => {
                     for trigger in set.triggers {
                         postings.entry(trigger).or_default().push(number);
@@ -117,6 +120,9 @@ impl Index {
         let mut candidates = std::mem::take(&mut scratch.candidates);
         set(&mut candidates, &self.always);
         for table in &self.fields {
+            if record.lacks(table.field) {
+                continue;
+            }
             let slot = scratch.load(record, table.field);
             for value in slot.lowered(scratch) {
                 table.mark(value, &mut candidates);
@@ -205,11 +211,11 @@ struct Required {
 }
 
 /// The rarest required set of `program`; `None` if nothing is required.
-fn required(program: &Program) -> Option<Required> {
+fn required(program: &Program, is_dear: &impl Fn(FieldId) -> bool) -> Option<Required> {
     match program {
         Program::All(parts) => parts
             .iter()
-            .filter_map(required)
+            .filter_map(|part| required(part, is_dear))
             .min_by(|a, b| a.frequency.total_cmp(&b.frequency)),
         Program::Any(parts) => {
             let mut union = Required {
@@ -217,14 +223,20 @@ fn required(program: &Program) -> Option<Required> {
                 frequency: 0.0,
             };
             for part in parts {
-                let part = required(part)?;
+                let part = required(part, is_dear)?;
                 union.triggers.extend(part.triggers);
                 union.frequency += part.frequency;
             }
             Some(union)
         }
         Program::Not(_) => None,
-        Program::Test(test) => required_by(test),
+        Program::Test(test) => {
+            let mut required = required_by(test)?;
+            if is_dear(test.field) {
+                required.frequency *= DEAR;
+            }
+            Some(required)
+        }
     }
 }
 
@@ -270,6 +282,9 @@ fn trigger(pattern: &Pattern) -> Option<(Form, &[u8])> {
     }
 }
 
+/// A dear field must be so much rarer than another one to be looked up in its place.
+const DEAR: f64 = 100.0;
+
 /// Values that a large part of all events has.
 const EVERYWHERE: [&[u8]; 11] = [
     b"0", b"create", b"cwd", b"execve", b"exec", b"false", b"normal", b"path", b"root", b"syscall",
@@ -303,9 +318,13 @@ const COMMON: [&[u8]; 19] = [
 fn frequency(form: Form, text: &[u8]) -> f64 {
     let bits = |text: &[u8]| text.iter().map(|byte| bits(*byte)).sum::<f64>();
     match form {
+        // A text of less than four bytes needs a pass of its own.
+        Form::Part if text.len() < 4 => (50.0 * (-bits(text)).exp2()).clamp(0.2, 1.0),
         Form::Part => (50.0 * (-bits(text)).exp2()).clamp(1e-9, 1.0),
         Form::Exact | Form::Name if EVERYWHERE.contains(&text) => 0.5,
         Form::Exact | Form::Name if COMMON.contains(&name(text).unwrap_or(text)) => 0.05,
+        // Options of one letter are on every second command line.
+        Form::Exact if text.len() <= 3 => 0.05,
         Form::Exact | Form::Name => (0.1 * (-bits(text) / 4.0).exp2()).clamp(1e-5, 1e-2),
     }
 }
