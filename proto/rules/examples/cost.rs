@@ -2,7 +2,7 @@
 //!
 //! Loads the rule files below each folder, then all of them together, judges recorded exec events
 //! of ordinary work again and again, and prints load time, microseconds per event and memory of the
-//! automata. The figures depend on the build profile.
+//! index. The figures depend on the build profile.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
@@ -72,7 +72,7 @@ fn show(name: &str, sources: &[Source]) {
         rounds[0],
         rounds[ROUNDS / 2],
         single[single.len() * 99 / 100],
-        figures.automata_bytes / 1024,
+        figures.parts_bytes / 1024,
     );
 }
 

@@ -12,16 +12,14 @@
 
 use std::collections::BTreeMap;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use memchr::memchr;
 
+use crate::grams::Grams;
 use crate::hash::TextMap;
 use crate::pattern::{Pattern, Piece, name};
 use crate::program::{Program, Question, Test};
 use crate::record::{FieldId, Record};
 use crate::scratch::Scratch;
-
-/// Up to this much text of all substrings of a field, a DFA is small enough; in bytes.
-const DFA_TEXT: usize = 16 * 1024;
 
 /// The tables of one group of rules. Rules are numbered within the group.
 #[derive(Clone, Debug, Default)]
@@ -37,14 +35,15 @@ struct FieldIndex {
     field: FieldId,
     exact: TextMap<Vec<u32>>,
     names: TextMap<Vec<u32>>,
-    parts: Option<Parts>,
+    parts: Parts,
 }
 
-/// Substrings: the automaton, and for each of its patterns the rules.
-#[derive(Clone, Debug)]
+/// Substrings by their length, each with its rules.
+#[derive(Clone, Debug, Default)]
 struct Parts {
-    automaton: AhoCorasick,
-    rules: Vec<Vec<u32>>,
+    long: Option<Grams<4>>,
+    short: Option<Grams<2>>,
+    bytes: Vec<(u8, Vec<u32>)>,
 }
 
 /// One text whose presence makes a rule a candidate.
@@ -66,13 +65,16 @@ enum Form {
 }
 
 impl Index {
-    /// The tables for `programs`.
-    pub(crate) fn new<'a>(programs: impl Iterator<Item = &'a Program>) -> Self {
+    /// The tables for `programs`; `is_dear` says which fields are better not looked up.
+    pub(crate) fn new<'a>(
+        programs: impl Iterator<Item = &'a Program>,
+        is_dear: impl Fn(FieldId) -> bool,
+    ) -> Self {
         let mut index = Self::default();
         let mut postings: BTreeMap<Trigger, Vec<u32>> = BTreeMap::new();
         for (number, program) in (0_u32..).zip(programs) {
             index.rules += 1;
-            match required(program) {
+            match required(program, &is_dear) {
                 Some(set) => {
                     for trigger in set.triggers {
                         postings.entry(trigger).or_default().push(number);
@@ -96,7 +98,7 @@ impl Index {
                 field,
                 exact: TextMap::default(),
                 names: TextMap::default(),
-                parts: None,
+                parts: Parts::default(),
             };
             let mut parts = Vec::new();
             for (form, text, mut rules) in entries {
@@ -107,14 +109,9 @@ impl Index {
                     Form::Part => parts.push((text, rules)),
                 }
             }
-            match Parts::new(parts) {
-                Ok(parts) => table.parts = parts,
-                Err(rules) => self.always.extend(rules),
-            }
+            table.parts = Parts::new(parts);
             self.fields.push(table);
         }
-        self.always.sort_unstable();
-        self.always.dedup();
     }
 
     /// Marks the candidates for `record` in `scratch`.
@@ -123,6 +120,9 @@ impl Index {
         let mut candidates = std::mem::take(&mut scratch.candidates);
         set(&mut candidates, &self.always);
         for table in &self.fields {
+            if record.lacks(table.field) {
+                continue;
+            }
             let slot = scratch.load(record, table.field);
             for value in slot.lowered(scratch) {
                 table.mark(value, &mut candidates);
@@ -136,10 +136,9 @@ impl Index {
         &self.always
     }
 
-    /// Memory of the automata, in bytes.
-    pub(crate) fn automata_bytes(&self) -> usize {
-        let parts = self.fields.iter().filter_map(|table| table.parts.as_ref());
-        parts.map(|parts| parts.automaton.memory_usage()).sum()
+    /// Memory of what finds parts of values, in bytes.
+    pub(crate) fn parts_bytes(&self) -> usize {
+        self.fields.iter().map(|table| table.parts.memory()).sum()
     }
 }
 
@@ -155,33 +154,44 @@ impl FieldIndex {
         {
             set(candidates, rules);
         }
-        if let Some(parts) = &self.parts {
-            for found in parts.automaton.find_overlapping_iter(value) {
-                if let Some(rules) = parts.rules.get(found.pattern().as_usize()) {
-                    set(candidates, rules);
-                }
-            }
-        }
+        self.parts.mark(value, candidates);
     }
 }
 
 impl Parts {
-    /// An automaton that cannot be built gives its rules back: they become candidates always.
-    fn new(entries: Vec<(Vec<u8>, Vec<u32>)>) -> Result<Option<Self>, Vec<u32>> {
-        if entries.is_empty() {
-            return Ok(None);
+    /// Texts are not empty.
+    fn new(entries: Vec<(Vec<u8>, Vec<u32>)>) -> Self {
+        let mut parts = Self::default();
+        let (mut long, mut short) = (Vec::new(), Vec::new());
+        for (text, rules) in entries {
+            match text.as_slice() {
+                [] => {}
+                [byte] => parts.bytes.push((*byte, rules)),
+                [_, _] | [_, _, _] => short.push((text, rules)),
+                _ => long.push((text, rules)),
+            }
         }
-        let (texts, rules): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
-        let length: usize = texts.iter().map(Vec::len).sum();
-        let kind = if length <= DFA_TEXT {
-            AhoCorasickKind::DFA
-        } else {
-            AhoCorasickKind::ContiguousNFA
-        };
-        match AhoCorasick::builder().kind(Some(kind)).build(&texts) {
-            Ok(automaton) => Ok(Some(Self { automaton, rules })),
-            Err(_) => Err(rules.into_iter().flatten().collect()),
+        parts.long = Grams::new(long, bits);
+        parts.short = Grams::new(short, bits);
+        parts
+    }
+
+    fn mark(&self, value: &[u8], candidates: &mut [u64]) {
+        if let Some(long) = &self.long {
+            long.find(value, |rules| set(candidates, rules));
         }
+        if let Some(short) = &self.short {
+            short.find(value, |rules| set(candidates, rules));
+        }
+        for (byte, rules) in &self.bytes {
+            if memchr(*byte, value).is_some() {
+                set(candidates, rules);
+            }
+        }
+    }
+
+    fn memory(&self) -> usize {
+        self.long.as_ref().map_or(0, Grams::bytes) + self.short.as_ref().map_or(0, Grams::bytes)
     }
 }
 
@@ -201,11 +211,11 @@ struct Required {
 }
 
 /// The rarest required set of `program`; `None` if nothing is required.
-fn required(program: &Program) -> Option<Required> {
+fn required(program: &Program, is_dear: &impl Fn(FieldId) -> bool) -> Option<Required> {
     match program {
         Program::All(parts) => parts
             .iter()
-            .filter_map(required)
+            .filter_map(|part| required(part, is_dear))
             .min_by(|a, b| a.frequency.total_cmp(&b.frequency)),
         Program::Any(parts) => {
             let mut union = Required {
@@ -213,14 +223,20 @@ fn required(program: &Program) -> Option<Required> {
                 frequency: 0.0,
             };
             for part in parts {
-                let part = required(part)?;
+                let part = required(part, is_dear)?;
                 union.triggers.extend(part.triggers);
                 union.frequency += part.frequency;
             }
             Some(union)
         }
         Program::Not(_) => None,
-        Program::Test(test) => required_by(test),
+        Program::Test(test) => {
+            let mut required = required_by(test)?;
+            if is_dear(test.field) {
+                required.frequency *= DEAR;
+            }
+            Some(required)
+        }
     }
 }
 
@@ -266,6 +282,9 @@ fn trigger(pattern: &Pattern) -> Option<(Form, &[u8])> {
     }
 }
 
+/// A dear field must be so much rarer than another one to be looked up in its place.
+const DEAR: f64 = 100.0;
+
 /// Values that a large part of all events has.
 const EVERYWHERE: [&[u8]; 11] = [
     b"0", b"create", b"cwd", b"execve", b"exec", b"false", b"normal", b"path", b"root", b"syscall",
@@ -299,9 +318,13 @@ const COMMON: [&[u8]; 19] = [
 fn frequency(form: Form, text: &[u8]) -> f64 {
     let bits = |text: &[u8]| text.iter().map(|byte| bits(*byte)).sum::<f64>();
     match form {
+        // A text of less than four bytes needs a pass of its own.
+        Form::Part if text.len() < 4 => (50.0 * (-bits(text)).exp2()).clamp(0.2, 1.0),
         Form::Part => (50.0 * (-bits(text)).exp2()).clamp(1e-9, 1.0),
         Form::Exact | Form::Name if EVERYWHERE.contains(&text) => 0.5,
         Form::Exact | Form::Name if COMMON.contains(&name(text).unwrap_or(text)) => 0.05,
+        // Options of one letter are on every second command line.
+        Form::Exact if text.len() <= 3 => 0.05,
         Form::Exact | Form::Name => (0.1 * (-bits(text) / 4.0).exp2()).clamp(1e-5, 1e-2),
     }
 }

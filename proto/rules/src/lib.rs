@@ -18,7 +18,9 @@
 
 mod check;
 mod condition;
+mod correlation;
 mod encode;
+mod grams;
 mod hash;
 mod index;
 mod logsource;
@@ -35,6 +37,7 @@ mod view;
 mod yaml;
 
 pub use check::{Checked, Examples, check, examples};
+pub use correlation::{Correlations, MOST_GROUPS};
 pub use record::{FieldId, Record, Values};
 pub use refusal::{Reason, Refusal};
 pub use rule::RuleInfo;

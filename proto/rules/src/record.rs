@@ -28,6 +28,11 @@ pub trait Record {
 
     /// Hands every value of `field` to `values`; none, if it is not known.
     fn visit(&self, field: FieldId, values: &mut Values<'_>);
+
+    /// Whether `field` is known to have no value, where that can be said without looking for it.
+    fn lacks(&self, _field: FieldId) -> bool {
+        false
+    }
 }
 
 /// Takes the values of one field.

@@ -122,7 +122,8 @@ fn required<'a>(document: &'a Node, key: &'static str) -> Result<&'a Node, Fault
     Ok(node)
 }
 
-fn info(document: &Node, file: &str) -> Result<RuleInfo, Fault> {
+/// What a document says about itself.
+pub(crate) fn info(document: &Node, file: &str) -> Result<RuleInfo, Fault> {
     let text = |key| document.get(key).and_then(Node::text).map(str::to_owned);
     let title = text("title").ok_or_else(|| document.fault(Reason::Missing { key: "title" }))?;
     Ok(RuleInfo {

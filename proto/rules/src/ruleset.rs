@@ -105,8 +105,8 @@ pub struct Figures {
     pub fields: usize,
     /// Rules that are asked about every event of their group.
     pub always: usize,
-    /// Memory of the automata, in bytes.
-    pub automata_bytes: usize,
+    /// Memory of what finds parts of values, in bytes.
+    pub parts_bytes: usize,
 }
 
 /// Compiled rules. Immutable: a reload makes a new set and puts it in the old one's place.
@@ -145,10 +145,7 @@ impl RuleSet {
 
     /// Judges `event`: `hits` holds the rules that match afterwards, in their order, each once.
     pub fn evaluate(&self, event: &Event, scratch: &mut Scratch, hits: &mut Vec<RuleHit>) {
-        let record = EventRecord {
-            event,
-            columns: &self.columns.event,
-        };
+        let record = EventRecord::new(event, &self.columns.event);
         self.evaluate_record(&record, scratch, hits);
         self.evaluate_audit(event, scratch, hits);
     }
@@ -199,10 +196,10 @@ impl RuleSet {
                 .iter()
                 .map(|group| group.index.always().len())
                 .sum(),
-            automata_bytes: self
+            parts_bytes: self
                 .groups
                 .iter()
-                .map(|group| group.index.automata_bytes())
+                .map(|group| group.index.parts_bytes())
                 .sum(),
         }
     }
@@ -429,7 +426,8 @@ impl Builder {
             }
         }
         for group in &mut groups {
-            group.index = Index::new(group.rules.iter().map(|member| &member.program));
+            let programs = group.rules.iter().map(|member| &member.program);
+            group.index = Index::new(programs, |field| is_dear(self.fields.name(field)));
         }
         self.remark_on_slow(&rules, &groups);
         let infos = rules.into_iter().map(|rule| rule.info).collect();
@@ -466,6 +464,12 @@ impl Builder {
             self.note(info, Remark::AskedAlways);
         }
     }
+}
+
+/// Fields that cost every event much when they are looked up: the arguments, which the command line
+/// repeats, and the environment, of which each variable is a field of its own.
+fn is_dear(field: &str) -> bool {
+    field == "process.argv" || field.starts_with("process.env.")
 }
 
 fn empty() -> Fault {

@@ -12,8 +12,8 @@ pub(crate) const ANCESTRY: &str = "process.ancestry.exe";
 #[derive(Clone, Debug)]
 pub(crate) enum Field {
     Process(OfProcess),
-    /// A variable of the environment, by its name.
-    Env(String),
+    /// A variable of the environment, by its name, with the bit of that name.
+    Env(String, u64),
     File(OfFile),
     Network(OfNetwork),
     /// A path of our own that needs no short way.
@@ -88,7 +88,10 @@ impl Field {
     /// What `name` means; `None` if no event ever has it.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         if let Some(variable) = name.strip_prefix("process.env.") {
-            return Some(Self::Env(variable.to_owned()));
+            return Some(Self::Env(
+                variable.to_owned(),
+                name_bit(variable.as_bytes()),
+            ));
         }
         let known = NAMES.iter().find(|(known, _)| *known == name);
         known
@@ -105,8 +108,31 @@ pub(crate) fn is_own_path(name: &str) -> bool {
 /// An event as a record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EventRecord<'a> {
-    pub(crate) event: &'a Event,
-    pub(crate) columns: &'a [Option<Field>],
+    event: &'a Event,
+    columns: &'a [Option<Field>],
+    /// The bits of all names in the environment: most rules ask for variables that are not there.
+    env: u64,
+}
+
+impl<'a> EventRecord<'a> {
+    pub(crate) fn new(event: &'a Event, columns: &'a [Option<Field>]) -> Self {
+        let variables = event.process.iter().flat_map(|process| &process.env);
+        let env = variables.fold(0, |bits, variable| {
+            bits | name_bit(variable.name.as_bytes())
+        });
+        Self {
+            event,
+            columns,
+            env,
+        }
+    }
+}
+
+/// One of 64 bits, by the length and two bytes of a name.
+fn name_bit(name: &[u8]) -> u64 {
+    let byte = |at: usize| usize::from(name.get(at).copied().unwrap_or(0));
+    let spread = name.len() * 7 + byte(0) * 3 + byte(name.len() / 2) * 5;
+    1 << (spread % 64)
 }
 
 impl Record for EventRecord<'_> {
@@ -125,7 +151,7 @@ impl Record for EventRecord<'_> {
                     .iter()
                     .for_each(|process| visit_process(process, *of, values));
             }
-            Field::Env(variable) => {
+            Field::Env(variable, _) => {
                 self.event
                     .process
                     .iter()
@@ -145,6 +171,13 @@ impl Record for EventRecord<'_> {
             Field::Path(path) => path.of(self.event).into_iter().for_each(|value| {
                 visit_value(value, values);
             }),
+        }
+    }
+
+    fn lacks(&self, field: FieldId) -> bool {
+        match self.columns.get(field.index()) {
+            Some(Some(Field::Env(_, bit))) => self.env & bit == 0,
+            _ => false,
         }
     }
 }

@@ -1,0 +1,179 @@
+//! Correlation rules: several hits of other rules that mean something together.
+//!
+//! Four kinds of Sigma: so many hits (`event_count`), so many different values of a field
+//! (`value_count`), every rule at least once (`temporal`), every rule in its order
+//! (`temporal_ordered`); each within a time span, for events that agree in the fields of `group-by`.
+//!
+//! # Invariants
+//!
+//! - Time is that of the events; the clock is never asked.
+//! - At most [`MOST_GROUPS`] groups are remembered; the one that was touched least recently goes
+//!   first. A group never holds more than the number that its rule waits for.
+//! - A correlation that matched begins anew for that group: a storm is one hit in each round.
+//! - An event that lacks a field of `group-by` belongs to no group and counts for none.
+
+mod document;
+mod groups;
+
+use picket_event::{Event, UnixNanos};
+
+use crate::record::{FieldId, Fields, Record, Span, Values};
+use crate::refusal::Refusal;
+use crate::rule::RuleInfo;
+use crate::ruleset::{RuleHit, RuleSet, Source};
+use crate::view::Columns;
+use crate::view::event::EventRecord;
+use crate::yaml;
+
+use groups::{Groups, Seen};
+
+/// Most groups that are remembered, of all correlations together.
+pub const MOST_GROUPS: usize = 4_096;
+
+/// Correlation rules with what they remember.
+#[derive(Debug, Default)]
+pub struct Correlations {
+    rules: Vec<Correlation>,
+    /// For each rule of the set: which correlations wait for it, and as which of their rules.
+    waiting: Vec<Vec<(usize, usize)>>,
+    columns: Columns,
+    groups: Groups,
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+/// One correlation, ready to be asked.
+#[derive(Debug)]
+pub(crate) struct Correlation {
+    info: RuleInfo,
+    kind: CorrelationKind,
+    /// In their order, each by what the document calls it: an id or a name.
+    rules: Vec<String>,
+    group_by: Vec<FieldId>,
+    /// In nanoseconds.
+    span: i64,
+}
+
+/// What must come together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum CorrelationKind {
+    /// This many hits.
+    Events(usize),
+    /// This many different values of the field.
+    Values(FieldId, usize),
+    /// Every rule.
+    Together,
+    /// Every rule, one after the other.
+    InOrder,
+}
+
+impl Correlations {
+    /// Takes the correlations among the documents of `sources`, over the rules of `set`. What is no
+    /// correlation is left to [`RuleSet::compile`].
+    pub fn compile(sources: &[Source], set: &RuleSet) -> (Self, Vec<Refusal>) {
+        let (mut fields, mut taken, mut refused) = (Fields::default(), Self::default(), Vec::new());
+        let names = document::names(sources, set);
+        taken.waiting = vec![Vec::new(); set.rules().len()];
+        for source in sources {
+            // Text that cannot be read is named by `RuleSet::compile`.
+            for document in yaml::parse(&source.text).unwrap_or_default() {
+                let Some(node) = document.get("correlation") else {
+                    continue;
+                };
+                let parsed = document::parse(&document, node, &source.name, &mut fields)
+                    .and_then(|rule| Ok((document::places(node, &rule.rules, &names)?, rule)));
+                match parsed {
+                    Ok((places, rule)) => taken.add(places, rule),
+                    Err(fault) => refused.push(Refusal {
+                        file: source.name.clone(),
+                        id: crate::rule::id(&document),
+                        line: fault.line,
+                        reason: fault.reason,
+                    }),
+                }
+            }
+        }
+        taken.columns = Columns::new(&fields);
+        (taken, refused)
+    }
+
+    fn add(&mut self, places: Vec<usize>, rule: Correlation) {
+        let number = self.rules.len();
+        for (position, place) in places.into_iter().enumerate() {
+            if let Some(waiting) = self.waiting.get_mut(place) {
+                waiting.push((number, position));
+            }
+        }
+        self.rules.push(rule);
+    }
+
+    /// What these correlations say about themselves, in the order of the sources.
+    pub fn rules(&self) -> impl Iterator<Item = &RuleInfo> {
+        self.rules.iter().map(|rule| &rule.info)
+    }
+
+    /// Takes the hits of rules on `event` and gives the numbers of the correlations that are
+    /// complete with it, each once.
+    pub fn step(&mut self, event: &Event, hits: &[RuleHit]) -> Vec<usize> {
+        let mut complete = Vec::new();
+        for hit in hits {
+            let waiting = self.waiting.get(hit.rule).cloned().unwrap_or_default();
+            for (number, position) in waiting {
+                if self.one(event, number, position) && !complete.contains(&number) {
+                    complete.push(number);
+                }
+            }
+        }
+        complete
+    }
+
+    /// How many groups are remembered.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    fn one(&mut self, event: &Event, number: usize, position: usize) -> bool {
+        let Some(rule) = self.rules.get(number) else {
+            return false;
+        };
+        let record = EventRecord::new(event, &self.columns.event);
+        let mut key = number.to_le_bytes().to_vec();
+        for field in &rule.group_by {
+            let Some(value) = first(&record, *field, &mut self.bytes, &mut self.spans) else {
+                return false;
+            };
+            key.extend_from_slice(&value.len().to_le_bytes());
+            key.extend_from_slice(value);
+        }
+        let seen = match rule.kind {
+            CorrelationKind::Events(_) => Seen::Hit,
+            CorrelationKind::Values(field, _) => {
+                match first(&record, field, &mut self.bytes, &mut self.spans) {
+                    Some(value) => Seen::Value(value.to_vec()),
+                    None => return false,
+                }
+            }
+            CorrelationKind::Together | CorrelationKind::InOrder => Seen::Rule(position),
+        };
+        let UnixNanos(time) = event.time;
+        self.groups
+            .step(key, rule.kind, rule.rules.len(), rule.span, time, seen)
+    }
+}
+
+/// The first value of a field, as long as it may be remembered.
+fn first<'a>(
+    record: &EventRecord<'_>,
+    field: FieldId,
+    bytes: &'a mut Vec<u8>,
+    spans: &mut Vec<Span>,
+) -> Option<&'a [u8]> {
+    /// Longer values are told apart by their beginnings.
+    const LONGEST: usize = 256;
+    bytes.clear();
+    spans.clear();
+    record.visit(field, &mut Values::new(bytes, spans));
+    let span = spans.first()?;
+    let value = bytes.get(span.start..span.end)?;
+    value.get(..value.len().min(LONGEST))
+}

@@ -1,0 +1,115 @@
+//! What is remembered of each group of events, within bounds.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::{CorrelationKind, MOST_GROUPS};
+
+/// What an event adds to its group.
+#[derive(Debug)]
+pub(super) enum Seen {
+    Hit,
+    Value(Vec<u8>),
+    /// By its place among the rules of the correlation.
+    Rule(usize),
+}
+
+/// Groups by key, with the order in which they were touched.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    by_key: HashMap<Vec<u8>, Group>,
+    by_touch: BTreeMap<u64, Vec<u8>>,
+    touches: u64,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    touch: u64,
+    /// Times of the hits that count, oldest first as they came.
+    hits: VecDeque<i64>,
+    /// Each value with the time at which it was last seen.
+    values: HashMap<Vec<u8>, i64>,
+    /// For each rule its last time; in order: when the chain began that ends with it.
+    rules: Vec<Option<i64>>,
+}
+
+impl Groups {
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether the group is complete with this; if so, it begins anew.
+    pub(super) fn step(
+        &mut self,
+        key: Vec<u8>,
+        kind: CorrelationKind,
+        rules: usize,
+        span: i64,
+        time: i64,
+        seen: Seen,
+    ) -> bool {
+        self.make_room(&key);
+        self.touches += 1;
+        let group = self.by_key.entry(key.clone()).or_default();
+        self.by_touch.remove(&group.touch);
+        group.touch = self.touches;
+        group.rules.resize(rules, None);
+        let complete = group.add(kind, span, time, seen);
+        if complete {
+            self.by_key.remove(&key);
+        } else {
+            self.by_touch.insert(self.touches, key);
+        }
+        complete
+    }
+
+    fn make_room(&mut self, key: &[u8]) {
+        if self.by_key.len() < MOST_GROUPS || self.by_key.contains_key(key) {
+            return;
+        }
+        if let Some((_, oldest)) = self.by_touch.pop_first() {
+            self.by_key.remove(&oldest);
+        }
+    }
+}
+
+impl Group {
+    fn add(&mut self, kind: CorrelationKind, span: i64, time: i64, seen: Seen) -> bool {
+        let from = time.saturating_sub(span);
+        match (kind, seen) {
+            (CorrelationKind::Events(wanted), Seen::Hit) => {
+                self.hits.retain(|hit| *hit >= from);
+                self.hits.push_back(time);
+                self.hits.len() >= wanted
+            }
+            (CorrelationKind::Values(_, wanted), Seen::Value(value)) => {
+                self.values.retain(|_, last| *last >= from);
+                self.values.insert(value, time);
+                self.values.len() >= wanted
+            }
+            (CorrelationKind::Together, Seen::Rule(position)) => {
+                self.set(position, Some(time));
+                let fresh = |last: &Option<i64>| last.is_some_and(|last| last >= from);
+                self.rules.iter().all(fresh)
+            }
+            (CorrelationKind::InOrder, Seen::Rule(position)) => {
+                let before = position.checked_sub(1);
+                let begun = match before {
+                    None => Some(time),
+                    Some(before) => self.rules.get(before).copied().flatten(),
+                };
+                let begun = begun.filter(|begun| (from..=time).contains(begun));
+                if begun.is_some() {
+                    self.set(position, begun);
+                }
+                begun.is_some() && position + 1 == self.rules.len()
+            }
+            _ => false,
+        }
+    }
+
+    fn set(&mut self, position: usize, time: Option<i64>) {
+        if let Some(last) = self.rules.get_mut(position) {
+            *last = time;
+        }
+    }
+}
