@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
-use super::{Addresses, ServeError};
+use super::{Addresses, ServeError, watchdog};
 use crate::agent::AgentService;
 use crate::authority::Authority;
 use crate::command::Commands;
@@ -82,6 +82,11 @@ impl Parts {
         let tls = self.tls()?;
         tasks.spawn(self.clone().renew(tls.clone()));
         tasks.spawn(self.clone().keep_news());
+        tasks.spawn(watchdog::pat(
+            self.database.clone(),
+            writer.clone(),
+            self.stop.clone(),
+        ));
         let agent_routes = self.agents(&writer, &reader, &commands, trust.clone());
         tasks.spawn(
             self.clone()
