@@ -55,9 +55,14 @@ add_rpm() {
     name=$(basename "$1")
     digest=$(sha256sum <"$1" | cut -d ' ' -f 1)
     if [ ! -e "rpm/$name" ]; then
-        cp "$1" "rpm/$name"
-        rpmsign --define "_gpg_name $key" --define '_gpg_digest_algo sha512' --addsign "rpm/$name" >/dev/null
+        cp "$1" rpm.part
+        rpmsign --define "_gpg_name $key" --define "__gpg $(command -v gpg)" --define '_gpg_digest_algo sha512' --addsign rpm.part >rpm.log 2>&1 || {
+            cat rpm.log >&2
+            exit 1
+        }
+        rm rpm.log
         echo "$digest  $name" >>rpm/unsigned.sha256
+        mv rpm.part "rpm/$name"
     elif ! grep -qx "$digest  $name" rpm/unsigned.sha256; then
         echo "rpm/$name is there already and differs: give the new one another release" >&2
         exit 1

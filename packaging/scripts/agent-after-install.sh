@@ -25,7 +25,7 @@ configure | abort-upgrade | abort-remove | abort-deconfigure | 1 | 2) ;;
 esac
 if command -v systemd-sysusers >/dev/null 2>&1; then
     systemd-sysusers picket-agent.conf
-    systemd-tmpfiles --create picket-agent.conf
+    [ ! -e /proc/self ] || systemd-tmpfiles --create picket-agent.conf # in a bare root: at its first boot
 fi
 command -v systemctl >/dev/null 2>&1 || exit 0
 case "$1 ${2:-}" in

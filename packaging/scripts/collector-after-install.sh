@@ -13,7 +13,7 @@ configure | abort-upgrade | abort-remove | abort-deconfigure | 1 | 2) ;;
 esac
 if command -v systemd-sysusers >/dev/null 2>&1; then
     systemd-sysusers picket-collector.conf
-    systemd-tmpfiles --create picket-collector.conf
+    [ ! -e /proc/self ] || systemd-tmpfiles --create picket-collector.conf # in a bare root: at its first boot
 fi
 command -v systemctl >/dev/null 2>&1 || exit 0
 case "$1 ${2:-}" in

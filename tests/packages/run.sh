@@ -48,7 +48,7 @@ check() {
 make_repository() {
     mkdir -m 700 "$work/gnupg"
     export GNUPGHOME="$work/gnupg"
-    gpg --batch --quiet --passphrase '' --quick-generate-key 'Picket test repository' ed25519 sign 1d 2>"$work/log" || { cat "$work/log" >&2; exit 1; }
+    gpg --batch --quiet --passphrase '' --quick-generate-key 'Picket test repository' ed25519 sign 1d >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
     PICKET_SIGNING_KEY=$(gpg --batch --list-keys --with-colons | awk -F: '$1 == "fpr" { print $10; exit }')
     export PICKET_SIGNING_KEY
     "$here/../../packaging/repository.sh" "$work/repository" "$packages"
@@ -67,28 +67,53 @@ in_root() {
     rpm --root "$root" --define '_dbpath /var/lib/rpm' "$@"
 }
 
-# What the root has is Debian's, which its rpm database does not know: so dependencies are not asked for.
+# What the root has is Debian's, which its rpm database does not know: so dependencies are not asked for. A script that fails
+# fails rpm's work only in words.
+in_words() {
+    in_root "$@" 2>&1 | tee "$work/words"
+    if grep -q 'scriptlet failed' "$work/words"; then
+        return 1
+    fi
+}
+
+# packages RELEASE
+rpms() {
+    echo "$work"/repository/rpm/*"-$1".*.rpm
+}
+
+is_enabled() {
+    [ -L "$root/etc/systemd/system/multi-user.target.wants/picket-agent.service" ] && [ -L "$root/etc/systemd/system/paths.target.wants/picket-agent.path" ]
+}
+
 rpm_installs() {
-    in_root --install --nodeps "$work"/repository/rpm/*"${old%-*}-${old#*-}."*.rpm
-    "$root/usr/bin/picket-agent" --version && chroot "$root" picketctl --version
-    chroot "$root" getent group picket && chroot "$root" getent passwd picket-collector
-    [ "$(stat -c '%a %U' "$root/var/lib/picket")" = '700 root' ]
-    [ -L "$root/etc/systemd/system/multi-user.target.wants/picket-agent.service" ]
+    in_words --install --nodeps $(rpms "$old")
+    chroot "$root" picket-agent --version
+    chroot "$root" picketctl --version
+    chroot "$root" getent group picket
+    chroot "$root" getent passwd picket-collector
+    is_enabled
     in_root --verify --nodeps picket-agent picket-collector picketctl
 }
 
 rpm_upgrades() {
     echo 'cpu_percent = 90' >>"$root/etc/picket/agent.toml"
-    in_root --upgrade --nodeps "$work"/repository/rpm/*"${new%-*}-${new#*-}."*.rpm
+    mkdir -p "$root/var/lib/picket"
+    echo '{}' >"$root/var/lib/picket/host.json"
+    rm "$root/etc/systemd/system/multi-user.target.wants/picket-collector.service"
+    in_words --upgrade --nodeps $(rpms "$new")
     [ "$(in_root --query --queryformat '%{VERSION}-%{RELEASE}' picket-agent)" = "$new" ]
     grep -qx 'cpu_percent = 90' "$root/etc/picket/agent.toml"
-    [ -L "$root/etc/systemd/system/multi-user.target.wants/picket-agent.service" ]
+    is_enabled
+    [ ! -L "$root/etc/systemd/system/multi-user.target.wants/picket-collector.service" ]
 }
 
 rpm_erases() {
-    in_root --erase picket-agent picket-collector picketctl
-    [ ! -e "$root/usr/bin/picket-agent" ] && [ -d "$root/var/lib/picket" ]
-    [ ! -L "$root/etc/systemd/system/multi-user.target.wants/picket-agent.service" ]
+    in_words --erase picket-agent picket-collector picketctl
+    [ ! -e "$root/usr/bin/picket-agent" ]
+    [ -e "$root/var/lib/picket/host.json" ]
+    grep -qx 'cpu_percent = 90' "$root/etc/picket/agent.toml.rpmsave"
+    find "$root" -xdev -name '*picket*' | sort
+    [ -z "$(find "$root/usr" "$root/etc/systemd" -xdev -name '*picket*')" ]
 }
 
 signed() {

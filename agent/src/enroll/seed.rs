@@ -139,7 +139,7 @@ mod tests {
         }
 
         fn enroll(&self) -> Result<(), Failure> {
-            super::enroll(&self.file(), &self.state())
+            enroll(&self.file(), &self.state())
         }
 
         fn is_aside(&self) -> bool {
@@ -199,7 +199,7 @@ mod tests {
         let bench = Bench::new(&nobody_there(), 0o600);
         let link = bench.dir.path().join("link");
         symlink(bench.file(), &link).unwrap();
-        let failure = super::enroll(&link, &bench.state()).unwrap_err();
+        let failure = enroll(&link, &bench.state()).unwrap_err();
         assert_eq!(failure.code, Code::Failed);
         assert!(bench.file().exists());
     }
