@@ -91,6 +91,7 @@ repository)
     need gnupg command -v gpg
     need rpm command -v rpmsign
     need createrepo-c command -v createrepo_c
+    need systemd-container command -v systemd-nspawn
     install_missing
     ;;
 vm)

@@ -4,8 +4,11 @@
 # PACKAGES has the deb and rpm files of two releases of one version, OLD and NEW (as `0.1.0-1`). A repository is made of them, signed
 # with a key that is made for it and thrown away.
 #
-#   root   rpm in an unpacked Debian (chroot): signature, installed, upgraded, erased
-#   guest  deb in a whole Debian with systemd, in QEMU (tests/packages/guest.sh)
+#   root       rpm in an unpacked Debian (chroot): signature, installed, upgraded, erased
+#   container  deb in a whole Debian with systemd, in systemd-nspawn on this kernel, restarted once (tests/packages/guest.sh)
+#   kernel     the same in QEMU, on a kernel of its own, with BPF LSM
+#
+# PICKET_PLACES names some of these.
 #
 # - What cannot be had (QEMU, root, a kernel) is skipped by name with the reason. Nothing of this machine is changed.
 # - Exit code 1 when anything failed. The guest's console is kept in PICKET_CACHE/vm/packages.log.
@@ -49,7 +52,7 @@ make_repository() {
     mkdir -m 700 "$work/gnupg"
     export GNUPGHOME="$work/gnupg"
     gpg --batch --quiet --passphrase '' --quick-generate-key 'Picket test repository' ed25519 sign 1d >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-    PICKET_SIGNING_KEY=$(gpg --batch --list-keys --with-colons | awk -F: '$1 == "fpr" { print $10; exit }')
+    PICKET_SIGNING_KEY=$(gpg --batch --quiet --list-keys --with-colons 2>/dev/null | awk -F: '$1 == "fpr" { print $10; exit }')
     export PICKET_SIGNING_KEY
     "$here/../../packaging/repository.sh" "$work/repository" "$packages"
     gpgconf --kill gpg-agent
@@ -145,39 +148,78 @@ try_root() {
     check rpm_erase_keeps_state rpm_erases
 }
 
-# An initramfs of a whole Debian with the repository and the guest's script in it.
+# The guest's script, the repository, and what starts the script, laid over a root. lay_over ROOT PLACE
+lay_over() {
+    mkdir -p "$1/vm" "$1/etc/systemd/system/multi-user.target.wants"
+    cp "$here/guest.sh" "$vm/verdict.sh" "$1/vm"
+    cp -R "$work/repository" "$1/vm/repository"
+    rm -rf "$1/vm/repository/rpm"
+    printf 'old=%s\nnew=%s\nplace=%s\n' "$old" "$new" "$2" >"$1/vm/releases"
+    printf '[Unit]\nAfter=dbus.service\n[Service]\nType=exec\nExecStart=/vm/guest.sh\n' >"$1/etc/systemd/system/picket-vm.service"
+    ln -s ../picket-vm.service "$1/etc/systemd/system/multi-user.target.wants/picket-vm.service"
+}
+
+# judge CODE: counts what the guest said
+judge() {
+    tr -d '\r' <"$log" | grep -a '^PICKET-VM\|^    ' | sed 's/^PICKET-VM //' || true
+    counts=$(tr -d '\r' <"$log" | sed -n 's/^PICKET-VM verdict passed=\([0-9]*\) failed=\([0-9]*\).*/\1 \2/p' | tail -n 1)
+    : "${counts:=0 1}"
+    passed=$((passed + ${counts% *}))
+    failed=$((failed + ${counts#* }))
+    if [ "$counts" = '0 1' ] || { [ "$1" != 0 ] && [ "${counts#* }" = 0 ]; }; then
+        echo "no end that counts (console: $log)" >&2
+        failed=$((failed + 1))
+    fi
+}
+
+# The build machine's kernel: the agent is told to take the source that asks nothing of it.
+try_container() {
+    [ "$(id -u)" = 0 ] || { skip "a container" "needs root"; return; }
+    command -v systemd-nspawn >/dev/null 2>&1 || { skip "a container" "systemd-nspawn is missing (Debian: systemd-container)"; return; }
+    image=$("$vm/image.sh" bookworm 2>"$work/why") || { skip "a container" "$(tail -n 1 "$work/why")"; return; }
+    machine=$work/picket-packages
+    mkdir "$machine"
+    (cd "$machine" && gzip -dc "$image" | cpio --quiet -idm)
+    lay_over "$machine" container
+    mkdir -p "$machine/etc/systemd/system/picket-agent.service.d"
+    printf '[Service]\nExecStart=\nExecStart=/usr/bin/picket-agent run --source portable\n' >"$machine/etc/systemd/system/picket-agent.service.d/source.conf"
+    log=$cache/vm/packages-container.log
+    : >"$machine/vm/console"
+    result=0
+    timeout --kill-after=10 "${LIMIT:-1200}" systemd-nspawn --quiet --boot --directory="$machine" --register=no --keep-unit \
+        --private-network --console=pipe </dev/null >"$work/nspawn" 2>&1 || result=$?
+    cat "$work/nspawn" "$machine/vm/console" >"$log"
+    rmdir /run/systemd/nspawn/propagate/picket-packages 2>/dev/null || true # nspawn leaves it, empty
+    case $result in
+    0 | 133) judge 0 ;; # 133: switched off by force, as the verdict does
+    *) judge "$result" ;;
+    esac
+}
+
+# An initramfs of a whole Debian.
 whole() {
     image=$("$vm/image.sh" bookworm) || return 1
-    over=$work/over
-    mkdir -p "$over/vm" "$over/etc/systemd/system/multi-user.target.wants"
-    cp "$here/guest.sh" "$vm/verdict.sh" "$over/vm"
-    cp -R "$work/repository" "$over/vm/repository"
-    rm -rf "$over/vm/repository/rpm"
-    printf 'old=%s\nnew=%s\n' "$old" "$new" >"$over/vm/releases"
-    printf '[Unit]\nAfter=dbus.service\n[Service]\nType=exec\nExecStart=/vm/guest.sh\n' >"$over/etc/systemd/system/picket-vm.service"
-    ln -s ../picket-vm.service "$over/etc/systemd/system/multi-user.target.wants/picket-vm.service"
-    (cd "$over" && find . | cpio --quiet -o -H newc --owner 0:0 | gzip -1) >"$work/over.cpio.gz"
+    lay_over "$work/over" kernel
+    (cd "$work/over" && find . | cpio --quiet -o -H newc --owner 0:0 | gzip -1) >"$work/over.cpio.gz"
     cat "$image" "$work/over.cpio.gz" >"$work/whole"
 }
 
-try_guest() {
+try_kernel() {
     command -v qemu-system-x86_64 >/dev/null 2>&1 || { skip "a guest" "qemu-system-x86_64 is missing"; return; }
     kernel=$("$vm/kernel.sh" bookworm 2>"$work/why") || { skip "a guest" "$(tail -n 1 "$work/why")"; return; }
     whole 2>"$work/why" || { skip "a guest" "$(tail -n 1 "$work/why")"; return; }
-    mkdir -p "$cache/vm"
+    log=$cache/vm/packages-kernel.log
     result=0
-    LOG=$cache/vm/packages.log LIMIT=${LIMIT:-3600} MEMORY=4096 "$vm/boot.sh" "$kernel" "$work/whole" \
-        lsm=lockdown,capability,landlock,yama,apparmor,bpf systemd.show_status=false >"$work/guest" || result=1
-    sed 's/^PICKET-VM //' "$work/guest"
-    counts=$(sed -n 's/^PICKET-VM verdict passed=\([0-9]*\) failed=\([0-9]*\).*/\1 \2/p' "$work/guest")
-    passed=$((passed + ${counts% *}))
-    failed=$((failed + ${counts#* }))
-    [ $result = 0 ] || [ "${counts#* }" != 0 ] || failed=$((failed + 1))
+    LOG=$log LIMIT=${LIMIT:-3600} MEMORY=4096 "$vm/boot.sh" "$kernel" "$work/whole" \
+        lsm=lockdown,capability,landlock,yama,apparmor,bpf systemd.show_status=false >/dev/null || result=1
+    judge $result
 }
 
+mkdir -p "$cache/vm"
 make_repository
 check the_lists_are_signed signatures_of_the_lists_fit
-try_root
-try_guest
+for place in ${PICKET_PLACES:-root container kernel}; do
+    try_"$place"
+done
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -74,7 +74,7 @@ mod tests {
         let (store, _recovery) =
             Store::open(&folder.path().join("wal"), Options::default()).unwrap();
         let working = tokio::task::spawn_blocking(move || work.run(store));
-        let patience = Duration::from_secs(60);
+        let patience = Duration::from_mins(1);
         let works = tokio::time::timeout(patience, work_is_done(&database, &writer)).await;
         assert!(works.is_ok());
         drop(writer);
