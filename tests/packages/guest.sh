@@ -129,8 +129,8 @@ has_event() {
 
 an_exec_is_found_later() {
     mark=/tmp/mark-$(now)
-    cp /usr/bin/true "$mark"
-    "$mark"
+    cp /usr/bin/sleep "$mark"
+    "$mark" 3 # long enough for a sensor that looks from time to time
     within 60 has_event "process.exe = '$mark'"
 }
 
