@@ -81,9 +81,21 @@ release: package ## packages in a signed repository for apt and dnf, in $CARGO_T
 	@packaging/repository.sh $(CARGO_TARGET_DIR)/repository $(PACKAGES)
 
 .PHONY: test-packages
-test-packages: $(if $(SHORT),build,deps) ## the packages in a whole Debian with systemd (QEMU), and rpm in a root; SHORT=1 checks units and contents, with the everyday build
+test-packages: $(if $(SHORT),build,deps) ## the packages in a whole Debian (container, QEMU), and rpm in a root; SHORT=1 checks units, programs and contents, with the everyday build
+ifdef SHORT
+	@if packaging/prerequisites.sh package; then \
+	    packaging/check-units.sh && packaging/packages.sh $(CARGO_TARGET_DIR)/packages-short $(CARGO_TARGET_DIR)/debug; \
+	elif [ -n "$$CI" ]; then \
+	    exit 1; \
+	else \
+	    echo "SKIPPED: the packages (make test-packages): what is named above is missing"; \
+	fi
+else
 	@packaging/prerequisites.sh package
-	@$(if $(SHORT),packaging/check-units.sh && packaging/packages.sh $(CARGO_TARGET_DIR)/packages-short $(CARGO_TARGET_DIR)/debug,packaging/prerequisites.sh repository && packaging/prerequisites.sh vm && tests/packages/all.sh "$$(packaging/build.sh $(PACKED))")
+	@packaging/prerequisites.sh repository
+	@packaging/prerequisites.sh vm
+	@tests/packages/all.sh "$$(packaging/build.sh $(PACKED))"
+endif
 
 .PHONY: fuzz
 fuzz: deps deps-test ## a million mutated inputs for each parser that has such a test (short form: make test); INPUTS=N as many

@@ -202,6 +202,16 @@ stopped_stays_stopped() {
     [ "$(property $unit ActiveState)" = inactive ] && systemctl start $unit && systemctl is-active --quiet $unit
 }
 
+# As docs/operating.md says: stopped, copied, started; and back. Nothing came in between.
+a_backup_is_restored() {
+    data=/var/lib/picket-collector
+    systemctl stop $unit picket-collector.service &&
+        tar -C /var/lib -cf /vm/backup.tar picket-collector && rm -rf $data && systemctl start picket-collector.service
+    [ "$(property picket-collector.service ActiveState)" = inactive ] || return 1
+    tar -C /var/lib -xf /vm/backup.tar && systemctl start picket-collector.service $unit && systemctl is-active --quiet picket-collector.service &&
+        an_exec_is_found_later && ctl verify
+}
+
 host_id() {
     sed -n 's/.*"host_id": *"\([0-9a-f]*\)".*/\1/p' /var/lib/picket/host.json
 }
@@ -297,6 +307,7 @@ serve() {
     check a_hanging_agent_is_started_anew a_hanging_service_is_started_anew $unit
     check a_hanging_collector_is_started_anew a_hanging_service_is_started_anew picket-collector.service
     check what_is_stopped_stays_stopped stopped_stays_stopped
+    check a_backup_is_restored a_backup_is_restored
 }
 
 change() {
