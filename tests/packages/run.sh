@@ -212,8 +212,9 @@ try_kernel() {
     whole 2>"$work/why" || { skip "a guest" "$(tail -n 1 "$work/why")"; return; }
     log=$cache/vm/packages-kernel.log
     result=0
+    # On a busy machine the emulated timer may miss the test that the kernel makes of it, and the kernel gives up.
     LOG=$log LIMIT=${LIMIT:-3600} MEMORY=4096 "$vm/boot.sh" "$kernel" "$work/whole" \
-        lsm=lockdown,capability,landlock,yama,apparmor,bpf systemd.show_status=false >/dev/null || result=1
+        no_timer_check lsm=lockdown,capability,landlock,yama,apparmor,bpf systemd.show_status=false >/dev/null || result=1
     judge $result
 }
 
