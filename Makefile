@@ -51,6 +51,7 @@ test: deps deps-test build ## all tests; as root the privileged ones too; short 
 	else \
 	    echo "SKIPPED: the logins by real programs (make test-logins) need root"; \
 	fi
+	@$(MAKE) --no-print-directory test-packages SHORT=1
 	@$(MAKE) --no-print-directory test-vm SHORT=1
 	@$(MAKE) --no-print-directory bench SHORT=1
 	@$(MAKE) --no-print-directory bench-ingest SHORT=1
@@ -65,6 +66,37 @@ test-logins: build ## a thousand logins by the programs that people use, as root
 	@packaging/prerequisites.sh logins
 	@$(if $(DEBIAN),packaging/prerequisites.sh vm && root=$$(tests/logins/debian.sh $(DEBIAN)) && PICKET_GROUND_ROOT=$$root) $(if $(AUDIT),PICKET_GROUND_AUDIT=1) tests/logins/ground.sh $(PICKET_CACHE)/logins $(CARGO_TARGET_DIR)/debug/picket-logins \
 	    --sessions $(or $(SESSIONS),$(if $(SHORT),50,1000)) $(if $(AUDIT),--audit)
+
+PACKED := $(CARGO_TARGET_DIR)/package
+PACKAGES := $(CARGO_TARGET_DIR)/packages
+
+.PHONY: package packages
+packages: package
+package: deps ## deb and rpm of the release build, with SBOM, in $CARGO_TARGET_DIR/packages; RELEASE=N when the same version is packed again
+	@packaging/prerequisites.sh package
+	@PICKET_RELEASE=$(or $(RELEASE),1) packaging/packages.sh $(PACKAGES) "$$(packaging/build.sh $(PACKED))"
+
+.PHONY: release
+release: package ## packages in a signed repository for apt and dnf, in $CARGO_TARGET_DIR/repository; needs PICKET_SIGNING_KEY
+	@packaging/prerequisites.sh repository
+	@packaging/repository.sh $(CARGO_TARGET_DIR)/repository $(PACKAGES)
+
+.PHONY: test-packages
+test-packages: $(if $(SHORT),build,deps) ## the packages in a whole Debian (container, QEMU), and rpm in a root; SHORT=1 checks units, programs and contents, with the everyday build
+ifdef SHORT
+	@if packaging/prerequisites.sh package; then \
+	    packaging/check-units.sh && packaging/packages.sh $(CARGO_TARGET_DIR)/packages-short $(CARGO_TARGET_DIR)/debug; \
+	elif [ -n "$$CI" ]; then \
+	    exit 1; \
+	else \
+	    echo "SKIPPED: the packages (make test-packages): what is named above is missing"; \
+	fi
+else
+	@packaging/prerequisites.sh package
+	@packaging/prerequisites.sh repository
+	@packaging/prerequisites.sh vm
+	@tests/packages/all.sh "$$(packaging/build.sh $(PACKED))"
+endif
 
 .PHONY: fuzz
 fuzz: deps deps-test ## a million mutated inputs for each parser that has such a test (short form: make test); INPUTS=N as many

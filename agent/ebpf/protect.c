@@ -45,8 +45,10 @@ struct guard {
 	u32 agent;
 	u32 starter;
 	u64 starter_start_ticks;
-	u32 mounts; /* the namespace in which what is guarded has its names */
+	u32 mounts;	    /* the namespace in which what is guarded has its names */
+	u32 starter_mounts; /* the starter's, from which mounts may spread to the agent's */
 	u32 is_on;
+	u32 reserved;
 };
 
 struct inode_key {
@@ -307,12 +309,19 @@ int guard_link(void *ctx)
 	return refused ? refused : refuse_name(KIND_FILE_LINK, argument_of(ctx, 1), argument_of(ctx, 2));
 }
 
-/* Another file system over a guarded folder would hide it. In other namespaces that hides nothing from the agent. */
+/*
+ * Another file system over a guarded folder would hide it. A service with a file system view of its own gets the mounts of the
+ * service manager's namespace too. In further namespaces a mount hides nothing from the agent.
+ */
 INLINE int refuse_mount(struct path *path)
 {
 	const struct guard *guard = guard_against_current();
+	u32 mounts;
 
-	if (!guard || FIELD(FIELD(FIELD(current_task(), nsproxy), mnt_ns), ns.inum) != guard->mounts)
+	if (!guard)
+		return 0;
+	mounts = FIELD(FIELD(FIELD(current_task(), nsproxy), mnt_ns), ns.inum);
+	if (mounts != guard->mounts && mounts != guard->starter_mounts)
 		return 0;
 	return is_guarded((u64)LOAD(path, dentry), GUARDED) ? -EPERM : 0;
 }

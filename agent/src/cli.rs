@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use picket_event::filter::Filter;
 use picket_event::{Kind, Severity};
+use picket_pages::PagesArgs;
 
 use crate::config::DEFAULT_STATE;
 use crate::failure::{Code, Failure};
@@ -107,6 +108,9 @@ enum Command {
     Rules(RulesCommand),
     /// Ask the running agent how it is
     Status(StatusArgs),
+    /// Write man pages and completions, for packages
+    #[command(hide = true)]
+    Pages(PagesArgs),
 }
 
 impl Command {
@@ -119,6 +123,8 @@ impl Command {
             Self::Replay(arguments) => replay::replay(&arguments),
             Self::Rules(RulesCommand::Check(arguments)) => rules::check(&arguments),
             Self::Status(arguments) => status::status(&arguments),
+            Self::Pages(arguments) => picket_pages::write(Cli::command(), &arguments.out)
+                .map_err(|error| Failure::new(Code::Failed, &error)),
         }
     }
 }
@@ -126,19 +132,29 @@ impl Command {
 /// What `enroll` takes.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  picket-agent enroll --collector siem.example:7443 --token \
-                        pt1-... --fingerprint sha256:4f2a..."
+    after_help = "Examples:\n  picket-agent enroll --collector siem.example:7443 --token \
+                        pt1-... --fingerprint sha256:4f2a...\n  picket-agent enroll --file \
+                        /etc/picket/enroll.toml"
 )]
 pub(crate) struct EnrollArgs {
     /// The collector's address for agents
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) collector: String,
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "file")]
+    pub(crate) collector: Option<String>,
     /// The token that an operator made
-    #[arg(long, env = "PICKET_TOKEN", hide_env_values = true)]
-    pub(crate) token: String,
-    /// Over the CA certificate and the operators' trust root, as `picket-collector init` printed it
+    #[arg(
+        long,
+        env = "PICKET_TOKEN",
+        hide_env_values = true,
+        required_unless_present = "file"
+    )]
+    pub(crate) token: Option<String>,
+    /// Over the CA certificate and the operators' trust root, as `picket-collector init` printed it; without it, what
+    /// the token carries
     #[arg(long, value_name = "sha256:HEX")]
-    pub(crate) fingerprint: String,
+    pub(crate) fingerprint: Option<String>,
+    /// Read these three from a TOML file, and remove it when this host is enrolled; does nothing more if it is already
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["collector", "token", "fingerprint"])]
+    pub(crate) file: Option<PathBuf>,
     /// Where the agent keeps keys, certificate and spool
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
     pub(crate) state: PathBuf,
@@ -327,8 +343,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

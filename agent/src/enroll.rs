@@ -38,20 +38,66 @@ use crate::state::host::{self, Certificate, Host};
 use crate::uplink::certificate::{new_key, prove, request};
 use crate::uplink::facts::facts;
 
+mod seed;
+
 /// The generation of a new state.
 const FIRST_HOST_EPOCH: u64 = 1;
 
-/// Enrols this host.
+/// Enrols this host, as the command line or a file says.
 pub(crate) fn enroll(arguments: &EnrollArgs) -> Result<(), Failure> {
-    let (token, fingerprint) = given(arguments)?;
-    let (state, created) = prepare(&arguments.state)?;
-    let done = agree(arguments, &token, fingerprint).and_then(|agreed| keep(&state, &agreed));
+    if let Some(file) = &arguments.file {
+        return seed::enroll(file, &arguments.state);
+    }
+    let given = Given {
+        collector: arguments.collector.clone().unwrap_or_default(),
+        token: arguments.token.clone().unwrap_or_default(),
+        fingerprint: arguments.fingerprint.clone(),
+    };
+    enroll_as(&given, &arguments.state)
+}
+
+/// What somebody gave this host to enrol with.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    /// The collector's address for agents, `HOST:PORT`.
+    collector: String,
+    /// The token that an operator made.
+    token: String,
+    /// Of the anchors; the token carries it too.
+    fingerprint: Option<String>,
+}
+
+impl Given {
+    /// The token and the fingerprint, which must speak of the same anchors.
+    fn checked(&self) -> Result<(EnrolmentToken, Digest), Failure> {
+        let usage = |line: String| Failure::line(Code::Usage, format!("failed to enrol: {line}"));
+        let token = EnrolmentToken::parse(&self.token).map_err(|error| usage(error.to_string()))?;
+        let Some(fingerprint) = &self.fingerprint else {
+            let carried = token.fingerprint;
+            return Ok((token, carried));
+        };
+        let fingerprint = parse_fingerprint(fingerprint)
+            .map_err(|error| usage(format!("--fingerprint: {}", chain(&error))))?;
+        if token.fingerprint != fingerprint {
+            return Err(Failure::line(
+                Code::Unverified,
+                "failed to enrol: the token was made for another fingerprint than --fingerprint",
+            )
+            .hint("take both from the same `picketctl token create`; nothing was sent"));
+        }
+        Ok((token, fingerprint))
+    }
+}
+
+fn enroll_as(given: &Given, root: &Path) -> Result<(), Failure> {
+    let (token, fingerprint) = given.checked()?;
+    let (state, created) = prepare(root)?;
+    let done =
+        agree(&given.collector, &token, fingerprint).and_then(|agreed| keep(&state, &agreed));
     match done {
         Ok(id) => {
-            health::say(&format!(
-                "enrolled as host {id} in {}",
-                arguments.state.display()
-            ));
+            health::say(&format!("enrolled as host {id} in {}", root.display()));
             Ok(())
         }
         Err(failure) => {
@@ -67,23 +113,6 @@ struct Agreed {
     trust_root: Vec<u8>,
     event_key: SigningKey,
     certificate: Certificate,
-}
-
-/// The token and the fingerprint, which must speak of the same anchors.
-fn given(arguments: &EnrollArgs) -> Result<(EnrolmentToken, Digest), Failure> {
-    let usage = |line: String| Failure::line(Code::Usage, format!("failed to enrol: {line}"));
-    let token =
-        EnrolmentToken::parse(&arguments.token).map_err(|error| usage(error.to_string()))?;
-    let fingerprint = parse_fingerprint(&arguments.fingerprint)
-        .map_err(|error| usage(format!("--fingerprint: {}", chain(&error))))?;
-    if token.fingerprint != fingerprint {
-        return Err(Failure::line(
-            Code::Unverified,
-            "failed to enrol: the token was made for another fingerprint than --fingerprint",
-        )
-        .hint("take both from the same `picketctl token create`; nothing was sent"));
-    }
-    Ok((token, fingerprint))
 }
 
 /// The state directory, before anything is sent: a token is not used up for a disk that refuses.
@@ -115,24 +144,20 @@ fn refuse_enrolled(root: &Path) -> Result<(), Failure> {
     Err(Failure::line(Code::Refused, line).hint(hint))
 }
 
-fn agree(
-    arguments: &EnrollArgs,
-    token: &EnrolmentToken,
-    fingerprint: Digest,
-) -> Result<Agreed, Failure> {
+fn agree(collector: &str, token: &EnrolmentToken, fingerprint: Digest) -> Result<Agreed, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| Failure::new(Code::Failed, &error))?;
-    runtime.block_on(talk(arguments, token, fingerprint))
+    runtime.block_on(talk(collector, token, fingerprint))
 }
 
 async fn talk(
-    arguments: &EnrollArgs,
+    collector: &str,
     token: &EnrolmentToken,
     fingerprint: Digest,
 ) -> Result<Agreed, Failure> {
-    let anchors = ask_anchors(&arguments.collector).await?;
+    let anchors = ask_anchors(collector).await?;
     let got = enrolment_fingerprint(&anchors.ca_certificate, &anchors.trust_root);
     if got != fingerprint {
         let got = format_fingerprint(&got);
@@ -144,7 +169,7 @@ async fn talk(
     }
     let trust = TrustRoot::decode(&anchors.trust_root).map_err(|error| unverified(&error))?;
     let config = tls::client_config(&anchors.ca_certificate, None).map_err(|e| unverified(&e))?;
-    let channel = connect(&arguments.collector, config).await?;
+    let channel = connect(collector, config).await?;
     let keys = Keys::new()?;
     let enrolled = hand_shake(channel, token, &keys).await?;
     let id = HostId::of_first_key(&keys.event.public_key());
@@ -158,7 +183,7 @@ async fn talk(
         host: Host {
             id,
             first_key: keys.event.public_key(),
-            collector: arguments.collector.clone(),
+            collector: collector.to_owned(),
             epoch: FIRST_HOST_EPOCH,
             ca: anchors.ca_certificate,
             trust,
@@ -317,13 +342,17 @@ mod tests {
         );
     }
 
+    pub(super) fn token() -> String {
+        let token = EnrolmentToken::generate(Digest::of(b"anchors"));
+        token.unwrap().to_string()
+    }
+
     fn arguments(fingerprint: Digest, state: PathBuf) -> EnrollArgs {
         EnrollArgs {
-            collector: "127.0.0.1:1".to_owned(),
-            token: EnrolmentToken::generate(Digest::of(b"anchors"))
-                .unwrap()
-                .to_string(),
-            fingerprint: format_fingerprint(&fingerprint),
+            collector: Some("127.0.0.1:1".to_owned()),
+            token: Some(token()),
+            fingerprint: Some(format_fingerprint(&fingerprint)),
+            file: None,
             state,
         }
     }
@@ -351,7 +380,17 @@ mod tests {
     fn a_wrong_form_is_a_usage_error() {
         let dir = tempfile::tempdir().unwrap();
         let mut wrong = arguments(Digest::of(b"anchors"), dir.path().join("state"));
-        wrong.token = "pt1-x".to_owned();
+        wrong.token = Some("pt1-x".to_owned());
         assert_eq!(enroll(&wrong).unwrap_err().code, Code::Usage);
+    }
+
+    #[test]
+    fn a_token_alone_says_whom_to_believe() {
+        let given = Given {
+            collector: "127.0.0.1:1".to_owned(),
+            token: token(),
+            fingerprint: None,
+        };
+        assert_eq!(given.checked().unwrap().1, Digest::of(b"anchors"));
     }
 }

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use picket_event::{Clock, SystemClock};
+use picket_pages::PagesArgs;
 use picket_seal::format_fingerprint;
 
 use crate::config::{Config, ConfigError};
@@ -47,6 +48,9 @@ enum Verb {
         /// The file.
         file: PathBuf,
     },
+    /// Write man pages and completions, for packages.
+    #[command(hide = true)]
+    Pages(PagesArgs),
 }
 
 #[derive(Args, Debug)]
@@ -123,6 +127,8 @@ impl Cli {
                 Config::read(&file).map_err(|error| config_failure(&error))?;
                 print(&format!("{}: ok", file.display()))
             }
+            Verb::Pages(asked) => picket_pages::write(Self::command(), &asked.out)
+                .map_err(|error| Failure::of(Exit::Failed, &error)),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod error;
 mod parts;
 mod tls;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -41,7 +41,15 @@ pub struct Work {
 }
 
 #[derive(Debug)]
-struct Job {
+enum Job {
+    /// A batch to write.
+    Store(Box<Queued>),
+    /// Somebody who wants to know whether anything is still done.
+    Ask(oneshot::Sender<()>),
+}
+
+#[derive(Debug)]
+struct Queued {
     entry: Entry,
     answer: oneshot::Sender<Result<Stored, Refusal>>,
     _bytes: OwnedSemaphorePermit,
@@ -74,16 +82,24 @@ impl Writer {
         let bytes = Arc::clone(&self.bytes).acquire_many_owned(size).await;
         let bytes = bytes.map_err(|_closed| Refusal::ShuttingDown)?;
         let (answer, answered) = oneshot::channel();
-        let job = Job {
+        let queued = Queued {
             entry,
             answer,
             _bytes: bytes,
         };
         self.queue
-            .send(job)
+            .send(Job::Store(Box::new(queued)))
             .await
             .map_err(|_closed| Refusal::ShuttingDown)?;
         Ok(answered)
+    }
+
+    /// Returns when the thread that writes has done all that was queued before, and synced.
+    pub async fn answers(&self) -> Result<(), Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let asked = self.queue.send(Job::Ask(answer)).await;
+        asked.map_err(|_closed| Refusal::ShuttingDown)?;
+        answered.await.map_err(|_closed| Refusal::ShuttingDown)
     }
 
     /// Changes with every sync.
@@ -98,10 +114,13 @@ impl Work {
         self.show_size(&store);
         let mut jobs = Vec::with_capacity(GROUP);
         while self.queue.blocking_recv_many(&mut jobs, GROUP) > 0 {
-            let appended: Vec<_> = jobs
-                .drain(..)
-                .map(|job| self.append(&mut store, job))
-                .collect();
+            let (mut appended, mut asked) = (Vec::new(), Vec::new());
+            for job in jobs.drain(..) {
+                match job {
+                    Job::Store(queued) => appended.push(self.append(&mut store, *queued)),
+                    Job::Ask(answer) => asked.push(answer),
+                }
+            }
             let begun = Instant::now();
             store.sync()?;
             self.metrics.syncs.inc();
@@ -116,6 +135,9 @@ impl Work {
                 // A host that is gone asks again when it comes back.
                 let _gone = answer.send(result);
             }
+            for answer in asked {
+                let _gone = answer.send(());
+            }
         }
         Ok(())
     }
@@ -127,7 +149,7 @@ impl Work {
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    fn append(&self, store: &mut Store, job: Job) -> Finished {
+    fn append(&self, store: &mut Store, job: Queued) -> Finished {
         let (class, size) = (job.entry.header.class, job.entry.batch.payload.len());
         let header = &job.entry.header;
         // Of a payload that the host dropped nothing is stored but the header.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use picket_event::{Kind, Severity};
+use picket_pages::PagesArgs;
 
 use crate::when::{When, parse_duration, parse_when};
 
@@ -58,6 +59,9 @@ pub(crate) enum Verb {
     /// One command: show or cancel it
     #[command(subcommand)]
     Command(CommandVerb),
+    /// Write man pages and completions, for packages
+    #[command(hide = true)]
+    Pages(PagesArgs),
 }
 
 /// How data is printed.

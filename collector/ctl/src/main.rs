@@ -33,6 +33,7 @@ mod when;
 
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use cli::{Cli, OperatorVerb, Verb};
 use failure::{Exit, Failure};
 use operator::Operator;
@@ -64,13 +65,17 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     {
         return verify::offline(bundle, args);
     }
+    if let Verb::Pages(args) = &cli.verb {
+        return picket_pages::write(Cli::command(), &args.out)
+            .map_err(|source| Failure::new(Exit::Failed, source));
+    }
     let operator = Operator::open(cli.operator.as_deref())?;
     Box::pin(as_operator(&operator, cli.verb)).await
 }
 
 async fn as_operator(operator: &Operator, verb: Verb) -> Result<(), Failure> {
     match verb {
-        Verb::Operator(_) => Ok(()),
+        Verb::Operator(_) | Verb::Pages(_) => Ok(()),
         Verb::Token(verb) => token::run(operator, verb).await,
         Verb::Hosts(format) => hosts::list(operator, format).await,
         Verb::Host(verb) => hosts::run(operator, verb).await,

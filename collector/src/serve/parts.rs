@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
-use super::{Addresses, ServeError};
+use super::{Addresses, ServeError, watchdog};
 use crate::agent::AgentService;
 use crate::alarm::Alarms;
 use crate::authority::Authority;
@@ -101,6 +101,11 @@ impl Parts {
             reader,
             checkpoints,
         };
+        tasks.spawn(watchdog::pat(
+            self.database.clone(),
+            writer.clone(),
+            self.stop.clone(),
+        ));
         let agent_routes = self.agents(&writer, &kept, &commands, trust.clone());
         tasks.spawn(
             self.clone()

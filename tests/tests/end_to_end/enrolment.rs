@@ -1,5 +1,7 @@
 //! Tokens and fingerprints that do not fit: the host stays out, nothing of it is left, and a good token stays good.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use picket_event::token::EnrolmentToken;
@@ -116,6 +118,42 @@ fn an_enrolled_state_is_not_overwritten() {
 }
 
 #[test]
+fn a_file_enrols_a_host_once_and_goes() {
+    let rig = Rig::start().unwrap();
+    let file = write_file(&rig, &rig.token().unwrap());
+    let ended = enroll_by(&rig, &file, "host");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!file.exists());
+    let first = std::fs::read(rig.path().join("host/host.json")).unwrap();
+    let again = write_file(&rig, &rig.token().unwrap());
+    let ended = enroll_by(&rig, &again, "host");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("enrolled already"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!again.exists());
+    assert_eq!(
+        std::fs::read(rig.path().join("host/host.json")).unwrap(),
+        first
+    );
+}
+
+#[test]
+fn a_file_whose_token_was_used_is_set_aside_and_leaves_no_state() {
+    let rig = Rig::start().unwrap();
+    let token = rig.token().unwrap();
+    let used = enroll(&rig, &token, &rig.fingerprint, "first");
+    assert_eq!(used.code, Some(0), "{}", used.stderr);
+    let file = write_file(&rig, &token);
+    let ended = enroll_by(&rig, &file, "second");
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(!file.exists() && rig.path().join("enroll.toml.refused").exists());
+    assert!(!rig.path().join("second").exists());
+}
+
+#[test]
 fn who_does_not_hold_the_keys_it_names_is_refused() {
     let rig = Rig::start().unwrap();
     let token = EnrolmentToken::parse(&rig.token().unwrap()).unwrap();
@@ -172,6 +210,23 @@ fn requests_and_keys_that_are_none_are_refused() {
     large.facts.get_or_insert_default().hostname = "x".repeat(16 << 10);
     assert_reason(host.begin(large), "too_large");
     host.enroll(&token.to_string()).unwrap();
+}
+
+/// The file that a fleet tool would leave.
+fn write_file(rig: &Rig, token: &str) -> PathBuf {
+    let file = rig.path().join("enroll.toml");
+    let collector = &rig.addresses.agents;
+    let text = format!("collector = \"{collector}\"\ntoken = \"{token}\"\n");
+    std::fs::write(&file, text).unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    file
+}
+
+fn enroll_by(rig: &Rig, file: &Path, state: &str) -> Ended {
+    let (file, state) = (file.display().to_string(), rig.path().join(state));
+    let state = state.display().to_string();
+    let arguments = ["enroll", "--file", &file, "--state", &state];
+    rig.programs.run("picket-agent", &arguments).unwrap()
 }
 
 fn assert_reason<T>(answer: Result<T, Status>, reason: &str) {

@@ -74,14 +74,19 @@ impl Guard {
         let starter = std::os::unix::process::parent_id();
         // Nobody started at the last tick of time, so a starter that is gone stands for nobody.
         let starter_start = identity::start_ticks(starter).unwrap_or(u64::MAX);
-        let mounts = fs::metadata("/proc/self/ns/mnt").map_or(0, |found| found.ino());
+        let mounts = |of: &str| {
+            let found = fs::metadata(format!("/proc/{of}/ns/mnt"));
+            found.map_or(0, |found| found.ino())
+        };
         let low = |number: u64| u32::try_from(number).unwrap_or(0).to_ne_bytes();
         let value = [
             &std::process::id().to_ne_bytes()[..],
             &starter.to_ne_bytes(),
             &starter_start.to_ne_bytes(),
-            &low(mounts),
+            &low(mounts("self")),
+            &low(mounts(&starter.to_string())),
             &u32::from(is_on).to_ne_bytes(),
+            &[0; 4],
         ]
         .concat();
         let result = self

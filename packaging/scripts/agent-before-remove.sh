@@ -1,0 +1,15 @@
+#!/bin/sh
+# Before the files go. Debian: remove | upgrade NEW | ... . RPM: 0 to erase, 1 to upgrade.
+#
+# Debian keeps the units enabled until they are purged, as it keeps settings; RPM has no such end, so they are disabled here.
+set -e
+
+case $1 in
+remove | 0)
+    command -v systemctl >/dev/null 2>&1 || exit 0
+    [ ! -d /run/systemd/system ] || systemctl stop picket-enroll.path picket-agent.path picket-enroll.service picket-agent.service
+    ;;
+esac
+if [ "$1" = 0 ]; then
+    systemctl --quiet disable picket-agent.service picket-agent.path picket-enroll.path
+fi
