@@ -25,7 +25,7 @@ use crate::view::Columns;
 use crate::view::event::EventRecord;
 use crate::yaml;
 
-use groups::{Groups, Seen};
+use groups::{Groups, Seen, Wanted};
 
 /// Most groups that are remembered, of all correlations together.
 pub const MOST_GROUPS: usize = 4_096;
@@ -155,9 +155,13 @@ impl Correlations {
             }
             CorrelationKind::Together | CorrelationKind::InOrder => Seen::Rule(position),
         };
+        let wanted = Wanted {
+            kind: rule.kind,
+            rules: rule.rules.len(),
+            span: rule.span,
+        };
         let UnixNanos(time) = event.time;
-        self.groups
-            .step(key, rule.kind, rule.rules.len(), rule.span, time, seen)
+        self.groups.step(key, wanted, time, seen)
     }
 }
 

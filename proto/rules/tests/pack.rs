@@ -198,9 +198,8 @@ fn tags(text: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let tags = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- attack."));
-    tags.map(str::to_owned).partition(|tag| {
-        tag.starts_with('t') && tag.bytes().nth(1).is_some_and(|it| it.is_ascii_digit())
-    })
+    tags.map(str::to_owned)
+        .partition(|tag| tag.starts_with("t1"))
 }
 
 fn is_uuid(text: &str) -> bool {

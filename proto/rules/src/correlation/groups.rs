@@ -13,6 +13,16 @@ pub(super) enum Seen {
     Rule(usize),
 }
 
+/// What makes a group complete.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) kind: CorrelationKind,
+    /// How many rules the correlation has.
+    pub(super) rules: usize,
+    /// In nanoseconds.
+    pub(super) span: i64,
+}
+
 /// Groups by key, with the order in which they were touched.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
@@ -38,22 +48,14 @@ impl Groups {
     }
 
     /// Whether the group is complete with this; if so, it begins anew.
-    pub(super) fn step(
-        &mut self,
-        key: Vec<u8>,
-        kind: CorrelationKind,
-        rules: usize,
-        span: i64,
-        time: i64,
-        seen: Seen,
-    ) -> bool {
+    pub(super) fn step(&mut self, key: Vec<u8>, wanted: Wanted, time: i64, seen: Seen) -> bool {
         self.make_room(&key);
         self.touches += 1;
         let group = self.by_key.entry(key.clone()).or_default();
         self.by_touch.remove(&group.touch);
         group.touch = self.touches;
-        group.rules.resize(rules, None);
-        let complete = group.add(kind, span, time, seen);
+        group.rules.resize(wanted.rules, None);
+        let complete = group.add(wanted, time, seen);
         if complete {
             self.by_key.remove(&key);
         } else {
@@ -73,9 +75,9 @@ impl Groups {
 }
 
 impl Group {
-    fn add(&mut self, kind: CorrelationKind, span: i64, time: i64, seen: Seen) -> bool {
-        let from = time.saturating_sub(span);
-        match (kind, seen) {
+    fn add(&mut self, wanted: Wanted, time: i64, seen: Seen) -> bool {
+        let from = time.saturating_sub(wanted.span);
+        match (wanted.kind, seen) {
             (CorrelationKind::Events(wanted), Seen::Hit) => {
                 self.hits.retain(|hit| *hit >= from);
                 self.hits.push_back(time);
