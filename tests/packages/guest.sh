@@ -15,6 +15,7 @@ if [ "$place" = container ]; then
 else
     exec >/dev/console 2>&1
 fi
+exec 3>&1
 
 repository=/vm/repository
 unit=picket-agent.service
@@ -31,6 +32,11 @@ check() {
         sed 's/^/    /' /tmp/said | tail -n 40
         told failed "$title"
     fi
+}
+
+# What is worth knowing beside passed and failed, also from inside a check.
+note() {
+    say "note $*" >&3
 }
 
 now() {
@@ -143,7 +149,7 @@ from_package_to_event() {
         [ $(($(now) - begun)) -lt 300000 ] || return 1
         sleep 0.1
     done
-    say "note from apt-get install to the first signed event at the collector: $(($(now) - begun)) ms ($place)"
+    note "from apt-get install to the first signed event at the collector: $(($(now) - begun)) ms ($place)"
 }
 
 is_enrolled_once() {
@@ -168,7 +174,7 @@ fences_cost_no_hook() {
     systemctl start $unit
     proved /tmp/inside >/tmp/inside.proved
     proved /tmp/outside >/tmp/outside.proved
-    say "note hooks proved: $(grep -c . /tmp/outside.proved) without fences, $(grep -c . /tmp/inside.proved) behind them"
+    note "hooks proved: $(grep -c . /tmp/outside.proved) without fences, $(grep -c . /tmp/inside.proved) behind them"
     echo "not proved behind the fences:"
     comm -13 /tmp/inside.proved /tmp/outside.proved
     grep -q '^ebpf exec$' /tmp/inside.proved && [ -z "$(comm -13 /tmp/inside.proved /tmp/outside.proved)" ] &&
@@ -263,7 +269,7 @@ purged_leaves_nothing() {
     names >/tmp/after
     left=$(comm -13 /vm/before /tmp/after)
     echo "left: $left"
-    say "note files left by purge: $(echo "$left" | grep -c .)"
+    note "files left by purge: $(echo "$left" | grep -c .)"
     [ -z "$left" ]
 }
 
@@ -276,7 +282,7 @@ a_refused_file_is_set_aside() {
 
 resident() {
     pid=$(property $unit MainPID)
-    say "note agent resident: $(sed -n 's/^VmRSS:[[:space:]]*//p' /proc/"$pid"/status), $(picket-agent status --json | grep -o '"backend":"[a-z]*"' | head -n 1)"
+    note "agent resident: $(sed -n 's/^VmRSS:[[:space:]]*//p' /proc/"$pid"/status), $(picket-agent status --json | grep -o '"backend":"[a-z]*"' | head -n 1)"
 }
 
 # What only a repository as it was signed can bring in.
