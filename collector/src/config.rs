@@ -25,7 +25,7 @@ pub struct Config {
     pub max_operator_connections: usize,
     /// How long a TLS handshake may take, in seconds.
     pub handshake_timeout_seconds: u64,
-    /// What one host may send in one call, in bytes per second; beyond it the collector reads more
+    /// What one host may send, in bytes per second; beyond it the collector reads more
     /// slowly.
     pub host_bytes_per_second: u64,
     /// How often a checkpoint is signed over all that was stored, in minutes.

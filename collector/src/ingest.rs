@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
 use crate::alarm::{Alarm, Alarms};
-use crate::budget::Budget;
+use crate::budget::Budgets;
 use crate::database::keys::{self, KeyError};
 use crate::database::{Database, DatabaseError};
 use crate::metrics::Metrics;
@@ -45,8 +45,8 @@ pub struct Ingest {
     pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// What one host may send, in bytes per second.
-    pub bytes_per_second: u64,
+    /// What each host may send.
+    pub budgets: Budgets,
 }
 
 /// What the second task does next.
@@ -77,7 +77,6 @@ impl Ingest {
         mut batches: Streaming<v1::SignedBatch>,
         pending: mpsc::Sender<Pending>,
     ) {
-        let mut budget = Budget::new(self.bytes_per_second, Instant::now());
         let mut closing = host.closing();
         let mut epoch = None;
         loop {
@@ -88,8 +87,8 @@ impl Ingest {
             };
             let said = match next {
                 Ok(Some(batch)) => {
-                    let size = batch.payload.len() + batch.header.len();
-                    tokio::time::sleep(budget.take(size, Instant::now())).await;
+                    let wait = self.budgets.take(host.id(), size(&batch), Instant::now());
+                    tokio::time::sleep(wait).await;
                     self.take(host.id(), batch, &mut epoch).await
                 }
                 Ok(None) => return,
@@ -281,6 +280,13 @@ impl Place {
             seq_first,
         }
     }
+}
+
+/// What a batch costs its host, in bytes: everything that has to be looked at.
+fn size(batch: &v1::SignedBatch) -> usize {
+    let successions = batch.successions.iter();
+    let successions = successions.map(|one| one.body.len() + one.signature.len());
+    batch.payload.len() + batch.header.len() + successions.sum::<usize>()
 }
 
 /// How far a chain is on disk, and what its next header must name.

@@ -22,6 +22,7 @@ use super::{Addresses, ServeError, watchdog};
 use crate::agent::AgentService;
 use crate::alarm::Alarms;
 use crate::authority::Authority;
+use crate::budget::Budgets;
 use crate::checkpoint::Checkpoints;
 use crate::command::Commands;
 use crate::config::Config;
@@ -156,7 +157,7 @@ impl Parts {
             reader: kept.reader.clone(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),
-            bytes_per_second: self.config.host_bytes_per_second,
+            budgets: Budgets::new(self.config.host_bytes_per_second),
         };
         let sessions = Sessions {
             alarms,
