@@ -28,6 +28,10 @@ pub(crate) const DEFAULT_RULES: &str = "/etc/picket/rules.d";
 pub(crate) struct Config {
     /// Which sensor.
     pub(crate) source: SourceArg,
+    /// Where the collector is, `HOST:PORT`, in the order in which they are tried; the place of the enrolment if none.
+    pub(crate) collectors: Vec<String>,
+    /// An HTTP proxy on the way there, `HOST:PORT`.
+    pub(crate) proxy: Option<String>,
     /// The most that the spool may take, in bytes.
     pub(crate) spool_quota_bytes: u64,
     /// How long one event key is used, in seconds.
@@ -82,6 +86,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             source: SourceArg::Auto,
+            collectors: Vec::new(),
+            proxy: None,
             spool_quota_bytes: 512 << 20,
             epoch_seconds: 3_600,
             rules: PathBuf::from(DEFAULT_RULES),
@@ -131,6 +137,10 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
+        let malformed = |address: &&String| !is_address(address);
+        if let Some(wrong) = self.collectors.iter().chain(&self.proxy).find(malformed) {
+            return Err(format!("`{wrong}` is not of the form HOST:PORT"));
+        }
         if self.spool_quota_bytes < MIN_QUOTA {
             return Err(format!("spool_quota_bytes must be at least {MIN_QUOTA}"));
         }
@@ -192,6 +202,12 @@ fn place(text: &str, error: &toml::de::Error) -> String {
     });
     let message = error.message().replace('\n', " ");
     line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
+}
+
+/// `HOST:PORT`.
+fn is_address(text: &str) -> bool {
+    let parts = text.rsplit_once(':');
+    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 const MIN_QUOTA: u64 = 8 << 20;

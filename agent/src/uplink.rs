@@ -52,6 +52,8 @@ use backoff::Backoff;
 
 /// Frames that may wait to be sent.
 const FRAMES: usize = 4;
+/// More places than this are asked one by one, with a wait between.
+const MANY: usize = 8;
 /// Commands that may wait for the responder.
 pub(crate) const COMMANDS: usize = 32;
 
@@ -60,8 +62,10 @@ pub(crate) const COMMANDS: usize = 32;
 pub(crate) struct Uplink {
     /// The state directory, for certificate and successions.
     pub(crate) state: Arc<StateDir>,
-    /// The collector, `HOST:PORT`.
-    pub(crate) collector: String,
+    /// Where the collector is, `HOST:PORT`, in the order in which they are tried; at least one.
+    pub(crate) collectors: Vec<String>,
+    /// An HTTP proxy on the way.
+    pub(crate) proxy: Option<String>,
     /// The CA, DER.
     pub(crate) ca: Vec<u8>,
     /// The state's generation.
@@ -179,9 +183,15 @@ impl Uplink {
     /// Connects, again and again.
     async fn run(&self) {
         let mut backoff = Backoff::default();
+        let mut places = self.collectors.iter().cycle();
+        let mut tried = 0;
+        let Some(mut collector) = places.next() else {
+            return;
+        };
         loop {
             self.set_link(Link::Connecting);
-            let error = match connection::hold(self, &mut backoff).await {
+            self.health.status().collector.clone_from(collector);
+            let error = match connection::hold(self, collector, &mut backoff).await {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
@@ -192,9 +202,14 @@ impl Uplink {
                 tokio::time::sleep(backoff.next(false)).await;
                 continue;
             }
-            tracing::warn!(collector = self.collector, reason, "no connection");
+            tracing::warn!(collector, reason, "no connection");
             self.set_link(Link::Down(reason));
-            tokio::time::sleep(backoff.next(error.is_lasting())).await;
+            // The others are asked at once; who has asked all of them waits.
+            tried += 1;
+            if tried % self.collectors.len() == 0 || self.collectors.len() > MANY {
+                tokio::time::sleep(backoff.next(error.is_lasting())).await;
+            }
+            collector = places.next().unwrap_or(collector);
         }
     }
 

@@ -152,7 +152,7 @@ impl Service {
         let readers = self.readers(opened.sensor, &inputs)?;
         let keeping = self.keeper(&baseline, inputs.clone())?;
         self.begin();
-        let (stop, uplink) = self.uplink(commands, inputs.clone())?;
+        let (stop, uplink) = self.uplink(config, commands, inputs.clone())?;
         let rules = config.rules.clone();
         let (health, shared) = (Arc::clone(&self.health), Arc::clone(&self.spool));
         let mut books = self.books(config, store)?;
@@ -287,13 +287,18 @@ impl Service {
 
     fn uplink(
         &self,
+        config: &Config,
         commands: mpsc::Sender<v1::SignedCommand>,
         inputs: SyncSender<Input>,
     ) -> Result<(Arc<Stop>, JoinHandle<()>), Failure> {
         let stop = Arc::new(Stop::default());
         let uplink = Uplink {
             state: Arc::clone(&self.state),
-            collector: self.host.collector.clone(),
+            collectors: match config.collectors.as_slice() {
+                [] => vec![self.host.collector.clone()],
+                given => given.to_vec(),
+            },
+            proxy: config.proxy.clone(),
             ca: self.host.ca.clone(),
             host_epoch: self.host.epoch,
             trust_version: self.host.trust.version,

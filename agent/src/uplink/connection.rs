@@ -31,16 +31,20 @@ const RENEW_WAIT: Duration = Duration::from_secs(30);
 const RENEW_AGAIN: Duration = Duration::from_mins(5);
 
 /// Makes a connection and keeps it until it ends.
-pub(super) async fn hold(uplink: &Uplink, backoff: &mut Backoff) -> Result<Infallible, LinkError> {
+pub(super) async fn hold(
+    uplink: &Uplink,
+    collector: &str,
+    backoff: &mut Backoff,
+) -> Result<Infallible, LinkError> {
     let certificate = Certificate::read(&uplink.state)?;
     let validity = Validity::of(&certificate);
     uplink.health.status().certificate_ends = validity.map_or(0, |validity| validity.to);
     if validity.is_some_and(|validity| validity.is_over(uplink.clock.now())) {
-        renewal::after_expiry(uplink, certificate).await?;
+        renewal::after_expiry(uplink, collector, certificate).await?;
         return Err(LinkError::Renewed);
     }
     let config = client_config(&uplink.ca, Some(certificate.identity()))?;
-    let channel = channel::connect(&uplink.collector, config).await?;
+    let channel = channel::connect_through(uplink.proxy.as_deref(), collector, config).await?;
     talk(uplink, channel, certificate, backoff).await
 }
 
@@ -58,11 +62,8 @@ pub(super) async fn talk(
     uplink.store.hear_checkpoint(&welcome.checkpoint);
     note_older_state(uplink, welcome.known_epoch);
     backoff.reset();
-    tracing::info!(
-        collector = uplink.collector,
-        known_epoch = welcome.known_epoch,
-        "connected"
-    );
+    let collector = uplink.health.status().collector.clone();
+    tracing::info!(collector, known_epoch = welcome.known_epoch, "connected");
     uplink.health.status().link = Link::Connected;
     let sending = client.clone();
     tokio::select! {

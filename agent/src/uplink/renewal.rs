@@ -26,10 +26,11 @@ const AT_ONCE: usize = 128;
 /// Gets and keeps a new certificate under the same TLS key.
 pub(super) async fn after_expiry(
     uplink: &Uplink,
+    collector: &str,
     mut certificate: Certificate,
 ) -> Result<(), LinkError> {
     let config = client_config(&uplink.ca, None)?;
-    let channel = channel::connect(&uplink.collector, config).await?;
+    let channel = channel::connect_through(uplink.proxy.as_deref(), collector, config).await?;
     let late = |_elapsed| LinkError::Protocol("the certificate was not renewed in time");
     let renewed = renew(uplink, EnrollmentClient::new(channel), &certificate);
     certificate.chain = tokio::time::timeout(RENEWAL_WAIT, renewed)

@@ -197,7 +197,8 @@ impl Bench {
         let (commands, asked) = mpsc::channel(COMMANDS);
         let snapshot = Snapshot::new(HostId::new([1; 32]), STREAM, "test".to_owned());
         let uplink = Uplink {
-            collector: "test".to_owned(),
+            collectors: vec!["test".to_owned()],
+            proxy: None,
             ca: Vec::new(),
             host_epoch: 1,
             trust_version: 1,

@@ -1,5 +1,7 @@
 //! Opens a tonic channel over our own TLS, once: whoever calls decides when to try again.
 
+mod proxy;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +56,16 @@ pub enum ConnectError {
 /// The channel holds this one connection. When it breaks, calls fail and the caller opens another:
 /// nothing reconnects behind its back.
 pub async fn connect(address: &str, config: ClientConfig) -> Result<Channel, ConnectError> {
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, open(address, config));
+    connect_through(None, address, config).await
+}
+
+/// As [`connect`], through an HTTP proxy at `proxy` (`HOST:PORT`) if there is one.
+pub async fn connect_through(
+    proxy: Option<&str>,
+    address: &str,
+    config: ClientConfig,
+) -> Result<Channel, ConnectError> {
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, open(proxy, address, config));
     let late = |_elapsed| unreachable(address, io::ErrorKind::TimedOut.into());
     let stream = stream.await.map_err(late)??;
     let failed = |source| ConnectError::Channel {
@@ -83,11 +94,17 @@ pub async fn connect(address: &str, config: ClientConfig) -> Result<Channel, Con
         .map_err(failed)
 }
 
-async fn open(address: &str, config: ClientConfig) -> Result<TlsStream<TcpStream>, ConnectError> {
+async fn open(
+    proxy: Option<&str>,
+    address: &str,
+    config: ClientConfig,
+) -> Result<TlsStream<TcpStream>, ConnectError> {
     let name = server_name(address)?;
-    let tcp = TcpStream::connect(address)
-        .await
-        .map_err(|source| unreachable(address, source))?;
+    let tcp = match proxy {
+        Some(proxy) => proxy::tunnel(proxy, address).await,
+        None => TcpStream::connect(address).await,
+    };
+    let tcp = tcp.map_err(|source| unreachable(address, source))?;
     tcp.set_nodelay(true)
         .map_err(|source| unreachable(address, source))?;
     TlsConnector::from(Arc::new(config))

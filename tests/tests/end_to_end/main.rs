@@ -13,6 +13,7 @@ mod evaluation;
 mod holes;
 mod outage;
 mod path;
+mod routes;
 mod stolen_collector;
 mod watch;
 
