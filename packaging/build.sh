@@ -4,7 +4,7 @@
 # TARGET is a folder for cargo of its own: other flags than the everyday build's would have both built anew each time. Prints the
 # folder of the programs.
 #
-# - The same sources, compiler and C compiler give the same programs, wherever the clone, cargo's home and TARGET are.
+# - Nothing in the programs names the clone, cargo's home or TARGET. How far two builds are the same: docs/decisions/0009.
 # - C code of crates is compiled with stack protector and fortified calls.
 set -eu
 
