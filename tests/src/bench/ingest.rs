@@ -90,7 +90,7 @@ impl Scale {
                 build: BUILD,
                 senders: 20,
                 warm: Duration::from_millis(500),
-                time: Duration::from_secs(2),
+                time: Duration::from_secs(1),
                 crowds: crowds(&[200]),
             };
         }
