@@ -93,6 +93,8 @@ struct Sender<'a> {
 struct Lane {
     after: Option<Position>,
     paused_until: Option<Instant>,
+    /// The last refusal because of numbers that are missing, until nothing of the class is under way.
+    skipped: Option<v1::EventAck>,
 }
 
 /// A batch without an answer.
@@ -307,23 +309,37 @@ impl<'a> Sender<'a> {
             if is_range {
                 self.uplink.store.settle_losses();
             }
-            return;
+        } else {
+            // A collector that could not read the header names no class. Answers come in the order of the batches.
+            self.pause(class.or_else(|| answered.map(|batch| batch.class)), ack);
+            if let (CHAIN_SKIPPED, false, Some(class)) = (ack.refused.as_str(), is_range, class) {
+                self.lane(class).skipped = Some(ack.clone());
+            }
         }
-        // A collector that could not read the header names no class. Answers come in the order of the batches.
-        self.pause(class.or_else(|| answered.map(|batch| batch.class)), ack);
-        if ack.refused == CHAIN_SKIPPED && !is_range {
-            self.look_for_hole(ack);
+        if let Some(class) = class {
+            self.look_for_hole(class);
         }
     }
 
-    /// The collector misses numbers. When nothing of the class is under way any more, and they are not here.
-    fn look_for_hole(&mut self, ack: &v1::EventAck) {
-        let Some((stream, from)) = holes::stands(ack) else {
-            return;
+    fn lane(&mut self, class: Class) -> &mut Lane {
+        let index = match class {
+            Class::Alert => 0,
+            Class::Security => 1,
+            Class::Bulk => 2,
         };
-        if self.under_way.iter().any(|batch| batch.class == from.class) {
+        &mut self.lanes[index]
+    }
+
+    /// The collector misses numbers of a class, which are not here either. Asked once nothing of the class is under
+    /// way any more: what was sent behind may be of a later run, and taken.
+    fn look_for_hole(&mut self, class: Class) {
+        if self.under_way.iter().any(|batch| batch.class == class) {
             return;
         }
+        let skipped = self.lane(class).skipped.take();
+        let Some((stream, from)) = skipped.as_ref().and_then(holes::stands) else {
+            return;
+        };
         match holes::before_the_first(&self.uplink.store, stream, from) {
             Ok(Some(hole)) => self.ask(hole),
             Ok(None) => {}

@@ -154,6 +154,9 @@ impl Script {
     /// Where the chain stands, if this is not its next batch; else it moves on.
     fn skipped(&self, header: &v1::BatchHeader, end: u64) -> Option<u64> {
         let mut stands = self.stands.as_ref()?.lock().unwrap();
+        if header.stream != STREAM.as_bytes() {
+            return None;
+        }
         if *stands != header.seq_first {
             return Some(*stands);
         }
@@ -221,11 +224,15 @@ impl Bench {
 
     /// One batch of two numbers for each of `firsts`.
     fn spool(&self, class: Class, epoch: u64, firsts: &[u64]) {
+        self.spool_of(STREAM, class, epoch, firsts);
+    }
+
+    fn spool_of(&self, stream: StreamId, class: Class, epoch: u64, firsts: &[u64]) {
         let mut spool = self.uplink.store.spool();
         for seq_first in firsts {
             let header = v1::BatchHeader {
                 host_id: vec![1; 32],
-                stream: STREAM.as_bytes().to_vec(),
+                stream: stream.as_bytes().to_vec(),
                 class: class.to_wire(),
                 seq_first: *seq_first,
                 count: 2,
@@ -237,7 +244,7 @@ impl Bench {
                 ..v1::BatchHeader::default()
             };
             let record = Record {
-                stream: *STREAM.as_bytes(),
+                stream: *stream.as_bytes(),
                 class: spool_class(class),
                 seq_first: *seq_first,
                 count: 2,
@@ -420,6 +427,8 @@ async fn a_hole_is_signed_and_the_class_goes_on() {
     bench.spool(Class::Bulk, 0, &[6, 8]);
     bench.uplink.store.ack(STREAM, Class::Bulk, 8);
     bench.spool(Class::Bulk, 0, &[12, 14]);
+    // A batch of a later run is under way behind the hole, and taken: once, that made the hole forgotten.
+    bench.spool_of(StreamId::new([6; 16]), Class::Bulk, 0, &[0]);
     let script = Arc::new(Script {
         stands: Some(Mutex::new(2)),
         ..Script::default()
@@ -449,7 +458,8 @@ async fn a_hole_is_signed_and_the_class_goes_on() {
     ];
     assert_eq!(ranges, expected);
     drop(seen);
-    assert_eq!(script.numbers(Class::Bulk).last(), Some(&14));
+    let numbers = script.numbers(Class::Bulk);
+    assert!(numbers.contains(&14) && numbers.contains(&0), "{numbers:?}");
     assert_eq!(bench.left(), 0);
 }
 

@@ -39,13 +39,16 @@ fn gaps(lines: &[Value], reason: &str) -> u64 {
 }
 
 /// Waits until nothing of the evidence is outstanding, and gives it.
-fn settled(rig: &Rig) -> Vec<Value> {
-    wait::until("evidence without anything outstanding", PATIENCE, || {
+fn settled(rig: &Rig, state: &Path) -> Vec<Value> {
+    let done = wait::until("evidence without anything outstanding", PATIENCE, || {
         let lines = rig.verify()?;
         let open = |line: &Value| line["outstanding"].as_u64().unwrap_or(0) > 0;
         Ok((!lines.iter().any(open)).then_some(lines))
+    });
+    done.unwrap_or_else(|late| {
+        let log = fs::read_to_string(state.with_extension("log")).unwrap_or_default();
+        panic!("{late:?}: {:?}\n{log}", rig.verify())
     })
-    .unwrap()
 }
 
 // A flipped bit in the spool once stopped its class for good, and every later run behind it.
@@ -64,7 +67,7 @@ fn a_damaged_spool_costs_what_was_damaged_and_nothing_else() {
     let agent = portable_agent(&rig, &state).unwrap();
     one_exec(&rig, &state, "behind-the-damage");
     rig.wait_for_execs("behind-the-damage", 1).unwrap();
-    let lines = settled(&rig);
+    let lines = settled(&rig, &state);
     agent.stop(PATIENCE).unwrap();
     assert!(
         gaps(&lines, "corrupt") + gaps(&lines, "crash") >= 1,
@@ -92,7 +95,7 @@ fn a_collector_from_a_backup_goes_on_and_its_loss_is_signed() {
     rig.restart_collector().unwrap();
     one_exec(&rig, &state, "behind-the-loss");
     rig.wait_for_execs("behind-the-loss", 1).unwrap();
-    let lines = settled(&rig);
+    let lines = settled(&rig, &state);
     agent.stop(PATIENCE).unwrap();
     assert!(gaps(&lines, "collector_loss") >= 1, "{lines:?}");
     assert!(rig.execs("after-the-backup").unwrap().is_empty());
