@@ -138,6 +138,9 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         let malformed = |address: &&String| !is_address(address);
+        if self.collectors.len() > MAX_COLLECTORS {
+            return Err(format!("collectors may be {MAX_COLLECTORS} at most"));
+        }
         if let Some(wrong) = self.collectors.iter().chain(&self.proxy).find(malformed) {
             return Err(format!("`{wrong}` is not of the form HOST:PORT"));
         }
@@ -210,6 +213,8 @@ fn is_address(text: &str) -> bool {
     parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
+/// All of them are asked before the next wait.
+const MAX_COLLECTORS: usize = 8;
 const MIN_QUOTA: u64 = 8 << 20;
 const MIN_MEMORY: u64 = 32 << 20;
 const MIN_EPOCH: u64 = 10;

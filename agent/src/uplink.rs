@@ -52,8 +52,6 @@ use backoff::Backoff;
 
 /// Frames that may wait to be sent.
 const FRAMES: usize = 4;
-/// More places than this are asked one by one, with a wait between.
-const MANY: usize = 8;
 /// Commands that may wait for the responder.
 pub(crate) const COMMANDS: usize = 32;
 
@@ -183,18 +181,15 @@ impl Uplink {
     /// Connects, again and again.
     async fn run(&self) {
         let mut backoff = Backoff::default();
-        let mut places = self.collectors.iter().cycle();
-        let mut tried = 0;
-        let Some(mut collector) = places.next() else {
-            return;
-        };
-        loop {
+        let mut place = 0;
+        while let Some(collector) = self.collectors.get(place) {
             self.set_link(Link::Connecting);
             self.health.status().collector.clone_from(collector);
             let error = match connection::hold(self, collector, &mut backoff).await {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
+            let was_connected = matches!(self.health.status().link, Link::Connected);
             let reason = chain(&error);
             if matches!(error, LinkError::Renewed) {
                 tracing::info!("certificate renewed, connecting again");
@@ -204,12 +199,13 @@ impl Uplink {
             }
             tracing::warn!(collector, reason, "no connection");
             self.set_link(Link::Down(reason));
-            // The others are asked at once; who has asked all of them waits.
-            tried += 1;
-            if tried % self.collectors.len() == 0 || self.collectors.len() > MANY {
+            // From the first one again after a connection that ended; else the others are asked at once, and who has
+            // asked all of them waits.
+            place += 1;
+            if was_connected || place == self.collectors.len() {
+                place = 0;
                 tokio::time::sleep(backoff.next(error.is_lasting())).await;
             }
-            collector = places.next().unwrap_or(collector);
         }
     }
 
