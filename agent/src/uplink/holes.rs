@@ -77,20 +77,8 @@ impl Ends {
     /// Of the run before, by what the collector says when it welcomes us.
     pub(super) fn new(previous: Option<&PreviousStream>, welcome: &[v1::EventAck]) -> Option<Self> {
         let previous = previous?;
-        let told: Vec<_> = welcome.iter().filter_map(stands).collect();
-        let complete = welcome.len() < LISTED;
         let open = previous.heads.iter().filter_map(|to| {
-            let known = told
-                .iter()
-                .find(|(stream, head)| *stream == previous.stream && head.class == to.class);
-            let nothing = ClassHead {
-                class: to.class,
-                next_seq: 0,
-                head: Digest::ZERO,
-            };
-            let stands = known
-                .map(|(_, head)| *head)
-                .or_else(|| complete.then_some(nothing))?;
+            let stands = stands_of(previous.stream, to.class, welcome)?;
             Some(End { to: *to, stands })
         });
         Some(Self {
@@ -122,6 +110,22 @@ impl Ends {
             GapReason::Crash
         };
         hole(self.stream, stands, to, 0, why)
+    }
+}
+
+/// Where a chain stands at the collector; at its beginning if the collector knows nothing of it. `None` if that cannot be
+/// said: it lists others only, or batches of this one are still on their way to its disk.
+fn stands_of(stream: StreamId, class: Class, welcome: &[v1::EventAck]) -> Option<ClassHead> {
+    let is_it = |ack: &&v1::EventAck| {
+        ack.stream == stream.as_bytes() && Class::from_wire(ack.class) == Some(class)
+    };
+    match welcome.iter().find(is_it) {
+        Some(listed) => stands(listed).map(|(_, head)| head),
+        None => (welcome.len() < LISTED).then_some(ClassHead {
+            class,
+            next_seq: 0,
+            head: Digest::ZERO,
+        }),
     }
 }
 
@@ -231,7 +235,15 @@ mod tests {
             head: head(10).head.as_bytes().to_vec(),
             ..v1::EventAck::default()
         };
-        let mut ends = Ends::new(Some(&previous), &[ack]).unwrap();
+        let mut ends = Ends::new(Some(&previous), std::slice::from_ref(&ack)).unwrap();
+        assert_eq!(ends.take(Class::Bulk, None), None);
+        // It has some and cannot say yet where its chain ends: a hole from the beginning would be a second history.
+        let unsettled = v1::EventAck {
+            durable_seq: 4,
+            head: Vec::new(),
+            ..ack
+        };
+        let mut ends = Ends::new(Some(&previous), &[unsettled]).unwrap();
         assert_eq!(ends.take(Class::Bulk, None), None);
     }
 }
