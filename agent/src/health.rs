@@ -70,6 +70,8 @@ pub(crate) struct Status {
     pub(crate) commands: (u64, String),
     /// Commands refused in this run, by reason; `untold` are those of a flood that got no answer.
     pub(crate) refused_commands: BTreeMap<String, u64>,
+    /// What is in force on this host, as `status --json` prints it.
+    pub(crate) containment: Vec<Value>,
     /// Why commands are refused whatever they are; empty: they are not.
     pub(crate) respond_error: String,
     /// What is wrong although the link is up.
@@ -168,6 +170,7 @@ impl Status {
             scorer_withheld: 0,
             commands: (0, String::new()),
             refused_commands: BTreeMap::new(),
+            containment: Vec::new(),
             respond_error: String::new(),
             link_note: String::new(),
             refused_batches: 0,
@@ -219,6 +222,7 @@ impl Status {
             "containment": {
                 "commands": self.commands.0, "last": self.commands.1,
                 "refused": self.refused_commands, "refusing": self.respond_error,
+                "in_force": self.containment,
             },
             "resident_bytes": resident_bytes(),
         })

@@ -9,35 +9,41 @@
 //! - `executed` is said only of an effect that was read back.
 //! - After a crash between act and answer the effect is read again at the start.
 
-use std::sync::PoisonError;
+use std::collections::HashSet;
+use std::sync::Arc;
 
-use picket_event::command::{Action, Command, MAX_COMMAND_BYTES, Mode, Target};
+use picket_event::command::{Action, Command, MAX_COMMAND_BYTES, Mode};
 use picket_event::trust::TrustRoot;
-use picket_event::{
-    Affected, BootId, CommandId, Containment, HostId, ProcessUid, ReceiptState, UnixNanos,
-};
+use picket_event::{BootId, CommandId, Containment, HostId, ReceiptState, UnixNanos};
 use picket_proto::v1;
-use picket_seal::Digest;
 
 use crate::clock::SharedClock;
 use crate::enrich::SharedTable;
-use crate::enrich::hash::{HashCache, HashJob, JobId, hash};
-use crate::state::StateError;
 use crate::state::commands::{CommandLog, Known};
+use crate::state::{StateDir, StateError};
 
 mod cgroup;
 pub(crate) mod check;
+pub(crate) mod effects;
 mod kill;
 mod kill_tree;
+mod likeness;
+pub(crate) mod lock_user;
+mod place;
+mod process;
 pub(crate) mod procfs;
 pub(crate) mod protect;
+mod quarantine;
+mod serve;
+mod suspend;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod undo;
+mod vault;
 
-use check::{Checked, Refusal, Scene};
-use kill::Held;
-use kill_tree::Tree;
-use procfs::Found;
+use check::{Checked, Refusal};
+use effects::Effects;
+use lock_user::Accounts;
 use protect::Protection;
 
 /// The most processes that a receipt lists.
@@ -57,6 +63,19 @@ pub(crate) struct Believer {
     pub(crate) trust: TrustRoot,
 }
 
+/// What this host keeps of commands.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// Which it has seen.
+    pub(crate) log: Result<CommandLog, StateError>,
+    /// What of them is in force.
+    pub(crate) effects: Result<Effects, StateError>,
+    /// Where that, and what was taken away, is kept.
+    pub(crate) state: Arc<StateDir>,
+    /// The users of this host.
+    pub(crate) accounts: Accounts,
+}
+
 /// Does commands, one after the other.
 #[derive(Debug)]
 pub(crate) struct Responder {
@@ -65,17 +84,23 @@ pub(crate) struct Responder {
     clock: SharedClock,
     /// What was seen, or why that is not known: then everything is refused.
     log: Result<CommandLog, StateError>,
+    /// What is in force, or why that is not known: then nothing that can be undone is done.
+    effects: Result<Effects, StateError>,
+    state: Arc<StateDir>,
+    accounts: Accounts,
+    /// Effects whose time is over and that could not be undone yet.
+    stuck: HashSet<String>,
     table: SharedTable,
     protection: Protection,
     refusals: (UnixNanos, u32),
 }
 
 impl Responder {
-    /// Ready to answer. A `log` that could not be read means that every command is refused.
+    /// Ready to answer. A record that could not be read means that what needs it is refused.
     pub(crate) fn new(
         believer: Believer,
         clock: SharedClock,
-        log: Result<CommandLog, StateError>,
+        kept: Kept,
         table: SharedTable,
         protection: Protection,
     ) -> Self {
@@ -85,7 +110,11 @@ impl Responder {
             believer,
             boot,
             clock,
-            log,
+            log: kept.log,
+            effects: kept.effects,
+            state: kept.state,
+            accounts: kept.accounts,
+            stuck: HashSet::new(),
             table,
             protection,
             refusals,
@@ -112,16 +141,17 @@ impl Responder {
             .collect()
     }
 
-    /// Checks a command and does it. `None`: refused, and there were too many such refusals lately
-    /// to tell each.
-    pub(crate) fn answer(&mut self, signed: &v1::SignedCommand) -> Option<Containment> {
+    /// Checks a command and does it. What it undid is answered too. Nothing: refused, and there were
+    /// too many such refusals lately to tell each.
+    pub(crate) fn answer(&mut self, signed: &v1::SignedCommand) -> Vec<Containment> {
         match self.check(signed) {
             Ok(Step::Answered(mut receipt)) => {
                 receipt.redelivered = true;
-                Some(*receipt)
+                vec![*receipt]
             }
-            Ok(Step::Do(checked)) => Some(self.carry_out(&checked, &signed.body)),
-            Err(refusal) => self.may_tell(&refusal).then(|| refusal.into_receipt()),
+            Ok(Step::Do(checked)) => self.carry_out(&checked, &signed.body),
+            Err(refusal) if self.may_tell(&refusal) => vec![refusal.into_receipt()],
+            Err(_) => Vec::new(),
         }
     }
 
@@ -151,112 +181,42 @@ impl Responder {
     }
 
     /// Intent, last checks, act, answer.
-    fn carry_out(&mut self, checked: &Checked, body: &[u8]) -> Containment {
+    fn carry_out(&mut self, checked: &Checked, body: &[u8]) -> Vec<Containment> {
         let intended = match &mut self.log {
             Ok(log) => log.intend(&checked.command, body),
             Err(_) => {
-                return checked
-                    .refuse("no_record", "the table is closed")
-                    .into_receipt();
+                let closed = checked.refuse("no_record", "the table is closed");
+                return vec![closed.into_receipt()];
             }
         };
         if let Err(error) = intended {
             let reason = crate::failure::chain(&error);
-            return checked.refuse("no_record", &reason).into_receipt();
+            return vec![checked.refuse("no_record", &reason).into_receipt()];
         }
-        let receipt = match check::scene(checked, self) {
-            Ok(found) => self.act(checked, &found),
-            Err(refusal) => refusal.into_receipt(),
+        let answers = match self.act(checked) {
+            Ok(answers) => answers,
+            Err(refusal) => vec![refusal.into_receipt()],
         };
-        self.keep(receipt)
+        answers
+            .into_iter()
+            .map(|answer| self.keep(answer))
+            .collect()
     }
 
-    fn act(&self, checked: &Checked, found: &Found) -> Containment {
-        let dry = checked.command.mode == Mode::DryRun;
-        match checked.command.action {
-            Action::Kill(_) if dry => Self::would(checked, std::slice::from_ref(found)),
-            Action::KillTree(target) if dry => Self::would(checked, &self.look(target.process)),
-            Action::Kill(_) => self.kill(checked, found),
-            Action::KillTree(target) => self.kill_tree(checked, target.process),
+    /// What the action is, done or, on a dry run, only looked at.
+    fn act(&mut self, checked: &Checked) -> Result<Vec<Containment>, Refusal> {
+        let one = |answer: Containment| vec![answer];
+        match &checked.command.action {
+            Action::Kill(_) | Action::KillTree(_) => self.end_processes(checked).map(one),
+            Action::Suspend(target) => self.suspend(checked, *target).map(one),
+            Action::LockUser(name) => self.lock_user(checked, name).map(one),
+            Action::Quarantine(file) => self.quarantine(checked, file).map(one),
+            action if action.is_undo() => self.undo(checked),
+            action => Err(checked.refuse(
+                "unsupported",
+                &format!("this version cannot {}", action.name()),
+            )),
         }
-    }
-
-    fn would(checked: &Checked, found: &[Found]) -> Containment {
-        let affected = found.iter().map(|found| Affected {
-            process_uid: found.uid,
-            pid: found.pid,
-            exe: procfs::exe(found.pid),
-            outcome: "alive".to_owned(),
-        });
-        let effect = format!("dry run: {} would be killed", processes(found.len()));
-        Containment {
-            reason: Containment::DRY_RUN.to_owned(),
-            affected: affected.take(MAX_LISTED).collect(),
-            ..checked.receipt(ReceiptState::Accepted, &effect)
-        }
-    }
-
-    fn kill(&self, checked: &Checked, found: &Found) -> Containment {
-        let Some(held) = Held::take(&self.boot, found) else {
-            return checked
-                .refuse("not_found", "the process ended meanwhile")
-                .into_receipt();
-        };
-        let (state, effect) = match kill::kill(&held) {
-            Ok(true) => (ReceiptState::Executed, "killed 1 process".to_owned()),
-            Ok(false) => (
-                ReceiptState::Partial,
-                "the process did not die in time".to_owned(),
-            ),
-            Err(error) => (
-                ReceiptState::Partial,
-                format!("the kernel refused: {error}"),
-            ),
-        };
-        Containment {
-            affected: vec![held.affected()],
-            verified: state == ReceiptState::Executed,
-            ..checked.receipt(state, &effect)
-        }
-    }
-
-    fn kill_tree(&self, checked: &Checked, root: ProcessUid) -> Containment {
-        let lineage = || self.lineage(root);
-        let outcome = Tree::new(self.boot, root, &lineage, &self.protection).kill();
-        let dead = outcome
-            .affected
-            .iter()
-            .filter(|one| one.outcome == "dead")
-            .count();
-        let state = if outcome.complete {
-            ReceiptState::Executed
-        } else {
-            ReceiptState::Partial
-        };
-        let rest = if outcome.complete {
-            "nobody is left"
-        } else {
-            "the tree is not gone"
-        };
-        let mut affected = outcome.affected;
-        affected.truncate(MAX_LISTED);
-        Containment {
-            affected,
-            verified: outcome.complete,
-            ..checked.receipt(state, &format!("killed {}; {rest}", processes(dead)))
-        }
-    }
-
-    /// Everybody whom a kill of the tree would find now.
-    fn look(&self, root: ProcessUid) -> Vec<Found> {
-        let lineage = || self.lineage(root);
-        Tree::new(self.boot, root, &lineage, &self.protection).look()
-    }
-
-    /// Descendants that the sensor told of, those whose parents are gone included.
-    fn lineage(&self, root: ProcessUid) -> Vec<(ProcessUid, u32)> {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.descendants(root)
     }
 
     /// Makes the answer durable. One that cannot be kept is given all the same, and says so.
@@ -283,34 +243,14 @@ impl Responder {
                 ..checked.receipt(ReceiptState::Accepted, effect)
             };
         }
-        let target = command.action.target();
-        let alive = procfs::find_target(&self.boot, target).is_some();
-        let (state, effect) = match command.action {
-            _ if alive => (
-                ReceiptState::Partial,
-                "the agent was interrupted; the process lives",
-            ),
-            Action::Kill(_) => (
-                ReceiptState::Executed,
-                "the agent was interrupted; the process is dead",
-            ),
-            Action::KillTree(_) => (
-                ReceiptState::Partial,
-                "the agent was interrupted; the root is dead, its descendants are not known",
-            ),
+        let (Action::Kill(target) | Action::KillTree(target)) = &command.action else {
+            let effect = "the agent was interrupted; what is in force is in its status";
+            return Containment {
+                reason: "interrupted".to_owned(),
+                ..checked.receipt(ReceiptState::Partial, effect)
+            };
         };
-        let outcome = if alive { "alive" } else { "dead" };
-        Containment {
-            affected: vec![Affected {
-                process_uid: target.process,
-                pid: target.pid,
-                exe: picket_event::Text::NONE,
-                outcome: outcome.to_owned(),
-            }],
-            verified: state == ReceiptState::Executed,
-            reason: "interrupted".to_owned(),
-            ..checked.receipt(state, effect)
-        }
+        self.read_processes_again(&checked, *target)
     }
 
     /// Whoever has no valid signature cannot fill the spool with refusals.
@@ -337,53 +277,6 @@ impl Responder {
 enum Step {
     Do(Box<Checked>),
     Answered(Box<Containment>),
-}
-
-impl Scene for Responder {
-    fn find(&self, command: &Command) -> Option<Found> {
-        let target = command.action.target();
-        if let Some(found) = procfs::find_target(&self.boot, target) {
-            return Some(found);
-        }
-        // The root of a tree may be gone while its children live.
-        let Action::KillTree(Target { process, .. }) = command.action else {
-            return None;
-        };
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let descendants = table.descendants(process);
-        drop(table);
-        descendants.into_iter().find_map(|(uid, pid)| {
-            procfs::find(&self.boot, pid).filter(|found| found.uid == uid && found.is_alive())
-        })
-    }
-
-    fn exe_hash(&self, found: &Found) -> Option<Digest> {
-        let id = JobId::Process(found.uid);
-        let none = picket_event::Text::NONE;
-        let job = HashJob::executable(id, found.pid, none);
-        hash(&job, &mut HashCache::default()).hashed.sha256
-    }
-
-    fn protected(&self, command: &Command, found: &Found) -> Option<(u32, &'static str)> {
-        let tree = match command.action {
-            Action::Kill(_) => vec![found.clone()],
-            Action::KillTree(target) => {
-                let mut tree = self.look(target.process);
-                tree.push(found.clone());
-                tree
-            }
-        };
-        tree.iter()
-            .find_map(|found| Some((found.pid, self.protection.reason(found)?)))
-    }
-}
-
-fn processes(count: usize) -> String {
-    if count == 1 {
-        "1 process".to_owned()
-    } else {
-        format!("{count} processes")
-    }
 }
 
 /// The id in bytes that may be no command at all.

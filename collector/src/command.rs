@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use picket_event::command::{Command, CommandError, MAX_COMMAND_BYTES};
-use picket_event::trust::{ActionClass, Signed, TrustError, TrustRoot};
+use picket_event::trust::{Signed, TrustError, TrustRoot};
 use picket_event::{CommandId, HostId, UnixNanos};
 use picket_proto::v1;
 use picket_seal::{Domain, KeyId};
@@ -142,7 +142,7 @@ impl Commands {
         if command.hosts.is_empty() {
             return Err(SubmitError::NoHost);
         }
-        for class in classes(&command) {
+        for class in command.classes() {
             let (body, signatures) = (&signed.body, &signed.signatures);
             let said = Signed {
                 domain: Domain::Command,
@@ -347,11 +347,6 @@ fn audit_submitted(
     )
 }
 
-fn classes(command: &Command) -> impl Iterator<Item = ActionClass> {
-    let fleet = (command.hosts.len() > FLEET).then_some(ActionClass::Fleet);
-    [command.action.class()].into_iter().chain(fleet)
-}
-
 fn state(row: &CommandRow, hosts: &[HostState], now: UnixNanos) -> &'static str {
     let done = |host: &HostState| host.receipt.as_ref().is_some_and(commands::is_final);
     if hosts.iter().all(done) {
@@ -384,9 +379,6 @@ fn host_state(host: &HostState, cancelled: bool, ended: bool) -> &'static str {
         None => "waiting",
     }
 }
-
-/// More hosts than this are a fleet.
-const FLEET: usize = 10;
 
 /// No more persons than this sign one command.
 const MAX_SIGNATURES: usize = 32;

@@ -1,6 +1,6 @@
 //! `run`: the service. Puts the parts together, walks the path, takes them apart in the right order.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -33,8 +33,10 @@ use crate::pipeline::hasher::HashThread;
 use crate::pipeline::ledger::Ledgers;
 use crate::pipeline::sensors::{self, Opened, Readers};
 use crate::pipeline::{self, INPUTS, Input, Stages, World, alarm, signals};
+use crate::respond::effects::Effects;
+use crate::respond::lock_user::Accounts;
 use crate::respond::protect::Protection;
-use crate::respond::{Believer, Responder};
+use crate::respond::{Believer, Kept, Responder};
 use crate::seal::{Sealer, Speaker};
 use crate::state::commands::CommandLog;
 use crate::state::epoch::Epochs;
@@ -143,7 +145,7 @@ impl Service {
         let (commands, asked) = mpsc::channel(COMMANDS);
         let responder = self.responder(config);
         let health = Arc::clone(&self.health);
-        let responding = respond(responder, asked, inputs.clone(), health)?;
+        let responding = responder.serve(asked, inputs.clone(), health)?;
         // Before anything else can fill the queue that only this thread empties.
         let began = Input::Events(vec![Box::new(began)], Arc::default());
         if inputs.send(began).is_err() {
@@ -260,10 +262,23 @@ impl Service {
             trust: self.host.trust.clone(),
         };
         let protection = Protection::new(self.boot, config.protected_exes.clone());
+        let effects = Effects::open(&self.state, self.boot);
+        if let Err(error) = &effects {
+            let reason = chain(error);
+            tracing::error!(reason, "nothing that can be undone will be done");
+            self.health.status().respond_error = reason;
+        }
         Responder::new(
             believer,
             clock::system(),
-            log,
+            Kept {
+                log,
+                effects,
+                state: Arc::clone(&self.state),
+                accounts: Accounts {
+                    root: PathBuf::from("/"),
+                },
+            },
             Arc::clone(&self.table),
             protection,
         )
@@ -426,39 +441,6 @@ fn reload(rules: &Path) -> Option<RuleSet> {
             None
         }
     }
-}
-
-/// Answers commands, one after the other, until nobody can send any.
-fn respond(
-    mut responder: Responder,
-    mut asked: mpsc::Receiver<v1::SignedCommand>,
-    inputs: SyncSender<Input>,
-    health: SharedHealth,
-) -> Result<JoinHandle<()>, Failure> {
-    let alarmed = inputs.clone();
-    let work = move || {
-        for answer in responder.resume() {
-            if inputs.send(Input::Outcome(Box::new(answer))).is_err() {
-                return;
-            }
-        }
-        while let Some(signed) = asked.blocking_recv() {
-            let Some(answer) = responder.answer(&signed) else {
-                health.status().refused("untold");
-                continue;
-            };
-            let (action, state, reason) = (
-                answer.action.clone(),
-                answer.state.name(),
-                answer.reason.clone(),
-            );
-            tracing::info!(command = %answer.command_id, action, state, reason, "command answered");
-            if inputs.send(Input::Outcome(Box::new(answer))).is_err() {
-                return;
-            }
-        }
-    };
-    alarm::spawn("respond", alarmed, work)
 }
 
 /// Gives a connected collector a moment to take the closing balance.

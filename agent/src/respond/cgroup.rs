@@ -29,6 +29,43 @@ impl Cgroup {
         Ok(Self { path, made: true })
     }
 
+    /// A new empty group whose name is known beforehand.
+    pub(crate) fn named(name: &str) -> io::Result<Self> {
+        let mount = mount().ok_or(io::ErrorKind::Unsupported)?;
+        let path = mount.join(format!("picket-contain-{name}"));
+        fs::create_dir(&path)?;
+        Ok(Self { path, made: true })
+    }
+
+    /// The group at this path, which somebody else keeps.
+    pub(crate) const fn at(path: PathBuf) -> Self {
+        Self { path, made: false }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves it as it is, frozen or not, and says where.
+    pub(crate) fn keep(self) -> PathBuf {
+        let this = std::mem::ManuallyDrop::new(self);
+        this.path.clone()
+    }
+
+    /// Removes it, if nobody is in it; whether it is gone.
+    pub(crate) fn remove(&self) -> bool {
+        let until = Instant::now() + FREEZE_WAIT;
+        loop {
+            match fs::remove_dir(&self.path) {
+                Ok(()) => return true,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
+                Err(_) if Instant::now() >= until => return false,
+                Err(_) => std::thread::park_timeout(Duration::from_millis(5)),
+            }
+        }
+    }
+
     /// The group that a process is in, unless it is the root of the hierarchy.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
@@ -100,12 +137,9 @@ impl Cgroup {
 /// A group that was made here is thawed and removed; one that is still in use stays.
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        self.thaw();
         if self.made {
-            let until = Instant::now() + FREEZE_WAIT;
-            while fs::remove_dir(&self.path).is_err() && Instant::now() < until {
-                std::thread::park_timeout(Duration::from_millis(5));
-            }
+            self.thaw();
+            self.remove();
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use picket_event::command::{Command, CommandError};
-use picket_event::trust::{ActionClass, Signed, TrustError, TrustRoot};
+use picket_event::trust::{Signed, TrustError, TrustRoot};
 use picket_event::{CommandId, Containment, HostId, ReceiptState, UnixNanos};
 use picket_proto::v1;
 use picket_seal::{Digest, Domain};
@@ -19,8 +19,6 @@ use super::procfs::Found;
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 /// No command is good for longer.
 const MAX_LIFE: Duration = Duration::from_hours(24);
-/// More hosts than this make it an action on the fleet.
-const FLEET: usize = 10;
 
 /// A command whose signatures suffice, and who made them.
 #[derive(Clone, Debug)]
@@ -97,9 +95,9 @@ pub(crate) fn signatures(
             refusal
         })
     };
-    let mut signers = approve(command.action.class())?;
-    if command.hosts.len() > FLEET {
-        signers = approve(ActionClass::Fleet)?;
+    let mut signers = Vec::new();
+    for class in command.classes() {
+        signers = approve(class)?;
     }
     Ok(Checked { command, signers })
 }
@@ -148,7 +146,7 @@ pub(crate) fn scene(checked: &Checked, scene: &impl Scene) -> Result<Found, Refu
     if let Some((pid, why)) = scene.protected(command, &found) {
         return Err(checked.refuse(
             "protected",
-            &format!("process {pid} may not be ended: {why}"),
+            &format!("process {pid} may not be touched: {why}"),
         ));
     }
     Ok(found)

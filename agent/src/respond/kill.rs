@@ -73,9 +73,10 @@ impl Held {
     pub(crate) fn affected(&self) -> Affected {
         let outcome = if self.is_dead() { "dead" } else { "alive" };
         Affected {
-            process_uid: self.found.uid,
+            process_uid: Some(self.found.uid),
             pid: self.found.pid,
             exe: self.exe.clone(),
+            object: Text::NONE,
             outcome: outcome.to_owned(),
         }
     }

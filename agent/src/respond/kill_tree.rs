@@ -23,6 +23,10 @@ use super::kill::{DEATH_WAIT, Held};
 use super::procfs::{self, Found};
 use super::protect::Protection;
 
+mod stop;
+
+pub(crate) use stop::Stopped;
+
 /// The whole action ends after this time, done or not.
 const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// How long the sensor may take to tell of a fork; the last search waits for it.

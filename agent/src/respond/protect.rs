@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use picket_event::{BootId, ProcessUid};
@@ -28,6 +29,33 @@ const SSHD: [&str; 6] = [
     "/usr/lib/ssh/sshd-session",
 ];
 
+/// Without these nobody logs in.
+const ACCOUNTS: [&str; 4] = [
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/group",
+    "/etc/nsswitch.conf",
+];
+
+/// Whether the process has this file mapped: its program or one of its libraries.
+pub(crate) fn is_mapped(pid: u32, inode: (u64, u64)) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mut paths: Vec<&str> = maps
+        .lines()
+        .filter_map(|line| line.find('/').and_then(|at| line.get(at..)))
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+        .iter()
+        .any(|path| inode_of(Path::new(path)) == Some(inode))
+}
+
+fn inode_of(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 impl Protection {
     /// Protects this agent, its parents, remote administration and `exes`.
     pub(crate) fn new(boot: BootId, exes: Vec<PathBuf>) -> Self {
@@ -40,6 +68,14 @@ impl Protection {
 
     /// Why the process may not be ended.
     pub(crate) fn reason(&self, found: &Found) -> Option<&'static str> {
+        self.vital(found).or_else(|| {
+            let exe = procfs::exe(found.pid);
+            self.protected_exe(exe.as_bytes())
+        })
+    }
+
+    /// Why the host or this agent would not outlive its end, whatever it runs.
+    pub(crate) fn vital(&self, found: &Found) -> Option<&'static str> {
         if found.pid == 1 {
             return Some("it is the first process");
         }
@@ -52,8 +88,7 @@ impl Protection {
         if self.own_ancestors().contains(&found.uid) {
             return Some("this agent runs below it");
         }
-        let exe = procfs::exe(found.pid);
-        self.protected_exe(exe.as_bytes())
+        None
     }
 
     /// An executable that was replaced on disk is still the one that runs.
@@ -67,6 +102,24 @@ impl Protection {
             .iter()
             .any(listed)
             .then_some("its executable is protected by the settings")
+    }
+
+    /// Why this file may not be taken away. `state` is the agent's own directory.
+    pub(crate) fn file(&self, inode: (u64, u64), state: &Path) -> Option<&'static str> {
+        let is = |path: &Path| inode_of(path) == Some(inode);
+        if self.exes.iter().any(|exe| is(exe)) {
+            return Some("it is protected by the settings");
+        }
+        if SSHD.iter().any(|sshd| is(Path::new(sshd))) {
+            return Some("it serves remote administration");
+        }
+        if ACCOUNTS.iter().any(|path| is(Path::new(path))) {
+            return Some("nobody could log in without it");
+        }
+        let own = std::fs::read_dir(state).into_iter().flatten();
+        let mut own = own.filter_map(Result::ok);
+        own.any(|entry| is(&entry.path()))
+            .then_some("it belongs to this agent")
     }
 
     fn own_ancestors(&self) -> HashSet<ProcessUid> {

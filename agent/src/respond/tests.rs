@@ -10,6 +10,9 @@ use picket_event::command::Target;
 use picket_event::trust::{Person, Role};
 use picket_seal::{Domain, SigningKey};
 
+use picket_event::ProcessUid;
+use picket_seal::Digest;
+
 use super::*;
 use crate::state::StateDir;
 
@@ -25,14 +28,14 @@ impl Clock for Hands {
     }
 }
 
-struct Bench {
+pub(super) struct Bench {
     dir: tempfile::TempDir,
     operator: SigningKey,
     clock: Arc<Hands>,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
             operator: SigningKey::generate().unwrap(),
@@ -54,8 +57,13 @@ impl Bench {
             .unwrap()
     }
 
+    /// Where the users of the test are.
+    pub(super) fn accounts(&self) -> PathBuf {
+        self.dir.path().join("accounts")
+    }
+
     /// As after a start of the agent.
-    fn responder(&self) -> Responder {
+    pub(super) fn responder(&self) -> Responder {
         let state = StateDir::open(self.dir.path()).unwrap();
         let person = Person {
             name: "alice".to_owned(),
@@ -70,11 +78,19 @@ impl Bench {
         };
         let clock: SharedClock = Arc::<Hands>::clone(&self.clock);
         let protection = Protection::new(crate::clock::boot_id(), vec![self.protected_exe()]);
-        let log = CommandLog::open(&state, NOW);
-        Responder::new(believer, clock, log, SharedTable::default(), protection)
+        let boot = crate::clock::boot_id();
+        let kept = Kept {
+            log: CommandLog::open(&state, NOW),
+            effects: Effects::open(&state, boot),
+            state: Arc::new(state),
+            accounts: Accounts {
+                root: self.accounts(),
+            },
+        };
+        Responder::new(believer, clock, kept, SharedTable::default(), protection)
     }
 
-    fn sign(&self, command: &Command) -> v1::SignedCommand {
+    pub(super) fn sign(&self, command: &Command) -> v1::SignedCommand {
         let body = command.encode();
         let signature = self.operator.sign(Domain::Command, &body);
         let key_id = self.operator.public_key().key_id();
@@ -89,7 +105,7 @@ impl Bench {
     }
 }
 
-fn command(number: u8, action: Action) -> Command {
+pub(super) fn command(number: u8, action: Action) -> Command {
     Command {
         id: CommandId::new([number; 16]),
         hosts: vec![OWN],
@@ -97,10 +113,24 @@ fn command(number: u8, action: Action) -> Command {
         not_before: NOW,
         expires: NOW.plus(Duration::from_mins(15)),
         mode: Mode::Enforce,
+        auto_release: None,
         exe_sha256: None,
         action,
         reason: "test".to_owned(),
         incident: String::new(),
+        dry_run_digest: None,
+        break_glass: None,
+    }
+}
+
+/// The first answer.
+pub(super) trait Ask {
+    fn ask(&mut self, signed: &v1::SignedCommand) -> Option<Containment>;
+}
+
+impl Ask for Responder {
+    fn ask(&mut self, signed: &v1::SignedCommand) -> Option<Containment> {
+        self.answer(signed).into_iter().next()
     }
 }
 
@@ -141,7 +171,7 @@ fn each_check_has_its_place_and_its_code() {
     wrong.exe_sha256 = Some(Digest::of(b"another"));
     wrong.reason = "x".repeat(MAX_COMMAND_BYTES);
     let mut code = |command: &Command, signed: v1::SignedCommand| {
-        let receipt = responder.answer(&signed).unwrap();
+        let receipt = responder.ask(&signed).unwrap();
         assert_eq!(
             receipt.command_id.as_bytes()[0] == 0,
             signed.body.len() > MAX_COMMAND_BYTES
@@ -200,16 +230,16 @@ fn an_altered_command_and_a_foreign_signature_are_refused() {
     let plain = command(1, Action::Kill(nobody()));
     let mut altered = bench.sign(&plain);
     altered.body = command(1, Action::KillTree(nobody())).encode();
-    assert_eq!(responder.answer(&altered).unwrap().reason, "bad_signature");
+    assert_eq!(responder.ask(&altered).unwrap().reason, "bad_signature");
     assert_eq!(
-        responder.answer(&stranger.sign(&plain)).unwrap().reason,
+        responder.ask(&stranger.sign(&plain)).unwrap().reason,
         "unknown_key"
     );
     let garbage = v1::SignedCommand {
         body: vec![0xff; 40],
         signatures: Vec::new(),
     };
-    assert_eq!(responder.answer(&garbage).unwrap().reason, "malformed");
+    assert_eq!(responder.ask(&garbage).unwrap().reason, "malformed");
 }
 
 #[test]
@@ -221,7 +251,7 @@ fn a_kill_is_done_once_and_its_answer_survives_a_restart() {
     kill.exe_sha256 = Some(Digest::of(&std::fs::read(exe).unwrap()));
     let signed = bench.sign(&kill);
     let mut responder = bench.responder();
-    let first = responder.answer(&signed).unwrap();
+    let first = responder.ask(&signed).unwrap();
     child.wait().unwrap();
     assert_eq!(
         (first.state, first.verified),
@@ -234,7 +264,7 @@ fn a_kill_is_done_once_and_its_answer_survives_a_restart() {
         (&["alice".to_owned()][..], "test")
     );
     drop(responder);
-    let again = bench.responder().answer(&signed).unwrap();
+    let again = bench.responder().ask(&signed).unwrap();
     assert_eq!(
         again,
         Containment {
@@ -258,7 +288,7 @@ fn a_dry_run_names_the_tree_and_touches_nothing() {
         ..command(1, Action::KillTree(target(&shell)))
     };
     let mut responder = bench.responder();
-    let receipt = responder.answer(&bench.sign(&dry)).unwrap();
+    let receipt = responder.ask(&bench.sign(&dry)).unwrap();
     assert_eq!(
         (receipt.state, receipt.reason.as_str()),
         (ReceiptState::Accepted, "dry_run")
@@ -266,7 +296,7 @@ fn a_dry_run_names_the_tree_and_touches_nothing() {
     assert_eq!(receipt.affected.len(), 2, "{receipt:?}");
     assert!(shell.try_wait().unwrap().is_none());
     let real = command(2, Action::KillTree(target(&shell)));
-    let receipt = responder.answer(&bench.sign(&real)).unwrap();
+    let receipt = responder.ask(&bench.sign(&real)).unwrap();
     assert_eq!(receipt.state, ReceiptState::Executed, "{receipt:?}");
     shell.wait().unwrap();
 }
@@ -275,19 +305,16 @@ fn a_dry_run_names_the_tree_and_touches_nothing() {
 fn time_does_not_fall_below_what_operators_have_signed() {
     let bench = Bench::new();
     let mut responder = bench.responder();
-    responder.answer(&bench.sign(&command(1, Action::Kill(nobody()))));
+    responder.ask(&bench.sign(&command(1, Action::Kill(nobody()))));
     // The host's clock is set back by a day, to make an old command good again.
     *bench.clock.0.lock().unwrap() = NOW.minus(Duration::from_hours(24));
     let mut old = command(2, Action::Kill(nobody()));
     old.not_before = NOW.minus(Duration::from_hours(24));
     old.expires = NOW.minus(Duration::from_secs(80_000));
-    assert_eq!(
-        responder.answer(&bench.sign(&old)).unwrap().reason,
-        "expired"
-    );
+    assert_eq!(responder.ask(&bench.sign(&old)).unwrap().reason, "expired");
     drop(responder);
     assert_eq!(
-        bench.responder().answer(&bench.sign(&old)).unwrap().reason,
+        bench.responder().ask(&bench.sign(&old)).unwrap().reason,
         "expired"
     );
 }
@@ -325,7 +352,7 @@ fn after_a_crash_between_act_and_answer_the_effect_is_read_again() {
     assert!(alive.try_wait().unwrap().is_none(), "nothing is done twice");
     assert!(
         responder
-            .answer(&bench.sign(&commands[1]))
+            .ask(&bench.sign(&commands[1]))
             .unwrap()
             .redelivered
     );
@@ -340,7 +367,7 @@ fn without_the_table_of_seen_commands_nothing_is_done() {
     std::fs::write(bench.dir.path().join("commands"), "{}\n").unwrap();
     let mut child = sleeper();
     let kill = bench.sign(&command(1, Action::Kill(target(&child))));
-    assert_eq!(bench.responder().answer(&kill).unwrap().reason, "no_record");
+    assert_eq!(bench.responder().ask(&kill).unwrap().reason, "no_record");
     assert!(child.try_wait().unwrap().is_none());
     child.kill().unwrap();
     child.wait().unwrap();
@@ -355,7 +382,122 @@ fn strangers_cannot_fill_the_spool_with_refusals() {
         signatures: Vec::new(),
     };
     let told = (0..500)
-        .filter(|_| responder.answer(&garbage).is_some())
+        .filter(|_| responder.ask(&garbage).is_some())
         .count();
     assert_eq!(told, MAX_REFUSALS as usize);
+}
+
+fn still(child: &Child) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
+    let found = procfs::find(&crate::clock::boot_id(), child.id()).unwrap();
+    found.is_stopped() || stat.contains("picket-contain-")
+}
+
+#[test]
+fn a_suspended_tree_stands_still_until_it_is_resumed() {
+    let bench = Bench::new();
+    let mut responder = bench.responder();
+    let mut child = sleeper();
+    let meant = target(&child);
+    let home = std::fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
+    let stopped = responder
+        .ask(&bench.sign(&command(1, Action::Suspend(meant))))
+        .unwrap();
+    assert_eq!(
+        (stopped.state, stopped.verified),
+        (ReceiptState::Executed, true),
+        "{stopped:?}"
+    );
+    assert_eq!(stopped.undo_token, CommandId::new([1; 16]).to_string());
+    assert_eq!(stopped.affected[0].outcome, "stopped");
+    assert!(still(&child));
+    // The table outlives the agent.
+    drop(responder);
+    let mut responder = bench.responder();
+    let answers = responder.answer(&bench.sign(&command(2, Action::Resume(meant))));
+    let states: Vec<_> = answers
+        .iter()
+        .map(|one| (one.command_id, one.state))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            (CommandId::new([2; 16]), ReceiptState::Executed),
+            (CommandId::new([1; 16]), ReceiptState::Reverted)
+        ],
+        "{answers:?}"
+    );
+    assert!(!still(&child));
+    let back = std::fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
+    assert_eq!(home, back, "it is where it came from");
+    let nothing = responder
+        .ask(&bench.sign(&command(3, Action::Resume(meant))))
+        .unwrap();
+    assert_eq!(nothing.reason, "not_in_force");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_suspension_ends_by_itself() {
+    let bench = Bench::new();
+    let mut responder = bench.responder();
+    let mut child = sleeper();
+    let mut suspend = command(1, Action::Suspend(target(&child)));
+    suspend.auto_release = Some(Duration::from_millis(300));
+    responder.ask(&bench.sign(&suspend)).unwrap();
+    assert!(still(&child) && responder.tick().is_empty());
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let told = loop {
+        std::thread::park_timeout(Duration::from_millis(20));
+        let told = responder.tick();
+        if !told.is_empty() || std::time::Instant::now() > until {
+            break told;
+        }
+    };
+    assert_eq!(
+        (told[0].state, told[0].reason.as_str()),
+        (ReceiptState::Reverted, "auto_release")
+    );
+    assert!(!still(&child) && responder.tick().is_empty());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_suspended_fork_bomb_makes_no_more_children() {
+    let bench = Bench::new();
+    let mut responder = bench.responder();
+    let mut shell = Program::new("sh")
+        .args(["-c", "while :; do sleep 0.01 & wait; done"])
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::park_timeout(Duration::from_millis(100));
+    let meant = target(&shell);
+    let stopped = responder
+        .ask(&bench.sign(&command(1, Action::Suspend(meant))))
+        .unwrap();
+    assert_eq!(stopped.state, ReceiptState::Executed, "{stopped:?}");
+    let children = || responder_children(&shell);
+    let before = children();
+    std::thread::park_timeout(Duration::from_millis(200));
+    assert_eq!(before, children());
+    responder.answer(&bench.sign(&command(2, Action::Resume(meant))));
+    let killed = responder
+        .ask(&bench.sign(&command(3, Action::KillTree(meant))))
+        .unwrap();
+    assert_eq!(killed.state, ReceiptState::Executed, "{killed:?}");
+    shell.wait().unwrap();
+}
+
+fn responder_children(parent: &Child) -> Vec<u32> {
+    let all = procfs::all(&crate::clock::boot_id());
+    let mut pids: Vec<u32> = all
+        .iter()
+        .filter(|found| found.ppid == parent.id())
+        .map(|found| found.pid)
+        .collect();
+    pids.sort_unstable();
+    pids
 }

@@ -232,13 +232,35 @@ pub(crate) struct VerifyArgs {
     pub(crate) format: Format,
 }
 
-/// What to do to a process.
+/// What to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum ContainAction {
-    /// End one process
+    /// End one process: its uid or pid
     Kill,
     /// End a process and all its descendants
     KillTree,
+    /// Stop a process and all its descendants
+    Suspend,
+    /// Let a suspended tree go on: its root
+    Resume,
+    /// Take a file away: its path
+    Quarantine,
+    /// Put a file back: the id of the command that took it away
+    Restore,
+    /// Cut the host off from everything but its collector
+    Isolate,
+    /// End the isolation
+    Release,
+    /// Let no program of this content start: its SHA-256
+    BlockHash,
+    /// Let it start again
+    UnblockHash,
+    /// Let a user in no more and end what they have open: the name
+    LockUser,
+    /// Let them in again
+    UnlockUser,
+    /// Send a file to the collector: its path
+    Collect,
 }
 
 #[derive(Args, Debug)]
@@ -246,11 +268,14 @@ pub(crate) struct ContainArgs {
     /// What to do
     #[arg(value_enum)]
     pub(crate) action: ContainAction,
-    /// The process: its uid (32 hexadecimal digits) or its pid
-    pub(crate) target: String,
-    /// The host's name, id, or the beginning of its id
+    /// What it is about: a process, path, hash, user or command; for isolate and release a host
+    pub(crate) target: Option<String>,
+    /// A host's name, id, or the beginning of its id; several for what is not a process
     #[arg(long)]
-    pub(crate) host: String,
+    pub(crate) host: Vec<String>,
+    /// All hosts of this group
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Vec<String>,
     /// Why; it goes into the signed command and its receipt
     #[arg(
         long,
@@ -262,6 +287,18 @@ pub(crate) struct ContainArgs {
     /// How long the host may still act on it; at most 24h
     #[arg(long, default_value = "15m", value_name = "DURATION", value_parser = command_ttl)]
     pub(crate) ttl: Duration,
+    /// The effect undoes itself after this time; `never` if it does not [isolate: 4h, suspend: 1h]
+    #[arg(long = "for", value_name = "DURATION", value_parser = lasting)]
+    pub(crate) lasting: Option<Lasting>,
+    /// A network that stays reachable from an isolated host, as 10.0.0.0/8
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) allow: Vec<String>,
+    /// The file to quarantine must have this SHA-256
+    #[arg(long, value_name = "HEX")]
+    pub(crate) sha256: Option<String>,
+    /// A larger file is not collected, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    pub(crate) max_bytes: u64,
     /// The host says what it would do, and does nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -273,6 +310,15 @@ pub(crate) struct ContainArgs {
     pub(crate) passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) format: Format,
+}
+
+/// How long an effect lasts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Lasting {
+    /// Until it is undone.
+    Never,
+    /// So long.
+    For(Duration),
 }
 
 #[derive(Args, Debug)]
@@ -308,6 +354,16 @@ fn some_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn lasting(text: &str) -> Result<Lasting, String> {
+    if text == "never" {
+        return Ok(Lasting::Never);
+    }
+    match some_duration(text)? {
+        lasting if lasting > MAX_AUTO_RELEASE => Err("at most 30d".to_owned()),
+        lasting => Ok(Lasting::For(lasting)),
+    }
+}
+
 fn command_ttl(text: &str) -> Result<Duration, String> {
     match some_duration(text)? {
         ttl if ttl > LONGEST_TTL => Err("at most 24h".to_owned()),
@@ -328,6 +384,8 @@ fn severity(text: &str) -> Result<Severity, String> {
     Severity::from_name(text).ok_or_else(|| known.to_owned())
 }
 
+/// An effect undoes itself after this time at the latest.
+const MAX_AUTO_RELEASE: Duration = picket_event::command::MAX_AUTO_RELEASE;
 /// How long a command may be good for at most.
 const LONGEST_TTL: Duration = Duration::from_hours(24);
 
@@ -357,6 +415,8 @@ const CONTAIN_EXAMPLES: &str = "\
 Examples:
   picketctl contain kill 4242 --host web-1 --reason 'miner' --wait
   picketctl contain kill-tree 0f6c3f0b9a2d4c5e8f7a6b5c4d3e2f10 --host web-1 --dry-run --wait
+  picketctl contain isolate web-1 --for 2h --reason 'spreads over smb' --wait
+  picketctl contain quarantine /tmp/.x/miner --host web-1 --wait
 
 Exit codes with --wait: 0 done and verified by the host, 1 done in part or expired, 3 refused,
 4 the host did not get it in time, 5 a receipt or certificate does not fit";

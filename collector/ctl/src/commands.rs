@@ -102,10 +102,12 @@ pub(crate) fn overview(commands: &[&v1::CommandStatus]) -> Table {
 pub(crate) fn as_json(status: &v1::CommandStatus) -> Value {
     let signed = status.command.as_ref();
     let command = signed.and_then(|signed| Command::decode(&signed.body).ok());
-    let target = command.as_ref().map(|command| {
-        let target = command.action.target();
-        json!({"process_uid": target.process.to_string(), "pid": target.pid})
-    });
+    let process = command
+        .as_ref()
+        .and_then(|command| command.action.process());
+    let target =
+        process.map(|target| json!({"process_uid": target.process.to_string(), "pid": target.pid}));
+    let auto_release = command.as_ref().and_then(|command| command.auto_release);
     json!({
         "id": id_of(status),
         "action": status.action,
@@ -116,6 +118,8 @@ pub(crate) fn as_json(status: &v1::CommandStatus) -> Value {
         "state": status.state,
         "mode": command.as_ref().map(|command| mode(command.mode)),
         "target": target,
+        "object": command.as_ref().map(|command| command.action.object()),
+        "auto_release_seconds": auto_release.map(|after| after.as_secs()),
         "exe_sha256": command.and_then(|command| command.exe_sha256).map(|hash| hash.to_string()),
         "hosts": status.hosts.iter().map(outcome).collect::<Vec<_>>(),
     })
@@ -202,11 +206,11 @@ fn signed_rows(table: &mut Table, signed: &v1::SignedCommand, root: &TrustRoot) 
         Ok(command) => command,
         Err(error) => return table.row(["signed bytes".to_owned(), joined(&error)]),
     };
-    let target = command.action.target();
-    table.row([
-        "process".to_owned(),
-        format!("{} (pid {})", target.process, target.pid),
-    ]);
+    table.row(["about".to_owned(), command.action.object()]);
+    if let Some(after) = command.auto_release {
+        let after = format!("{} s after it began", after.as_secs());
+        table.row(["undoes itself".to_owned(), after]);
+    }
     table.row(["mode".to_owned(), mode(command.mode).to_owned()]);
     if let Some(hash) = command.exe_sha256 {
         table.row(["executable".to_owned(), hash.to_string()]);
@@ -217,7 +221,7 @@ fn signed_rows(table: &mut Table, signed: &v1::SignedCommand, root: &TrustRoot) 
         signatures: &signed.signatures,
     };
     // The signatures had to be good when the command was made, not now.
-    let signers = match root.approve(command.action.class(), signatures, command.not_before) {
+    let signers = match root.approve(command.class(), signatures, command.not_before) {
         Ok(names) => names.join(", "),
         Err(error) => format!("NOT APPROVED: {}", joined(&error)),
     };

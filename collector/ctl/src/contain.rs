@@ -7,7 +7,8 @@ use picket_event::command::{Command, Mode};
 use picket_event::{BootId, Clock, Event, HostId, SystemClock, UnixNanos};
 use picket_proto::v1;
 
-use crate::cli::{ContainAction, ContainArgs};
+use crate::aim::{Aim, Object};
+use crate::cli::ContainArgs;
 use crate::client::{self, Collector};
 use crate::commands;
 use crate::events::Found;
@@ -20,14 +21,16 @@ use crate::target::{Chosen, KINDS, Typed};
 
 /// `contain`.
 pub(crate) async fn run(operator: &Operator, args: ContainArgs) -> Result<(), Failure> {
-    let typed = Typed::parse(&args.target)?;
+    let aim = Aim::parse(&args)?;
     let mut collector = Collector::open(operator).await?;
-    let host = collector.host(&args.host).await?;
-    let id = HostId::from_slice(&host.host_id)
-        .map_err(|source| Failure::new(Exit::Unverified, source))?;
-    let chosen = typed.choose(lives(&mut collector, id, typed).await?)?;
-    remark(&chosen, &host);
-    let order = order_of(&args, &chosen, id, host.host_epoch);
+    let hosts = aim.hosts(&mut collector).await?;
+    for host in hosts.iter().filter(|host| !host.connected) {
+        note(&format!(
+            "{} is not connected; it gets the command when it comes back in time",
+            host.name
+        ));
+    }
+    let order = order_of(&mut collector, &args, &aim, &hosts).await?;
     let command = order
         .command(SystemClock.now())
         .map_err(|source| Failure::new(Exit::Failed, source))?;
@@ -65,7 +68,7 @@ async fn lives(
     Ok(lives)
 }
 
-fn remark(chosen: &Chosen, host: &v1::Host) {
+fn remark(chosen: &Chosen) {
     let uid = chosen.target.process;
     if chosen.exe.is_empty() && chosen.target.pid == 0 {
         note(&format!(
@@ -75,29 +78,47 @@ fn remark(chosen: &Chosen, host: &v1::Host) {
     if chosen.exited {
         note(&format!("the process {uid} was seen to exit"));
     }
-    if !host.connected {
-        note(&format!(
-            "{} is not connected; it gets the command when it comes back in time",
-            host.name
-        ));
-    }
 }
 
-fn order_of(args: &ContainArgs, chosen: &Chosen, host: HostId, host_epoch: u64) -> Order {
-    let tree = args.action == ContainAction::KillTree;
-    Order {
-        action: order::action(tree, chosen.target),
-        host,
-        host_epoch,
+async fn order_of(
+    collector: &mut Collector,
+    args: &ContainArgs,
+    aim: &Aim,
+    hosts: &[v1::Host],
+) -> Result<Order, Failure> {
+    let ids = hosts.iter().map(|host| HostId::from_slice(&host.host_id));
+    let ids: Vec<HostId> = ids
+        .collect::<Result<_, _>>()
+        .map_err(|source| Failure::new(Exit::Unverified, source))?;
+    let (action, exe_sha256) = match (&aim.object, ids.as_slice()) {
+        (Object::Action(action), _) => (action.clone(), None),
+        (Object::Process(typed), [host]) => {
+            let chosen = typed.choose(lives(collector, *host, *typed).await?)?;
+            remark(&chosen);
+            (aim.on_process(chosen.target), chosen.exe_sha256)
+        }
+        (Object::Process(_), _) => {
+            let text = "a process is on one host: name it with --host";
+            return Err(Failure::new(Exit::Usage, text.to_owned()));
+        }
+    };
+    Ok(Order {
+        action,
+        hosts: ids,
+        host_epoch: match hosts {
+            [only] => only.host_epoch,
+            _ => 0,
+        },
         mode: if args.dry_run {
             Mode::DryRun
         } else {
             Mode::Enforce
         },
-        exe_sha256: chosen.exe_sha256,
+        exe_sha256,
         reason: args.reason.clone(),
         ttl: args.ttl,
-    }
+        auto_release: aim.auto_release,
+    })
 }
 
 fn sign(

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aim;
 mod cli;
 mod client;
 mod commands;

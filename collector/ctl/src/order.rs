@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use picket_event::command::{Action, Command, MAX_COMMAND_BYTES, Mode, Target};
+use picket_event::command::{Action, Command, MAX_COMMAND_BYTES, Mode};
 use picket_event::{CommandId, HostId, UnixNanos};
 use picket_proto::v1;
 use picket_seal::{Digest, Domain, SealError, SigningKey};
@@ -18,8 +18,8 @@ pub(crate) struct Order {
     /// What to do, to whom.
     pub(crate) action: Action,
     /// Where.
-    pub(crate) host: HostId,
-    /// The host's state generation; 0: any.
+    pub(crate) hosts: Vec<HostId>,
+    /// The state generation of the only host; 0: any.
     pub(crate) host_epoch: u64,
     /// Whether to act.
     pub(crate) mode: Mode,
@@ -29,6 +29,8 @@ pub(crate) struct Order {
     pub(crate) reason: String,
     /// How long it is good for.
     pub(crate) ttl: Duration,
+    /// After which time its effect undoes itself.
+    pub(crate) auto_release: Option<Duration>,
 }
 
 /// Why there is no signed command.
@@ -49,25 +51,19 @@ impl Order {
         let not_before = now.minus(SKEW);
         Ok(Command {
             id: CommandId::new(id),
-            hosts: vec![self.host],
+            hosts: self.hosts,
             host_epoch: self.host_epoch,
             not_before,
             expires: now.plus(self.ttl).min(not_before.plus(LONGEST)),
             mode: self.mode,
+            auto_release: self.auto_release,
             exe_sha256: self.exe_sha256,
             action: self.action,
             reason: self.reason,
             incident: String::new(),
+            dry_run_digest: None,
+            break_glass: None,
         })
-    }
-}
-
-/// Kill, or kill with everything below.
-pub(crate) const fn action(tree: bool, target: Target) -> Action {
-    if tree {
-        Action::KillTree(target)
-    } else {
-        Action::Kill(target)
     }
 }
 
@@ -99,6 +95,7 @@ const SIGNATURE_BYTES: usize = 128;
 mod tests {
     use super::*;
     use picket_event::ProcessUid;
+    use picket_event::command::Target;
     use picket_event::trust::{ActionClass, Person, Role, Signed, TrustRoot};
 
     const NOW: UnixNanos = UnixNanos(1_767_607_200_000_000_000);
@@ -109,13 +106,14 @@ mod tests {
             pid: 4242,
         };
         Order {
-            action: action(true, target),
-            host: HostId::new([1; 32]),
+            action: Action::KillTree(target),
+            hosts: vec![HostId::new([1; 32])],
             host_epoch: 3,
             mode: Mode::Enforce,
             exe_sha256: Some(Digest::of(b"sh")),
             reason: "reverse shell".to_owned(),
             ttl: Duration::from_mins(15),
+            auto_release: None,
         }
     }
 

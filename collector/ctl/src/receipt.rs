@@ -94,11 +94,13 @@ fn is_dry(receipt: &Containment) -> bool {
 }
 
 fn affected_line(affected: &Affected) -> String {
+    let outcome = cut(&Text::from(affected.outcome.as_str()), 16);
+    let Some(uid) = affected.process_uid else {
+        return format!("  {outcome:<11}  {}", cut(&affected.object, 200));
+    };
     format!(
-        "  {:<9}  {:>7}  {}  {}",
-        cut(&Text::from(affected.outcome.as_str()), 16),
+        "  {outcome:<9}  {:>7}  {uid}  {}",
         affected.pid,
-        affected.process_uid,
         cut(&affected.exe, 120)
     )
 }
@@ -128,9 +130,10 @@ mod tests {
             reason: String::new(),
             effect: "1 process ended".to_owned(),
             affected: vec![Affected {
-                process_uid: ProcessUid::new([7; 16]),
+                process_uid: Some(ProcessUid::new([7; 16])),
                 pid: 42,
                 exe: Text::from("/bin/\u{1b}[1msh"),
+                object: Text::NONE,
                 outcome: "dead".to_owned(),
             }],
             verified,

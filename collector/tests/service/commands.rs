@@ -25,6 +25,7 @@ fn command(host: HostId) -> Command {
         not_before: now,
         expires: now.plus(Duration::from_mins(15)),
         mode: Mode::Enforce,
+        auto_release: None,
         exe_sha256: None,
         action: Action::KillTree(Target {
             process: ProcessUid::new([1; 16]),
@@ -32,6 +33,8 @@ fn command(host: HostId) -> Command {
         }),
         reason: "test".to_owned(),
         incident: String::new(),
+        dry_run_digest: None,
+        break_glass: None,
     }
 }
 

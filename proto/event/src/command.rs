@@ -1,15 +1,32 @@
 //! Commands as operators sign them, checked for form. Whether they are believed is [`crate::trust`].
 
+use std::time::Duration;
+
 use picket_proto::v1;
-use picket_proto::v1::command_body::Action as WireAction;
 use picket_seal::Digest;
 use prost::Message;
 
-use crate::wire::{digest_or_none, id, known};
-use crate::{CommandId, EventError, HostId, ProcessUid, UnixNanos, trust};
+use crate::trust::ActionClass;
+use crate::wire::{digest_bytes, digest_or_none, id, known};
+use crate::{CommandId, EventError, HostId, UnixNanos};
+
+mod action;
+#[cfg(test)]
+mod tests;
+
+pub use action::{Action, ActionError, Collection, FileTarget, Isolation, Target};
 
 /// Largest signed command, in bytes.
 pub const MAX_COMMAND_BYTES: usize = 64 << 10;
+
+/// A reversible effect that lasts longer, or has no end, is judged as one that cannot be undone.
+pub const MAX_REVERSIBLE: Duration = Duration::from_hours(4);
+
+/// More hosts than this are a fleet.
+pub const FLEET: usize = 10;
+
+/// An effect undoes itself after this time at the latest, if it does at all.
+pub const MAX_AUTO_RELEASE: Duration = Duration::from_hours(30 * 24);
 
 /// A command whose form is right.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +43,8 @@ pub struct Command {
     pub expires: UnixNanos,
     /// Whether to act or only to say what would be done.
     pub mode: Mode,
+    /// After which time a reversible effect undoes itself; `None`: it does not.
+    pub auto_release: Option<Duration>,
     /// The executable must still have this hash.
     pub exe_sha256: Option<Digest>,
     /// What to do.
@@ -34,6 +53,10 @@ pub struct Command {
     pub reason: String,
     /// For which incident.
     pub incident: String,
+    /// Of the dry run's receipts that the approvers saw.
+    pub dry_run_digest: Option<Digest>,
+    /// Of the code that releases on the host itself.
+    pub break_glass: Option<Digest>,
 }
 
 /// Whether to act.
@@ -45,48 +68,6 @@ pub enum Mode {
     Enforce,
 }
 
-/// What to do, and to whom.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Action {
-    /// End one process.
-    Kill(Target),
-    /// End a process and all its descendants, whatever they fork meanwhile.
-    KillTree(Target),
-}
-
-/// One process. The uid decides; the pid only says where to look first.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Target {
-    /// Which process.
-    pub process: ProcessUid,
-    /// Its number; 0: not known.
-    pub pid: u32,
-}
-
-impl Action {
-    /// Its name in the contract.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Kill(_) => "kill",
-            Self::KillTree(_) => "kill-tree",
-        }
-    }
-
-    /// The class whose threshold its signatures must meet.
-    pub const fn class(&self) -> trust::ActionClass {
-        match self {
-            Self::Kill(_) | Self::KillTree(_) => trust::ActionClass::Destructive,
-        }
-    }
-
-    /// The process it is about.
-    pub const fn target(&self) -> Target {
-        match self {
-            Self::Kill(target) | Self::KillTree(target) => *target,
-        }
-    }
-}
-
 /// Why bytes are not a command.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CommandError {
@@ -96,6 +77,12 @@ pub enum CommandError {
     /// A field is wrong.
     #[error("a field of the command is wrong")]
     Field(#[source] EventError),
+    /// What it asks for cannot be asked for so.
+    #[error("the action is malformed")]
+    Action(#[source] ActionError),
+    /// Too long.
+    #[error("an effect that undoes itself does so within 30 days")]
+    AutoRelease,
     /// No action that this version knows.
     #[error("the command holds no action that this version knows")]
     NoAction,
@@ -141,19 +128,44 @@ impl Command {
             mode: known("mode", wire.mode, Mode::from_wire).map_err(CommandError::Field)?,
             exe_sha256: digest_or_none("pre.exe_sha256", &pre.exe_sha256)
                 .map_err(CommandError::Field)?,
-            action: action(wire.action.ok_or(CommandError::NoAction)?)
-                .map_err(CommandError::Field)?,
+            auto_release: auto_release(wire.auto_release_ms)?,
+            action: Action::from_wire(wire.action.ok_or(CommandError::NoAction)?)
+                .map_err(CommandError::Action)?,
             reason: wire.reason,
             incident: wire.incident,
+            dry_run_digest: digest_or_none("dry_run_digest", &wire.dry_run_digest)
+                .map_err(CommandError::Field)?,
+            break_glass: digest_or_none("break_glass_hash", &wire.break_glass_hash)
+                .map_err(CommandError::Field)?,
         })
+    }
+
+    /// The class of the action on one host, whose threshold its signatures must meet.
+    ///
+    /// What could be undone but has no near end counts as what cannot be undone.
+    pub fn class(&self) -> ActionClass {
+        match self.action.class() {
+            ActionClass::Reversible if self.lasts() => ActionClass::Destructive,
+            class => class,
+        }
+    }
+
+    /// Every class whose threshold must be met: its own, and the fleet's if it is for many hosts.
+    pub fn classes(&self) -> impl Iterator<Item = ActionClass> {
+        let fleet = (self.hosts.len() > FLEET).then_some(ActionClass::Fleet);
+        [self.class()].into_iter().chain(fleet)
+    }
+
+    /// Whether its effect has no near end. Files and blocked programs harm nobody by staying so.
+    fn lasts(&self) -> bool {
+        matches!(self.action, Action::Isolate(_) | Action::Suspend(_))
+            && self.auto_release.is_none_or(|after| after > MAX_REVERSIBLE)
     }
 
     /// The bytes to sign. Encoded once; from then on only these bytes count.
     pub fn encode(&self) -> Vec<u8> {
-        let exe_sha256 = self
-            .exe_sha256
-            .map(|hash| hash.as_bytes().to_vec())
-            .unwrap_or_default();
+        let exe_sha256 = digest_bytes(self.exe_sha256);
+        let auto_release = self.auto_release.unwrap_or_default().as_millis();
         v1::CommandBody {
             command_id: self.id.as_bytes().to_vec(),
             host_ids: self
@@ -166,10 +178,13 @@ impl Command {
             not_before_unix_ns: self.not_before.0,
             expires_unix_ns: self.expires.0,
             mode: self.mode.to_wire(),
+            auto_release_ms: u64::try_from(auto_release).unwrap_or(u64::MAX),
             pre: Some(v1::Precondition { exe_sha256 }),
             reason: self.reason.clone(),
             incident: self.incident.clone(),
-            action: Some(action_to_wire(&self.action)),
+            action: Some(self.action.to_wire()),
+            dry_run_digest: digest_bytes(self.dry_run_digest),
+            break_glass_hash: digest_bytes(self.break_glass),
         }
         .encode_to_vec()
     }
@@ -192,25 +207,10 @@ impl Mode {
     }
 }
 
-fn action(wire: WireAction) -> Result<Action, EventError> {
-    Ok(match wire {
-        WireAction::Kill(kill) => Action::Kill(target(&kill.process_uid, kill.pid)?),
-        WireAction::KillTree(tree) => Action::KillTree(target(&tree.process_uid, tree.pid)?),
-    })
-}
-
-fn target(uid: &[u8], pid: u32) -> Result<Target, EventError> {
-    Ok(Target {
-        process: id("process_uid", uid, ProcessUid::from_slice)?,
-        pid,
-    })
-}
-
-fn action_to_wire(action: &Action) -> WireAction {
-    let Target { process, pid } = action.target();
-    let process_uid = process.as_bytes().to_vec();
-    match action {
-        Action::Kill(_) => WireAction::Kill(v1::Kill { process_uid, pid }),
-        Action::KillTree(_) => WireAction::KillTree(v1::KillTree { process_uid, pid }),
+fn auto_release(millis: u64) -> Result<Option<Duration>, CommandError> {
+    let after = Duration::from_millis(millis);
+    if after > MAX_AUTO_RELEASE {
+        return Err(CommandError::AutoRelease);
     }
+    Ok((millis > 0).then_some(after))
 }

@@ -100,7 +100,7 @@ fn approve(
     body: &[u8],
     signatures: &[v1::Signature],
 ) -> Result<Vec<String>, TrustError> {
-    let class = command().action.class();
+    let class = command().class();
     root.approve(
         class,
         Signed {
@@ -139,6 +139,7 @@ fn command() -> Command {
         not_before: NOW,
         expires: UnixNanos(NOW.0 + 1),
         mode: Mode::Enforce,
+        auto_release: None,
         exe_sha256: None,
         action: Action::Kill(Target {
             process: ProcessUid::new([3; 16]),
@@ -146,5 +147,7 @@ fn command() -> Command {
         }),
         reason: "test".to_owned(),
         incident: String::new(),
+        dry_run_digest: None,
+        break_glass: None,
     }
 }

@@ -23,10 +23,13 @@ pub(crate) fn kill(host: HostId, process: ProcessUid) -> Command {
         not_before: minutes_from_now(-1),
         expires: minutes_from_now(10),
         mode: Mode::Enforce,
+        auto_release: None,
         exe_sha256: None,
         action: Action::Kill(Target { process, pid: 0 }),
         reason: "an end-to-end test".to_owned(),
         incident: String::new(),
+        dry_run_digest: None,
+        break_glass: None,
     }
 }
 

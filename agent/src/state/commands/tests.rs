@@ -17,10 +17,13 @@ fn command(number: u8, expires: i64) -> Command {
         not_before: UnixNanos(i64::from(number)),
         expires: UnixNanos(expires),
         mode: Mode::Enforce,
+        auto_release: None,
         exe_sha256: None,
         action: Action::Kill(target),
         reason: String::new(),
         incident: String::new(),
+        dry_run_digest: None,
+        break_glass: None,
     }
 }
 

@@ -37,17 +37,32 @@ impl Containment {
     pub const DRY_RUN: &str = "dry_run";
 }
 
-/// One process that a command was about.
+/// One process, or one object of another kind, that a command was about.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Affected {
-    /// Which process.
-    pub process_uid: ProcessUid,
-    /// Its number.
+    /// Which process; `None`: it is an object.
+    pub process_uid: Option<ProcessUid>,
+    /// Its number; 0: it has none.
     pub pid: u32,
     /// Its executable.
     pub exe: Text,
-    /// `dead`, `alive` or `not_found`, as read back.
+    /// What it is if it is no process: a path, a user, an address.
+    pub object: Text,
+    /// `dead`, `alive`, `stopped`, `not_found`, `quarantined`..., as read back.
     pub outcome: String,
+}
+
+impl Affected {
+    /// What is no process.
+    pub fn object(object: Text, outcome: &str) -> Self {
+        Self {
+            process_uid: None,
+            pid: 0,
+            exe: Text::NONE,
+            object,
+            outcome: outcome.to_owned(),
+        }
+    }
 }
 
 closed_set! {

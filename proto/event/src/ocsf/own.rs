@@ -39,11 +39,11 @@ pub(super) fn containment(done: &Containment) -> Mapped {
             Mapped::new(NETWORK_REMEDY, activity)
                 .with(Part::new().put("connection_info", connection))
         }
-        (_, Some(affected)) => {
+        (_, Some(affected)) if affected.process_uid.is_some() => {
             let process = Some(affected_process(affected));
             Mapped::new(PROCESS_REMEDY, activity).with(Part::new().part("process", process))
         }
-        (_, None) => Mapped::new(REMEDY, activity),
+        (_, _) => Mapped::new(REMEDY, activity),
     };
     let why = [&done.reason, &done.effect].map(String::as_str);
     let why: Vec<&str> = why.into_iter().filter(|text| !text.is_empty()).collect();
@@ -67,7 +67,7 @@ fn activity(action: &str) -> (u32, &'static str) {
 
 fn affected_process(affected: &Affected) -> Part {
     let exe = (!affected.exe.is_empty()).then_some(&affected.exe);
-    by_number(Some(affected.pid), Some(affected.process_uid))
+    by_number(Some(affected.pid), affected.process_uid)
         .maybe("name", exe.map(name_of))
         .part("file", exe.map(|exe| file_at(exe, 1)))
 }

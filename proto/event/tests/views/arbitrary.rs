@@ -518,9 +518,10 @@ impl Dice {
             reason: self.word(),
             effect: self.word(),
             affected: self.some(|dice| Affected {
-                process_uid: dice.uid(),
+                process_uid: dice.flag().then(|| dice.uid()),
                 pid: dice.u32(),
                 exe: dice.text(),
+                object: dice.text(),
                 outcome: dice.action(&["dead", "alive", "not_found"]),
             }),
             verified: self.flag(),

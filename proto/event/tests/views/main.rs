@@ -327,9 +327,10 @@ fn own_events(with: impl Fn(Kind, Detail) -> Event) -> Vec<Event> {
 
 fn containment() -> Containment {
     let one = Affected {
-        process_uid: ProcessUid::new([8; 16]),
+        process_uid: Some(ProcessUid::new([8; 16])),
         pid: 99,
         exe: Text::from("/bin/sh"),
+        object: Text::NONE,
         outcome: "dead".to_owned(),
     };
     Containment {

@@ -64,9 +64,10 @@ pub(super) fn containment(object: Object<'_>) -> Result<Containment> {
 
 fn affected(object: Object<'_>) -> Result<Affected> {
     Ok(Affected {
-        process_uid: needed("affected.process_uid", object.uid("process_uid")?)?,
+        process_uid: object.uid("process_uid")?,
         pid: object.small("pid")?.unwrap_or(0),
         exe: object.text("exe")?,
+        object: object.text("object")?,
         outcome: object.word("outcome")?,
     })
 }

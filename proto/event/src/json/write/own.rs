@@ -54,9 +54,10 @@ pub(super) fn containment(done: &Containment) -> Json {
         .word("stated_reason", &done.stated_reason)
         .list("affected", &done.affected, |one| {
             Object::new()
-                .put("process_uid", Hex(one.process_uid.as_bytes()))
-                .put("pid", one.pid)
+                .uid("process_uid", one.process_uid)
+                .maybe("pid", (one.pid != 0).then_some(one.pid))
                 .text("exe", &one.exe)
+                .text("object", &one.object)
                 .put("outcome", one.outcome.as_str())
                 .done()
         })

@@ -28,9 +28,13 @@ impl From<Containment> for v1::Containment {
 
 fn affected_to_wire(affected: Affected) -> v1::Affected {
     v1::Affected {
-        process_uid: affected.process_uid.as_bytes().to_vec(),
+        process_uid: affected
+            .process_uid
+            .map(|uid| uid.as_bytes().to_vec())
+            .unwrap_or_default(),
         pid: affected.pid,
         exe: affected.exe.into_bytes(),
+        object: affected.object.into_bytes(),
         outcome: affected.outcome,
     }
 }
@@ -65,13 +69,14 @@ impl TryFrom<v1::Containment> for Containment {
 
 fn affected(wire: v1::Affected) -> Result<Affected, EventError> {
     Ok(Affected {
-        process_uid: id(
+        process_uid: id_or_none(
             "affected.process_uid",
             &wire.process_uid,
             ProcessUid::from_slice,
         )?,
         pid: wire.pid,
         exe: wire.exe.into(),
+        object: wire.object.into(),
         outcome: wire.outcome,
     })
 }

@@ -1,0 +1,86 @@
+//! The thread that answers commands, ends what time ends, and says what is in force.
+
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use picket_event::Containment;
+use picket_proto::v1;
+use tokio::sync::mpsc;
+
+use super::Responder;
+use crate::failure::{Code, Failure};
+use crate::health::SharedHealth;
+use crate::pipeline::{Input, alarm};
+
+/// The longest sleep: what is in force is looked after at least so often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// The shortest: an effect that cannot be undone is not tried without pause.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
+
+impl Responder {
+    /// Answers commands, one after the other, until nobody can send any.
+    pub(crate) fn serve(
+        mut self,
+        mut asked: mpsc::Receiver<v1::SignedCommand>,
+        inputs: SyncSender<Input>,
+        health: SharedHealth,
+    ) -> Result<JoinHandle<()>, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| Failure::new(Code::Failed, &error))?;
+        let alarmed = inputs.clone();
+        let tell = move |answers: Vec<Containment>| {
+            answers.into_iter().all(|answer| {
+                note(&answer);
+                inputs.send(Input::Outcome(Box::new(answer))).is_ok()
+            })
+        };
+        let work = move || {
+            let mut listened = tell(self.resume());
+            while listened {
+                health.status().containment = self.in_force();
+                let sleep = self.sleep();
+                let next = async { tokio::time::timeout(sleep, asked.recv()).await };
+                listened = match runtime.block_on(next) {
+                    Ok(None) => return,
+                    Ok(Some(signed)) => {
+                        let answers = self.answer(&signed);
+                        if answers.is_empty() {
+                            health.status().refused("untold");
+                        }
+                        tell(answers)
+                    }
+                    Err(_elapsed) => true,
+                } && tell(self.tick());
+            }
+        };
+        alarm::spawn("respond", alarmed, work)
+    }
+
+    /// How long nothing ends by itself.
+    fn sleep(&self) -> Duration {
+        let next = match &self.effects {
+            Ok(effects) => effects.next_end(self.clock.now()),
+            Err(_) => None,
+        };
+        let shortest = if self.stuck.is_empty() {
+            SHORTEST_SLEEP
+        } else {
+            LONGEST_SLEEP
+        };
+        next.unwrap_or(LONGEST_SLEEP).clamp(shortest, LONGEST_SLEEP)
+    }
+
+    fn in_force(&self) -> Vec<serde_json::Value> {
+        let effects = self.effects.as_ref();
+        let all = effects.map_or(&[][..], super::effects::Effects::all);
+        all.iter().map(super::effects::InForce::to_json).collect()
+    }
+}
+
+fn note(answer: &Containment) {
+    let (action, state, reason) = (&answer.action, answer.state.name(), &answer.reason);
+    tracing::info!(command = %answer.command_id, action, state, reason, "command answered");
+}
