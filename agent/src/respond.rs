@@ -137,8 +137,9 @@ impl Responder {
     /// Answers commands that were begun before a crash, by reading their effect again.
     pub(crate) fn resume(&mut self) -> Vec<Containment> {
         self.block_what_is_in_force();
+        let mut answers = self.end_what_a_boot_ended();
         let Ok(log) = &mut self.log else {
-            return Vec::new();
+            return answers;
         };
         let unanswered = log.unanswered().unwrap_or_else(|error| {
             tracing::error!(
@@ -147,8 +148,7 @@ impl Responder {
             );
             Vec::new()
         });
-        let answers = unanswered.iter().map(|command| self.read_again(command));
-        let answers: Vec<Containment> = answers.collect();
+        answers.extend(unanswered.iter().map(|command| self.read_again(command)));
         answers
             .into_iter()
             .map(|answer| self.keep(answer))

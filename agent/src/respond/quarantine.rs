@@ -184,8 +184,8 @@ impl Quarantined {
     fn restore(&self, vault: &Vault) -> Result<&'static str, String> {
         let place = Place::of(&self.bytes())?;
         match statat(place.parent(), place.name(), AtFlags::SYMLINK_NOFOLLOW) {
-            // A crash came before the removal: it never left.
-            Ok(found) if self.likeness.is(&found) => {
+            // A crash came before the removal: it never left. A new file may have got its number.
+            Ok(found) if self.likeness.is(&found) && self.is_content_of(&place) => {
                 drop(vault.remove(&self.name));
                 return Ok("the file was never removed");
             }
@@ -206,6 +206,11 @@ impl Quarantined {
             .remove(&self.name)
             .map_err(|error| format!("the copy in the vault stays: {error}"))?;
         Ok("the file is back as it was")
+    }
+
+    fn is_content_of(&self, place: &Place) -> bool {
+        let digest = place.open().map(|mut file| digest_of(&mut file));
+        matches!(digest, Ok(Ok(digest)) if digest.to_string() == self.sha256)
     }
 
     fn put_back(&self, vault: &Vault, place: &Place, temporary: &str) -> Result<(), String> {

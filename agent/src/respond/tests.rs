@@ -356,6 +356,7 @@ fn after_a_crash_between_act_and_answer_the_effect_is_read_again() {
             .unwrap()
             .redelivered
     );
+    drop(responder);
     assert!(bench.responder().resume().is_empty());
     alive.kill().unwrap();
     alive.wait().unwrap();

@@ -113,6 +113,23 @@ impl Responder {
         sent.into_iter().chain(told).collect()
     }
 
+    /// Processes of an earlier boot stand still no more.
+    pub(super) fn end_what_a_boot_ended(&mut self) -> Vec<Containment> {
+        let boot = self.boot;
+        let all = self
+            .effects
+            .as_ref()
+            .map_or(&[][..], |effects| effects.all());
+        let gone = all.iter().filter(|one| match &one.effect {
+            Effect::Suspended(suspended) => !suspended.is_of_boot(boot),
+            _ => false,
+        });
+        let gone: Vec<InForce> = gone.cloned().collect();
+        gone.iter()
+            .filter_map(|one| self.end(one, "reboot").1)
+            .collect()
+    }
+
     /// Undoes one effect; if nothing is left of it, the answer of the command that began it.
     fn end(&mut self, one: &InForce, reason: &str) -> (Undone, Option<Containment>) {
         let mut undone = self.take_back(&one.effect);

@@ -153,7 +153,7 @@ pub fn receipt(
 ) -> Result<bool, DatabaseError> {
     let (last, receipt) = (is_final(receipt), &bounded(receipt));
     let sql = "UPDATE command_host SET receipt = ?3, received = ?4, final = ?5
-               WHERE command = ?1 AND host = ?2 AND final = 0";
+               WHERE command = ?1 AND host = ?2 AND (final = 0 OR ?6)";
     let command = receipt.command_id.as_slice();
     let parameters = (
         command,
@@ -161,6 +161,8 @@ pub fn receipt(
         receipt.encode_to_vec(),
         time.0,
         i64::from(last),
+        // What was done may be undone later, whatever was said then.
+        ReceiptState::from_wire(receipt.state) == Some(ReceiptState::Reverted),
     );
     Ok(t.prepare_cached(sql)?.execute(parameters)? == 1)
 }

@@ -8,6 +8,7 @@ mod certificates;
 mod checkpoints;
 mod commands;
 mod copies;
+mod effects;
 mod enrolment;
 mod evaluation;
 mod holes;
