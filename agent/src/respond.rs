@@ -196,13 +196,11 @@ impl Responder {
 
     /// Intent, last checks, act, answer.
     fn carry_out(&mut self, checked: &Checked, body: &[u8]) -> Vec<Containment> {
-        let intended = match &mut self.log {
-            Ok(log) => log.intend(&checked.command, body),
-            Err(_) => {
-                let closed = checked.refuse("no_record", "the table is closed");
-                return vec![closed.into_receipt()];
-            }
+        let Ok(log) = &mut self.log else {
+            let closed = checked.refuse("no_record", "the table is closed");
+            return vec![closed.into_receipt()];
         };
+        let intended = log.intend(&checked.command, body);
         if let Err(error) = intended {
             let reason = crate::failure::chain(&error);
             return vec![checked.refuse("no_record", &reason).into_receipt()];

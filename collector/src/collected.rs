@@ -190,14 +190,13 @@ impl Collected {
             let (digest, total) = hash(&mut file)?;
             Ok((File::open(&path)?, total, digest))
         });
-        opened.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                Refusal::NotFound.saying("no file has come from this host for this command")
+        opened.map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                return Refusal::NotFound
+                    .saying("no file has come from this host for this command");
             }
-            _ => {
-                tracing::error!(%error, path = %path.display(), "a collected file cannot be read");
-                Refusal::Storage.status()
-            }
+            tracing::error!(%error, path = %path.display(), "a collected file cannot be read");
+            Refusal::Storage.status()
         })
     }
 

@@ -57,7 +57,7 @@ pub(crate) struct Locked {
     /// Their name.
     pub(crate) name: String,
     /// Whether their password was locked before.
-    password_locked: bool,
+    was_closed: bool,
     /// When their account ended before; empty: never.
     expires: String,
     /// Their home, in hexadecimal digits.
@@ -97,13 +97,13 @@ impl Responder {
         }
         let locked = Locked {
             name: name.to_owned(),
-            password_locked: password.starts_with('!'),
+            was_closed: password.starts_with('!'),
             expires,
             home: hex::encode(account.home.as_os_str().as_bytes()),
             aside: format!("picket-{}", checked.command.id),
         };
         self.put_effect(checked, Effect::Locked(locked.clone()))?;
-        if let Err(why) = accounts.change(name, |fields| locked.lock(fields)) {
+        if let Err(why) = accounts.change(name, Locked::lock) {
             self.drop_effect(checked.command.id);
             return Err(no("not_locked", &why));
         }
@@ -147,7 +147,7 @@ fn receipt(
 }
 
 impl Locked {
-    fn lock(&self, fields: &mut [String]) {
+    fn lock(fields: &mut [String]) {
         if let Some(password) = fields.get_mut(PASSWORD)
             && !password.starts_with('!')
         {
@@ -160,7 +160,7 @@ impl Locked {
 
     fn unlock(&self, fields: &mut [String]) {
         if let Some(password) = fields.get_mut(PASSWORD)
-            && !self.password_locked
+            && !self.was_closed
             && password.starts_with('!')
         {
             password.remove(0);
@@ -182,8 +182,7 @@ impl Locked {
         }
         match (self.give_keys_back(accounts), accounts.state(&self.name)) {
             (Ok(count), Ok((password, expires))) => {
-                let free =
-                    password.starts_with('!') == self.password_locked && expires == self.expires;
+                let free = password.starts_with('!') == self.was_closed && expires == self.expires;
                 let words = if free {
                     "is as it was"
                 } else {

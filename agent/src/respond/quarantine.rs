@@ -61,7 +61,7 @@ impl Responder {
             return Err(no("protected", why));
         }
         if checked.command.mode == Mode::DryRun {
-            return self.would_quarantine(checked, target, &mut file);
+            return would(checked, target, &mut file);
         }
         let vault = Vault::open(&self.state).map_err(|error| no("no_vault", &chain(&error)))?;
         let name = checked.command.id.to_string();
@@ -100,27 +100,6 @@ impl Responder {
         }
     }
 
-    fn would_quarantine(
-        &self,
-        checked: &Checked,
-        target: &FileTarget,
-        file: &mut File,
-    ) -> Result<Containment, Refusal> {
-        let digest = digest_of(file);
-        let digest = digest.map_err(|error| checked.refuse("precondition", &error.to_string()))?;
-        if target.sha256.is_some_and(|expected| expected != digest) {
-            return Err(checked.refuse("precondition", "the file has another content"));
-        }
-        Ok(Containment {
-            reason: Containment::DRY_RUN.to_owned(),
-            affected: vec![Affected::object(target.path.clone(), "present")],
-            ..checked.receipt(
-                ReceiptState::Accepted,
-                &format!("dry run: the file of {digest} would be quarantined"),
-            )
-        })
-    }
-
     /// Files that no command may take: what the first process and this agent run.
     fn protected_file(&self, likeness: &Likeness) -> Option<&'static str> {
         if protect::is_mapped(1, likeness.inode()) {
@@ -131,6 +110,22 @@ impl Responder {
         }
         self.protection.file(likeness.inode(), self.state.root())
     }
+}
+
+fn would(checked: &Checked, target: &FileTarget, file: &mut File) -> Result<Containment, Refusal> {
+    let digest = digest_of(file);
+    let digest = digest.map_err(|error| checked.refuse("precondition", &error.to_string()))?;
+    if target.sha256.is_some_and(|expected| expected != digest) {
+        return Err(checked.refuse("precondition", "the file has another content"));
+    }
+    Ok(Containment {
+        reason: Containment::DRY_RUN.to_owned(),
+        affected: vec![Affected::object(target.path.clone(), "present")],
+        ..checked.receipt(
+            ReceiptState::Accepted,
+            &format!("dry run: the file of {digest} would be quarantined"),
+        )
+    })
 }
 
 fn taken(

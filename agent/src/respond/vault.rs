@@ -67,13 +67,12 @@ impl Vault {
     /// Opens the vault; makes it, and its key, at the first time.
     pub(crate) fn open(state: &StateDir) -> Result<Self, VaultError> {
         let directory = state.directory("vault")?;
-        let bytes = match state.read(KEY)? {
-            Some(bytes) => bytes,
-            None => {
-                let new = picket_seal::random::<32>().map_err(|_entropy| VaultError::Key)?;
-                state.write(KEY, &new)?;
-                new.to_vec()
-            }
+        let bytes = if let Some(bytes) = state.read(KEY)? {
+            bytes
+        } else {
+            let new = picket_seal::random::<32>().map_err(|_entropy| VaultError::Key)?;
+            state.write(KEY, &new)?;
+            new.to_vec()
         };
         let key = UnboundKey::new(&CHACHA20_POLY1305, &bytes);
         let key = key.map_err(|_length| VaultError::Key)?;
@@ -224,7 +223,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let vault = vault(&dir);
         for length in [0, 1, FRAME - 1, FRAME, FRAME + 1, 3 * FRAME] {
-            let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let bytes: Vec<u8> = (0..=250).cycle().take(length).collect();
             let name = length.to_string();
             let (digest, size) = vault.put(&name, &mut bytes.as_slice(), u64::MAX).unwrap();
             assert_eq!((digest, size), (Digest::of(&bytes), length as u64));

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use picket_seal::Digest;
@@ -152,7 +151,7 @@ fn what_makes_no_sense_is_refused_before_it_is_signed() {
 fn host() -> (Rig, Service) {
     let rig = Rig::start().unwrap();
     rig.enroll("host").unwrap();
-    let agent = portable_agent(&rig, &PathBuf::from(rig.path().join("host"))).unwrap();
+    let agent = portable_agent(&rig, &rig.path().join("host")).unwrap();
     (rig, agent)
 }
 
