@@ -79,9 +79,25 @@ fn readable(status: &Value) -> Vec<String> {
         ),
         format!("memory    {} bytes", text("/resident_bytes")),
     ];
+    lines.extend(in_force(status));
     lines.extend(table(status, "/ledger/transport", TRANSPORT));
     lines.extend(table(status, "/ledger/sensor", KINDS));
     lines
+}
+
+/// Each effect that somebody, or time, will undo.
+fn in_force(status: &Value) -> impl Iterator<Item = String> {
+    let effects = status.pointer("/containment/in_force");
+    let effects = effects.and_then(Value::as_array).into_iter().flatten();
+    effects.map(|effect| {
+        let text = |name: &str| effect[name].as_str().unwrap_or_default();
+        let until = match text("until") {
+            "" => "until it is undone".to_owned(),
+            until => format!("until {until}"),
+        };
+        let (action, object, command) = (text("action"), text("object"), text("command"));
+        format!("in force  {action} of {object} {until} (command {command})")
+    })
 }
 
 /// Each login source with its state.
