@@ -11,6 +11,7 @@ mod copies;
 mod enrolment;
 mod evaluation;
 mod holes;
+mod hostile;
 mod outage;
 mod path;
 mod routes;
