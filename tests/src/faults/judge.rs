@@ -148,16 +148,16 @@ fn closed(world: &World, chains: &BTreeMap<Chain, Held>) -> Result<(), Failure> 
 /// The search finds each stored event, and each once.
 fn searched(world: &World, total: u64, markers: &[String], complete: bool) -> Result<(), Failure> {
     let mut lines = HashSet::new();
-    let mut seen: HashMap<&str, u64> = HashMap::new();
+    let mut seen: HashMap<&str, Vec<&str>> = HashMap::new();
     let printed = world.rig.ctl_prints(&["events", "--limit", "1000000", "--json"])?;
     for line in printed.lines() {
         if !lines.insert(line) {
             return wrong(format!("a search finds twice: {line}"));
         }
-        if line.contains("\"kind\":\"exec\"") {
-            for marker in markers {
-                let is_its = line.contains(&format!("\"{marker}\""));
-                *seen.entry(marker).or_default() += u64::from(is_its);
+        for marker in markers {
+            if line.contains(marker.as_str()) && is_exec_of(line, marker)? {
+                let seen = seen.entry(marker).or_default();
+                seen.push(line);
             }
         }
     }
@@ -165,12 +165,20 @@ fn searched(world: &World, total: u64, markers: &[String], complete: bool) -> Re
         return wrong(format!("a search finds {} of {total} events", lines.len()));
     }
     for marker in markers {
-        let times = seen.get(marker.as_str()).copied().unwrap_or_default();
-        if times > 1 || (complete && times == 0) {
-            return wrong(format!("the process {marker} was told {times} times"));
+        let told = seen.get(marker.as_str()).map_or(&[][..], Vec::as_slice);
+        if told.len() > 1 || (complete && told.is_empty()) {
+            return wrong(format!("the process {marker} was told {} times: {told:?}", told.len()));
         }
     }
     Ok(())
+}
+
+/// Whether a line tells of the beginning of the process with this marker, and does not only name it among others.
+fn is_exec_of(line: &str, marker: &str) -> Result<bool, Failure> {
+    let event = crate::rig::parse("picketctl events", line)?;
+    let argv = event.pointer("/process/argv").and_then(Value::as_array);
+    let named = argv.is_some_and(|argv| argv.iter().any(|one| one == marker));
+    Ok(named && event.get("kind").is_some_and(|kind| kind == "exec"))
 }
 
 fn without_alarm(world: &World) -> Result<(), Failure> {

@@ -431,7 +431,9 @@ impl World {
     fn work(&mut self, count: u32) -> Result<(), Failure> {
         for _ in 0..count {
             self.made += 1;
-            let marker = format!("faults-{}-{}", std::process::id(), self.made);
+            // The sensors of other worlds see it too.
+            let world = self.base.file_name().unwrap_or_default().display();
+            let marker = format!("faults-{}-{world}-{}", std::process::id(), self.made);
             let noise = 1 + self.dice.small(40);
             let noise: String = (0..noise)
                 .map(|_| format!("{:016x}{:016x}", self.dice.next(), self.dice.next()))
