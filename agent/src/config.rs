@@ -272,9 +272,16 @@ mod tests {
             let config = Config::parse(&format!("proxy = \"{proxy}\"")).unwrap();
             assert_eq!(config.proxy.as_deref(), Some(proxy));
         }
-        for proxy in ["alice@proxy:3128", "alice:secret@proxy", "a:secret\\r@proxy:1"] {
+        for proxy in [
+            "alice@proxy:3128",
+            "alice:secret@proxy",
+            "a:secret\\r@proxy:1",
+        ] {
             let reason = Config::parse(&format!("proxy = \"{proxy}\"")).unwrap_err();
-            assert!(reason.contains("USER:PASSWORD") && !reason.contains("secret"), "{reason}");
+            assert!(
+                reason.contains("USER:PASSWORD") && !reason.contains("secret"),
+                "{reason}"
+            );
         }
     }
 

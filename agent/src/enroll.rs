@@ -170,11 +170,7 @@ fn refuse_enrolled(root: &Path) -> Result<(), Failure> {
     Err(Failure::line(Code::Refused, line).hint(hint))
 }
 
-fn agree(
-    at: Place<'_>,
-    token: &EnrolmentToken,
-    fingerprint: Digest,
-) -> Result<Agreed, Failure> {
+fn agree(at: Place<'_>, token: &EnrolmentToken, fingerprint: Digest) -> Result<Agreed, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -120,7 +120,13 @@ impl Host {
             [] => Payload::Dropped,
             bytes => Payload::Present(bytes),
         };
-        let hash = verify_header(&key, &batch.header, &signature, payload, &entry.header.payload_hash);
+        let hash = verify_header(
+            &key,
+            &batch.header,
+            &signature,
+            payload,
+            &entry.header.payload_hash,
+        );
         assert_eq!(hash.unwrap(), entry.header_hash);
         let (gaps, _) = entry.header.gap_counts();
         assert!(gaps <= entry.header.count, "{:?}", entry.header);

@@ -84,8 +84,10 @@ pub fn run(options: Options) -> Result<(), Failure> {
     };
     let failures: Vec<Failure> = std::thread::scope(|scope| {
         let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(|| play.lane())).collect();
-        let ended = lanes.into_iter().map(|lane| lane.join());
-        ended.filter_map(|lane| lane.ok().and_then(Result::err)).collect()
+        let ended = lanes.into_iter().map(std::thread::ScopedJoinHandle::join);
+        ended
+            .filter_map(|lane| lane.ok().and_then(Result::err))
+            .collect()
     });
     play.report();
     failures.into_iter().next().map_or(Ok(()), Err)
@@ -100,7 +102,9 @@ pub fn enter_grounds() -> Result<Option<i32>, Failure> {
     }
     let own = std::env::current_exe().map_err(Failure::file("/proc/self/exe"))?;
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "--"]).arg(own);
+    command
+        .args(["--mount", "--propagation", "private", "--"])
+        .arg(own);
     command.args(std::env::args_os().skip(1)).env(GROUNDS, "1");
     match command.status() {
         Ok(status) => Ok(Some(status.code().unwrap_or(1))),
@@ -203,7 +207,8 @@ impl Play {
         let markers = world.dismiss();
         rested?;
         world.tally.rounds += 1;
-        let touches = |act: &Act| matches!(act, Act::Fill(Side::Agent) | Act::Freeze(Side::Agent, _));
+        let touches =
+            |act: &Act| matches!(act, Act::Fill(Side::Agent) | Act::Freeze(Side::Agent, _));
         let paused = |act: &Act| matches!(act, Act::Pause(Side::Agent));
         let calm = !acts.iter().any(|(_, act)| touches(act) || paused(act));
         memory.judge(world, &markers, calm && !world.agent_lost)
@@ -219,7 +224,14 @@ impl Play {
             say(&format!("  {at:5} ms {act:?}"));
         }
         for (program, said) in world.logs() {
-            for line in said.lines().rev().take(25).collect::<Vec<_>>().into_iter().rev() {
+            for line in said
+                .lines()
+                .rev()
+                .take(25)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+            {
                 say(&format!("  {program}: {line}"));
             }
         }

@@ -70,7 +70,9 @@ impl Rig {
     /// The same on these grounds.
     pub fn start_in(grounds: Grounds, programs: Programs) -> Result<Self, Failure> {
         let parent = grounds.parent.clone().unwrap_or_else(std::env::temp_dir);
-        let dir = tempfile::Builder::new().prefix("picket-rig-").tempdir_in(&parent);
+        let dir = tempfile::Builder::new()
+            .prefix("picket-rig-")
+            .tempdir_in(&parent);
         let dir = dir.map_err(Failure::file(parent))?;
         let fingerprint = prepare(&programs, dir.path())?;
         let any = Addresses {

@@ -87,7 +87,9 @@ mod stepped {
     pub(super) fn by_the_test(now: UnixNanos) -> UnixNanos {
         static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
         let file = FILE.get_or_init(|| std::env::var_os("PICKET_TEST_CLOCK").map(PathBuf::from));
-        let text = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+        let text = file
+            .as_ref()
+            .and_then(|file| std::fs::read_to_string(file).ok());
         let step = text.and_then(|text| text.trim().parse::<i64>().ok());
         UnixNanos(now.0.saturating_add(step.unwrap_or(0)))
     }

@@ -31,7 +31,8 @@ impl Disk {
         file.set_len(mib << 20).map_err(Failure::file(&image))?;
         fs::create_dir_all(path).map_err(Failure::file(path))?;
         let mut make = Command::new("mkfs.ext4");
-        make.args(["-q", "-m", "0", "-E", "lazy_itable_init=0"]).arg(&image);
+        make.args(["-q", "-m", "0", "-E", "lazy_itable_init=0"])
+            .arg(&image);
         programs::finish("mkfs.ext4", make)?.success("mkfs.ext4")?;
         let mut mount = Command::new("mount");
         mount.args(["-o", "loop"]).arg(&image).arg(path);

@@ -20,7 +20,7 @@ use crate::failure::Failure;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// Every event that was ever found, by its number in its chain.
-    events: HashMap<(Chain, u64), u64>,
+    events: Found,
     /// Of damaged spools: numbers that other headers speak of and that never come.
     pub(super) outstanding: u64,
     /// Events that were stored at the last rest.
@@ -28,6 +28,9 @@ pub(super) struct Memory {
     /// Numbers that are gaps.
     pub(super) gaps: u64,
 }
+
+/// Events by their place, each with a hash of its bytes.
+type Found = HashMap<(Chain, u64), u64>;
 
 /// One chain as its batches have it.
 #[derive(Debug, Default)]
@@ -63,8 +66,11 @@ impl Memory {
     }
 
     /// What was there once is there for ever.
-    fn same_as_before(&mut self, found: HashMap<(Chain, u64), u64>) -> Result<(), Failure> {
-        let gone = self.events.iter().find(|(at, hash)| found.get(at) != Some(hash));
+    fn same_as_before(&mut self, found: Found) -> Result<(), Failure> {
+        let gone = self
+            .events
+            .iter()
+            .find(|(at, hash)| found.get(at) != Some(hash));
         if let Some((((stream, class), seq), _)) = gone {
             return wrong(format!(
                 "event {seq} of {stream} {class} was stored, and is gone or another one"
@@ -84,16 +90,26 @@ impl Memory {
         (self.stored, self.gaps, self.outstanding) = (0, 0, 0);
         for line in proven {
             let Some(held) = chain_of(line).and_then(|chain| chains.get(&chain)) else {
-                return wrong(format!("verify tells of a chain that the bundle lacks: {line}"));
+                return wrong(format!(
+                    "verify tells of a chain that the bundle lacks: {line}"
+                ));
             };
             let gaps = line.get("gaps").and_then(Value::as_object);
-            let gaps: u64 = gaps.into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
+            let gaps: u64 = gaps
+                .into_iter()
+                .flatten()
+                .filter_map(|(_, n)| n.as_u64())
+                .sum();
             let (events, next) = (number(line, "events"), number(line, "seq_next"));
             if (events, next) != (held.events, held.next) || events + gaps != next {
-                return wrong(format!("numbered is not stored + gaps: {line} and {held:?}"));
+                return wrong(format!(
+                    "numbered is not stored + gaps: {line} and {held:?}"
+                ));
             }
             if line.pointer("/gaps/collector_loss").is_some() {
-                return wrong(format!("the collector lost what it had acknowledged: {line}"));
+                return wrong(format!(
+                    "the collector lost what it had acknowledged: {line}"
+                ));
             }
             self.stored += events;
             self.gaps += gaps;
@@ -126,12 +142,23 @@ fn closed(world: &World, chains: &BTreeMap<Chain, Held>) -> Result<(), Failure> 
     let path = world.state().join("stream.json");
     let text = std::fs::read_to_string(&path).map_err(Failure::file(&path))?;
     let file = crate::rig::parse("stream.json", &text)?;
-    let stream = file.get("stream").and_then(Value::as_str).unwrap_or_default();
+    let stream = file
+        .get("stream")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if file.get("clean") != Some(&Value::Bool(true)) {
         return wrong(format!("a run that ended at rest is not clean: {text}"));
     }
-    for head in file.get("heads").and_then(Value::as_array).into_iter().flatten() {
-        let class = head.get("class").and_then(Value::as_str).unwrap_or_default();
+    for head in file
+        .get("heads")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let class = head
+            .get("class")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let chain = (stream.to_owned(), class.to_owned());
         let next = chains.get(&chain).map_or(0, |held| held.next);
         let acked = world.acked.get(&chain).copied().unwrap_or_default();
@@ -149,7 +176,9 @@ fn closed(world: &World, chains: &BTreeMap<Chain, Held>) -> Result<(), Failure> 
 fn searched(world: &World, total: u64, markers: &[String], complete: bool) -> Result<(), Failure> {
     let mut lines = HashSet::new();
     let mut seen: HashMap<&str, Vec<&str>> = HashMap::new();
-    let printed = world.rig.ctl_prints(&["events", "--limit", "1000000", "--json"])?;
+    let printed = world
+        .rig
+        .ctl_prints(&["events", "--limit", "1000000", "--json"])?;
     for line in printed.lines() {
         if !lines.insert(line) {
             return wrong(format!("a search finds twice: {line}"));
@@ -167,7 +196,10 @@ fn searched(world: &World, total: u64, markers: &[String], complete: bool) -> Re
     for marker in markers {
         let told = seen.get(marker.as_str()).map_or(&[][..], Vec::as_slice);
         if told.len() > 1 || (complete && told.is_empty()) {
-            return wrong(format!("the process {marker} was told {} times: {told:?}", told.len()));
+            return wrong(format!(
+                "the process {marker} was told {} times: {told:?}",
+                told.len()
+            ));
         }
     }
     Ok(())
@@ -191,7 +223,9 @@ fn without_alarm(world: &World) -> Result<(), Failure> {
     }
     let forks = world.rig.figure("picket_ingest_forks_total")?;
     if forks > 0 {
-        return wrong(format!("{forks} batches of an honest host were called forks"));
+        return wrong(format!(
+            "{forks} batches of an honest host were called forks"
+        ));
     }
     Ok(())
 }
@@ -206,7 +240,7 @@ fn no_panic(world: &World) -> Result<(), Failure> {
 }
 
 /// Chains and events of a bundle.
-fn read(bundle: &[u8]) -> Result<(BTreeMap<Chain, Held>, HashMap<(Chain, u64), u64>), Failure> {
+fn read(bundle: &[u8]) -> Result<(BTreeMap<Chain, Held>, Found), Failure> {
     let mut chains: BTreeMap<Chain, Held> = BTreeMap::new();
     let mut events = HashMap::new();
     let mut rest = bundle.strip_prefix(b"PKTEVID1").unwrap_or_default();
@@ -216,7 +250,9 @@ fn read(bundle: &[u8]) -> Result<(BTreeMap<Chain, Held>, HashMap<(Chain, u64), u
             return wrong("the bundle ends in the middle".to_owned());
         };
         rest = behind;
-        let item = v1::EvidenceItem::decode(item).ok().and_then(|item| item.item);
+        let item = v1::EvidenceItem::decode(item)
+            .ok()
+            .and_then(|item| item.item);
         if let Some(Item::Batch(batch)) = item {
             batch_of(&batch, &mut chains, &mut events)?;
         }
@@ -227,7 +263,7 @@ fn read(bundle: &[u8]) -> Result<(BTreeMap<Chain, Held>, HashMap<(Chain, u64), u
 fn batch_of(
     batch: &v1::SignedBatch,
     chains: &mut BTreeMap<Chain, Held>,
-    events: &mut HashMap<(Chain, u64), u64>,
+    events: &mut Found,
 ) -> Result<(), Failure> {
     let header = v1::BatchHeader::decode(batch.header.as_slice()).ok();
     let Some(header) = header.and_then(|header| Header::try_from(header).ok()) else {
@@ -236,7 +272,10 @@ fn batch_of(
     let chain = name(header.stream, header.class);
     let held = chains.entry(chain.clone()).or_default();
     if header.seq_first != held.next {
-        return wrong(format!("{chain:?} goes on at {} after {held:?}", header.seq_first));
+        return wrong(format!(
+            "{chain:?} goes on at {} after {held:?}",
+            header.seq_first
+        ));
     }
     held.next = header.seq_first.saturating_add(header.count);
     if header.range_end.is_some() {
@@ -246,7 +285,9 @@ fn batch_of(
         return Ok(());
     }
     let payload = zstd::stream::decode_all(batch.payload.as_slice());
-    let payload = payload.ok().and_then(|payload| v1::BatchPayload::decode(payload.as_slice()).ok());
+    let payload = payload
+        .ok()
+        .and_then(|payload| v1::BatchPayload::decode(payload.as_slice()).ok());
     let Some(payload) = payload else {
         return wrong("a stored payload cannot be read".to_owned());
     };
@@ -254,7 +295,10 @@ fn batch_of(
         let mut hasher = DefaultHasher::new();
         event.encode_to_vec().hash(&mut hasher);
         held.events += 1;
-        if events.insert((chain.clone(), event.seq), hasher.finish()).is_some() {
+        if events
+            .insert((chain.clone(), event.seq), hasher.finish())
+            .is_some()
+        {
             return wrong(format!("{chain:?} holds event {} twice", event.seq));
         }
     }

@@ -122,7 +122,8 @@ impl Damage {
     fn tail(self, dice: &mut Dice) -> Vec<u8> {
         let length = 1 + dice.small(3_000);
         let zeros = vec![0; length as usize];
-        let frame = |claimed: u32, crc: [u8; 4]| [&b"rec\x01"[..], &claimed.to_le_bytes(), &crc].concat();
+        let frame =
+            |claimed: u32, crc: [u8; 4]| [&b"rec\x01"[..], &claimed.to_le_bytes(), &crc].concat();
         match self.kind {
             Kind::LogNoise => (0..length).map(|_| dice.bytes::<1>()[0]).collect(),
             Kind::LogTornFrame => {

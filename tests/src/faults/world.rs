@@ -93,7 +93,7 @@ impl World {
             environment: vec![(CLOCK, base.join("collector.clock"))],
         };
         let rig = Rig::start_in(grounds, programs.clone())?;
-        let home = agent_disk.as_ref().map_or(base, |disk| disk.path());
+        let home = agent_disk.as_ref().map_or(base, Disk::path);
         let state = rig.enroll(&home.join("host").display().to_string())?;
         let proxy = Proxy::before(&rig.addresses.agents)?;
         let config = base.join("agent.toml");
@@ -285,7 +285,9 @@ impl World {
     /// What the spool's own note says is acknowledged (see `docs/formats/spool.md`).
     fn note_cursor(&mut self) {
         let bytes = std::fs::read(self.state.join("spool/cursor")).unwrap_or_default();
-        let marks = bytes.get(16..bytes.len().saturating_sub(4)).unwrap_or_default();
+        let marks = bytes
+            .get(16..bytes.len().saturating_sub(4))
+            .unwrap_or_default();
         for mark in marks.chunks_exact(25) {
             let (stream, rest) = mark.split_at(16);
             let class = match rest[0] {
@@ -479,7 +481,9 @@ impl World {
 
 /// Whether everything that `first` speaks of has arrived by `now`.
 fn is_quiet(first: &Value, now: &Value) -> bool {
-    let connected = now.pointer("/link/state").is_some_and(|state| state == "connected");
+    let connected = now
+        .pointer("/link/state")
+        .is_some_and(|state| state == "connected");
     let own = now.get("stream").and_then(Value::as_str);
     connected
         && transport(now).iter().all(|line| {
@@ -496,7 +500,9 @@ fn is_quiet(first: &Value, now: &Value) -> bool {
 }
 
 fn transport(status: &Value) -> Vec<&Value> {
-    let lines = status.pointer("/ledger/transport").and_then(Value::as_array);
+    let lines = status
+        .pointer("/ledger/transport")
+        .and_then(Value::as_array);
     lines.into_iter().flatten().collect()
 }
 

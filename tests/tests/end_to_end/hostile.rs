@@ -33,7 +33,9 @@ fn every_field_of_a_header_is_refused_by_name_or_taken_and_the_chain_goes_on() {
     let key = play.rogue.key.to_pkcs8().to_vec();
     let key = picket_seal::SigningKey::from_pkcs8(&key).expect("its own key");
     let honest = full(play.run.next(&["mutant"]).header);
-    let mutants = play.schema.mutants("BatchHeader", &honest.encode_to_vec(), 2);
+    let mutants = play
+        .schema
+        .mutants("BatchHeader", &honest.encode_to_vec(), 2);
     assert!(mutants.len() > 500, "{}", mutants.len());
     for mutant in mutants {
         let draft = play.run.next(&["mutant"]);
@@ -56,7 +58,10 @@ fn every_field_of_a_batch_and_its_successions_is_refused_by_name_or_taken() {
     let mut honest = sealed(&play);
     let (body, signature) = succession(&play.rogue, 1);
     honest.successions = vec![v1::Succession { body, signature }];
-    for mutant in play.schema.mutants("SignedBatch", &honest.encode_to_vec(), 1) {
+    for mutant in play
+        .schema
+        .mutants("SignedBatch", &honest.encode_to_vec(), 1)
+    {
         play.say(&mutant.what, mutant.bytes, true);
     }
     let (body, _) = succession(&play.rogue, 1);
@@ -81,7 +86,9 @@ fn every_field_of_an_event_is_refused_by_name_or_taken() {
     let honest = v1::BatchPayload {
         events: draft.events,
     };
-    let mutants = play.schema.mutants("BatchPayload", &honest.encode_to_vec(), 2);
+    let mutants = play
+        .schema
+        .mutants("BatchPayload", &honest.encode_to_vec(), 2);
     assert!(mutants.len() > 2_000, "{}", mutants.len());
     for (number, mutant) in mutants.into_iter().enumerate() {
         let mut draft = play.run.next(&["mutant"]);
@@ -98,7 +105,9 @@ fn every_field_of_an_event_is_refused_by_name_or_taken() {
 fn every_field_of_a_session_is_refused_by_name_or_taken() {
     let mut play = Play::begin();
     let (hello, beat) = (hello(), beat());
-    let channel = play.rogue.channel(&play.rig.addresses.agents, Some(&play.rogue.papers));
+    let channel = play
+        .rogue
+        .channel(&play.rig.addresses.agents, Some(&play.rogue.papers));
     let channel = channel.expect("the collector listens");
     for mutant in play.schema.mutants("AgentFrame", &hello.encode_to_vec(), 3) {
         let call = RawCall::open(&play.rogue, channel.clone(), SESSION, Some(mutant.bytes));
@@ -129,7 +138,10 @@ fn every_field_of_a_session_is_refused_by_name_or_taken() {
         }
         drop(next);
     }
-    for shown in [&["hosts"][..], &["host", "show", &play.rogue.host.to_string()]] {
+    for shown in [
+        &["hosts"][..],
+        &["host", "show", &play.rogue.host.to_string()],
+    ] {
         let printed = play.rig.ctl_prints(shown).expect("the operator sees it");
         assert!(!printed.contains('\u{1b}'), "{shown:?}: {printed}");
     }
@@ -172,7 +184,9 @@ impl Play {
 
     /// Sends it, and, if asked for, an honest batch behind it, which must be taken.
     fn say(&mut self, what: &str, batch: Vec<u8>, go_on: bool) {
-        let channel = self.rogue.channel(&self.rig.addresses.agents, Some(&self.rogue.papers));
+        let channel = self
+            .rogue
+            .channel(&self.rig.addresses.agents, Some(&self.rogue.papers));
         let channel = channel.expect("the collector listens");
         let mut call: RawCall<'_, v1::EventAck> =
             RawCall::open(&self.rogue, channel, EVENTS, None).expect("an enrolled host may send");
@@ -186,7 +200,10 @@ impl Play {
             }
             Ok(ack) => {
                 assert!(is_reason(&ack.refused), "{what}: {ack:?}");
-                assert!(!OUR_FAULT.contains(&ack.refused.as_str()), "{what}: {ack:?}");
+                assert!(
+                    !OUR_FAULT.contains(&ack.refused.as_str()),
+                    "{what}: {ack:?}"
+                );
             }
             Err(status) => assert!(is_typed(&status), "{what}: {status}"),
         }
@@ -208,7 +225,10 @@ impl Play {
             "{} mutants, {} taken; memory +{grown} KiB; the neighbour: {fared:?}; verify: {:?} {}",
             self.said, self.taken, ended.code, ended.stderr
         );
-        assert!(grown <= MOST_KIB, "a hostile host costs {grown} KiB of memory");
+        assert!(
+            grown <= MOST_KIB,
+            "a hostile host costs {grown} KiB of memory"
+        );
         assert!(matches!(ended.code, Some(0 | 5)), "{ended:?}");
         let books = self.rig.ctl_json(&["hosts"]).unwrap();
         assert_eq!(books.len(), 2, "{books:?}");
@@ -283,7 +303,11 @@ fn succession(rogue: &Rogue, epoch: u64) -> (Vec<u8>, Vec<u8>) {
         wall_unix_ns: 1,
     };
     let body = body.encode_to_vec();
-    let signature = rogue.key.sign(Domain::Succession, &body).as_bytes().to_vec();
+    let signature = rogue
+        .key
+        .sign(Domain::Succession, &body)
+        .as_bytes()
+        .to_vec();
     (body, signature)
 }
 

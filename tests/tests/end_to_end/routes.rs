@@ -67,13 +67,21 @@ fn a_host_behind_a_proxy_that_wants_a_password_enrols_and_runs_through_it() {
         let (settings, state) = (settings.display().to_string(), state.display().to_string());
         let args = ["enroll", "--config", &settings, "--state", &state];
         let to = ["--collector", &rig.addresses.agents, "--token", &token];
-        rig.programs.run("picket-agent", &[&args[..], &to].concat()).unwrap()
+        rig.programs
+            .run("picket-agent", &[&args[..], &to].concat())
+            .unwrap()
     };
     write("alice:wrong@");
     let refused = enroll();
     assert_eq!(refused.code, Some(4), "{refused:?}");
-    assert!(refused.stderr.contains("407") && !refused.stderr.contains("wrong"), "{refused:?}");
-    assert!(!state.exists(), "an enrolment that fails leaves nothing behind");
+    assert!(
+        refused.stderr.contains("407") && !refused.stderr.contains("wrong"),
+        "{refused:?}"
+    );
+    assert!(
+        !state.exists(),
+        "an enrolment that fails leaves nothing behind"
+    );
     write("alice:p@ss@");
     assert_eq!(enroll().code, Some(0));
     let before = tunnels.load(Ordering::Relaxed);
@@ -113,7 +121,9 @@ fn tunnel(mut client: TcpStream, made: &AtomicUsize) {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).unwrap();
-    let proof = head.lines().find_map(|line| line.strip_prefix("Proxy-Authorization: "));
+    let proof = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Proxy-Authorization: "));
     if proof.is_some_and(|proof| proof != ALICE) {
         let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
         client.write_all(refusal).unwrap();

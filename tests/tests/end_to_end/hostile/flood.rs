@@ -46,7 +46,9 @@ fn a_flood_of_everything_costs_a_bounded_amount_and_no_neighbour() {
 
 /// Connections that never say a word.
 fn silent(address: &str, count: usize) -> Vec<TcpStream> {
-    (0..count).map(|_| TcpStream::connect(address).unwrap()).collect()
+    (0..count)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect()
 }
 
 /// Connections that begin a handshake and stop in the middle of a record.
@@ -54,7 +56,9 @@ fn stammering(address: &str, count: usize) -> Vec<TcpStream> {
     let begin = |_| {
         let mut stream = TcpStream::connect(address).unwrap();
         // A record of 16 KiB, of which little comes.
-        stream.write_all(&[0x16, 3, 1, 0x40, 0, 1, 0, 0x3f]).unwrap();
+        stream
+            .write_all(&[0x16, 3, 1, 0x40, 0, 1, 0, 0x3f])
+            .unwrap();
         stream
     };
     (0..count).map(begin).collect()

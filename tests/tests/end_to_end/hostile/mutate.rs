@@ -59,8 +59,16 @@ fn broken(name: &str, honest: &[u8]) -> Vec<Mutant> {
         of("a group without an end", with(&[0xa3, 0x1f])),
         of("wire type 7", with(&[0xa7, 0x1f])),
         of("a varint without an end", overlong),
-        of("a length beyond the end", with(&[0xa2, 0x1f, 0xff, 0xff, 0xff, 0x7f])),
-        of("noise", (0..997_u32).map(|n| (n * 131 % 251) as u8).collect()),
+        of(
+            "a length beyond the end",
+            with(&[0xa2, 0x1f, 0xff, 0xff, 0xff, 0x7f]),
+        ),
+        of(
+            "noise",
+            (0..997_u32)
+                .map(|n| n.wrapping_mul(131).to_le_bytes()[0])
+                .collect(),
+        ),
     ]
 }
 
@@ -119,7 +127,11 @@ fn variants(field: &FieldDescriptor, own: &[Field]) -> Vec<(&'static str, Vec<Va
             first.clone().unwrap_or(Value::Message(Vec::new()))
         }
         Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => {
-            for (what, bytes) in [("zero", [0; 8]), ("all ones", [0xff; 8]), ("huge", [0xee; 8])] {
+            for (what, bytes) in [
+                ("zero", [0; 8]),
+                ("all ones", [0xff; 8]),
+                ("huge", [0xee; 8]),
+            ] {
                 all.push((what, one(Value::Eight(bytes))));
             }
             let nan = f64::NAN.to_le_bytes();

@@ -39,7 +39,10 @@ impl Neighbour {
     /// Moves out. Everything it sent must have been acknowledged, stored and be verifiable.
     pub(crate) fn leave(self, rig: &Rig) -> Fared {
         self.stop.store(true, Ordering::Relaxed);
-        let mut times = self.thread.join().expect("every batch of it was acknowledged");
+        let mut times = self
+            .thread
+            .join()
+            .expect("every batch of it was acknowledged");
         let verified = rig.ctl_json(&["verify", "--host", &self.host]);
         let verified = verified.expect("its evidence holds");
         assert_eq!(verified[0]["events"], times.len(), "{verified:?}");

@@ -57,7 +57,9 @@ pub(crate) async fn ask<U: Message + Default + Send + 'static>(
     let ready = client.ready().await;
     ready.map_err(|error| Status::unavailable(error.to_string()))?;
     let path = PathAndQuery::from_static(method);
-    let answer = client.unary(Request::new(message), path, Raw(PhantomData)).await?;
+    let answer = client
+        .unary(Request::new(message), path, Raw(PhantomData))
+        .await?;
     Ok(answer.into_inner())
 }
 
@@ -136,7 +138,10 @@ pub(crate) fn is_typed(status: &Status) -> bool {
 
 /// A reason as they are named.
 pub(crate) fn is_reason(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 /// The largest memory that the collector ever had, in KiB.

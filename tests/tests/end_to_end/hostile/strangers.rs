@@ -7,10 +7,10 @@ use picket_tests::rig::Rig;
 use prost::Message;
 use rcgen::{CertificateParams, KeyPair, SigningKey as _};
 
+use super::MOST_KIB;
 use super::mutate::Schema;
 use super::neighbour::Neighbour;
 use super::raw::{ask, assert_unhurt, is_typed, peak_kib};
-use super::MOST_KIB;
 use crate::rogue::{Rogue, Stranger};
 
 const BEGIN: &str = "/picket.v1.Enrollment/Begin";
@@ -25,12 +25,18 @@ fn every_field_of_an_enrolment_is_refused_by_name_or_taken() {
     let schema = Schema::read();
     let neighbour = Neighbour::of(&rig);
     let before = peak_kib(&mut rig);
-    let token = rig.ctl_prints(&["token", "create", "--uses", "400"]).unwrap();
+    let token = rig
+        .ctl_prints(&["token", "create", "--uses", "400"])
+        .unwrap();
     let token = EnrolmentToken::parse(token.trim()).unwrap();
     let stranger = Stranger::at(&rig);
     let honest = stranger.beginning(&token).encode_to_vec();
     for mutant in schema.mutants("BeginRequest", &honest, 1) {
-        let answer = stranger.block(ask::<v1::Challenge>(stranger.channel(), BEGIN, mutant.bytes));
+        let answer = stranger.block(ask::<v1::Challenge>(
+            stranger.channel(),
+            BEGIN,
+            mutant.bytes,
+        ));
         assert_typed(&mutant.what, answer);
     }
     let form = v1::FinishRequest {
@@ -46,9 +52,10 @@ fn every_field_of_an_enrolment_is_refused_by_name_or_taken() {
         let honest = stranger.proofs(&challenge, &token);
         let bytes = filled(&mutant.bytes, &form, &honest);
         let answer = stranger.block(ask::<v1::Enrolled>(stranger.channel(), FINISH, bytes));
-        match assert_typed(&mutant.what, answer) {
-            true => taken += 1,
-            false => refused += 1,
+        if assert_typed(&mutant.what, answer) {
+            taken += 1;
+        } else {
+            refused += 1;
         }
     }
     println!("{taken} finished all the same, {refused} did not");
@@ -65,7 +72,9 @@ fn every_field_of_a_renewal_is_refused_by_name_or_taken() {
     let stranger = Stranger::at(&rig);
     let before = peak_kib(&mut rig);
     let key = KeyPair::generate().unwrap();
-    let csr = CertificateParams::default().serialize_request(&key).unwrap();
+    let csr = CertificateParams::default()
+        .serialize_request(&key)
+        .unwrap();
     let begin = v1::BeginRenewalRequest {
         host_id: rogue.host.as_bytes().to_vec(),
         csr: csr.der().to_vec(),
@@ -98,7 +107,9 @@ fn every_field_of_a_renewal_is_refused_by_name_or_taken() {
         let asked = ask::<v1::CertificateChain>(stranger.channel(), FINISH_RENEWAL, bytes);
         assert_typed(&mutant.what, stranger.block(asked));
     }
-    let channel = rogue.channel(&rig.addresses.agents, Some(&rogue.papers)).unwrap();
+    let channel = rogue
+        .channel(&rig.addresses.agents, Some(&rogue.papers))
+        .unwrap();
     let renew = v1::RenewRequest { csr: begin.csr };
     for mutant in schema.mutants("RenewRequest", &renew.encode_to_vec(), 0) {
         let asked = ask::<v1::CertificateChain>(channel.clone(), RENEW, mutant.bytes);
