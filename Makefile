@@ -51,6 +51,7 @@ test: deps deps-test build ## all tests; as root the privileged ones too; short 
 	else \
 	    echo "SKIPPED: the logins by real programs (make test-logins) need root"; \
 	fi
+	@$(MAKE) --no-print-directory test-faults SHORT=1
 	@$(MAKE) --no-print-directory test-packages SHORT=1
 	@$(MAKE) --no-print-directory test-vm SHORT=1
 	@$(MAKE) --no-print-directory bench SHORT=1
@@ -66,6 +67,10 @@ test-logins: build ## a thousand logins by the programs that people use, as root
 	@packaging/prerequisites.sh logins
 	@$(if $(DEBIAN),packaging/prerequisites.sh vm && root=$$(tests/logins/debian.sh $(DEBIAN)) && PICKET_GROUND_ROOT=$$root) $(if $(AUDIT),PICKET_GROUND_AUDIT=1) tests/logins/ground.sh $(PICKET_CACHE)/logins $(CARGO_TARGET_DIR)/debug/picket-logins \
 	    --sessions $(or $(SESSIONS),$(if $(SHORT),50,1000)) $(if $(AUDIT),--audit)
+
+.PHONY: test-faults
+test-faults: build ## random faults between real agents and collectors: nothing acknowledged is lost; SHORT=1 plays 24 rounds, ROUNDS=N as many, SEED=N those of a seed, KEEP=1 leaves what failed
+	@$(CARGO_TARGET_DIR)/debug/picket-faults --seed $(or $(SEED),1) --rounds $(or $(ROUNDS),$(if $(SHORT),24,1000)) $(if $(KEEP),--keep)
 
 PACKED := $(CARGO_TARGET_DIR)/package
 PACKAGES := $(CARGO_TARGET_DIR)/packages

@@ -155,6 +155,9 @@ pub(crate) struct EnrollArgs {
     /// Read these three from a TOML file, and remove it when this host is enrolled; does nothing more if it is already
     #[arg(long, value_name = "FILE", conflicts_with_all = ["collector", "token", "fingerprint"])]
     pub(crate) file: Option<PathBuf>,
+    /// Settings, of which the proxy is used; a missing default file means none
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Where the agent keeps keys, certificate and spool
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
     pub(crate) state: PathBuf,

@@ -30,7 +30,7 @@ pub(crate) struct Config {
     pub(crate) source: SourceArg,
     /// Where the collector is, `HOST:PORT`, in the order in which they are tried; the place of the enrolment if none.
     pub(crate) collectors: Vec<String>,
-    /// An HTTP proxy on the way there, `HOST:PORT`.
+    /// An HTTP proxy on the way there, `[USER:PASSWORD@]HOST:PORT`.
     pub(crate) proxy: Option<String>,
     /// The most that the spool may take, in bytes.
     pub(crate) spool_quota_bytes: u64,
@@ -141,8 +141,12 @@ impl Config {
         if self.collectors.len() > MAX_COLLECTORS {
             return Err(format!("collectors may be {MAX_COLLECTORS} at most"));
         }
-        if let Some(wrong) = self.collectors.iter().chain(&self.proxy).find(malformed) {
+        if let Some(wrong) = self.collectors.iter().find(malformed) {
             return Err(format!("`{wrong}` is not of the form HOST:PORT"));
+        }
+        // Whatever is wrong with it, it may hold a password.
+        if self.proxy.as_deref().is_some_and(|proxy| !is_proxy(proxy)) {
+            return Err("proxy is not of the form [USER:PASSWORD@]HOST:PORT".to_owned());
         }
         if self.spool_quota_bytes < MIN_QUOTA {
             return Err(format!("spool_quota_bytes must be at least {MIN_QUOTA}"));
@@ -213,6 +217,16 @@ fn is_address(text: &str) -> bool {
     parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
+/// `[USER:PASSWORD@]HOST:PORT`, in characters that fit into a line of a request.
+fn is_proxy(text: &str) -> bool {
+    let (credentials, place) = match text.rsplit_once('@') {
+        Some((credentials, place)) => (Some(credentials), place),
+        None => (None, text),
+    };
+    let proven = credentials.is_none_or(|one| one.contains(':') && !one.contains(char::is_control));
+    proven && is_address(place)
+}
+
 /// All of them are asked before the next wait.
 const MAX_COLLECTORS: usize = 8;
 const MIN_QUOTA: u64 = 8 << 20;
@@ -249,6 +263,25 @@ mod tests {
             ("integrity_paths = [\"etc\"]", "integrity_paths"),
         ] {
             assert!(Config::parse(text).unwrap_err().contains(name));
+        }
+    }
+
+    #[test]
+    fn a_proxy_may_want_a_password_which_no_refusal_shows() {
+        for proxy in ["proxy:3128", "alice:p@ss:word@proxy:3128"] {
+            let config = Config::parse(&format!("proxy = \"{proxy}\"")).unwrap();
+            assert_eq!(config.proxy.as_deref(), Some(proxy));
+        }
+        for proxy in [
+            "alice@proxy:3128",
+            "alice:secret@proxy",
+            "a:secret\\r@proxy:1",
+        ] {
+            let reason = Config::parse(&format!("proxy = \"{proxy}\"")).unwrap_err();
+            assert!(
+                reason.contains("USER:PASSWORD") && !reason.contains("secret"),
+                "{reason}"
+            );
         }
     }
 

@@ -30,6 +30,7 @@ use tonic::transport::Channel;
 use tonic::{Code as RpcCode, Status};
 
 use crate::cli::EnrollArgs;
+use crate::config::Config;
 use crate::failure::{Code, Failure, chain};
 use crate::health;
 use crate::state::StateDir;
@@ -45,15 +46,29 @@ const FIRST_HOST_EPOCH: u64 = 1;
 
 /// Enrols this host, as the command line or a file says.
 pub(crate) fn enroll(arguments: &EnrollArgs) -> Result<(), Failure> {
+    let proxy = Config::load(arguments.config.as_deref())?.proxy;
+    let way = Way {
+        proxy: proxy.as_deref(),
+        root: &arguments.state,
+    };
     if let Some(file) = &arguments.file {
-        return seed::enroll(file, &arguments.state);
+        return seed::enroll(file, way);
     }
     let given = Given {
         collector: arguments.collector.clone().unwrap_or_default(),
         token: arguments.token.clone().unwrap_or_default(),
         fingerprint: arguments.fingerprint.clone(),
     };
-    enroll_as(&given, &arguments.state)
+    enroll_as(&given, way)
+}
+
+/// How the collector is reached, and where the state will be.
+#[derive(Clone, Copy, Debug)]
+struct Way<'a> {
+    /// The proxy of the settings.
+    proxy: Option<&'a str>,
+    /// The state directory.
+    root: &'a Path,
 }
 
 /// What somebody gave this host to enrol with.
@@ -90,11 +105,15 @@ impl Given {
     }
 }
 
-fn enroll_as(given: &Given, root: &Path) -> Result<(), Failure> {
+fn enroll_as(given: &Given, way: Way<'_>) -> Result<(), Failure> {
+    let root = way.root;
     let (token, fingerprint) = given.checked()?;
     let (state, created) = prepare(root)?;
-    let done =
-        agree(&given.collector, &token, fingerprint).and_then(|agreed| keep(&state, &agreed));
+    let at = Place {
+        collector: &given.collector,
+        proxy: way.proxy,
+    };
+    let done = agree(at, &token, fingerprint).and_then(|agreed| keep(&state, &agreed));
     match done {
         Ok(id) => {
             health::say(&format!("enrolled as host {id} in {}", root.display()));
@@ -105,6 +124,13 @@ fn enroll_as(given: &Given, root: &Path) -> Result<(), Failure> {
             Err(failure)
         }
     }
+}
+
+/// Where the collector is.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    collector: &'a str,
+    proxy: Option<&'a str>,
 }
 
 /// What was agreed on, before it is on disk.
@@ -144,20 +170,20 @@ fn refuse_enrolled(root: &Path) -> Result<(), Failure> {
     Err(Failure::line(Code::Refused, line).hint(hint))
 }
 
-fn agree(collector: &str, token: &EnrolmentToken, fingerprint: Digest) -> Result<Agreed, Failure> {
+fn agree(at: Place<'_>, token: &EnrolmentToken, fingerprint: Digest) -> Result<Agreed, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| Failure::new(Code::Failed, &error))?;
-    runtime.block_on(talk(collector, token, fingerprint))
+    runtime.block_on(talk(at, token, fingerprint))
 }
 
 async fn talk(
-    collector: &str,
+    at: Place<'_>,
     token: &EnrolmentToken,
     fingerprint: Digest,
 ) -> Result<Agreed, Failure> {
-    let anchors = ask_anchors(collector).await?;
+    let anchors = ask_anchors(at).await?;
     let got = enrolment_fingerprint(&anchors.ca_certificate, &anchors.trust_root);
     if got != fingerprint {
         let got = format_fingerprint(&got);
@@ -169,7 +195,7 @@ async fn talk(
     }
     let trust = TrustRoot::decode(&anchors.trust_root).map_err(|error| unverified(&error))?;
     let config = tls::client_config(&anchors.ca_certificate, None).map_err(|e| unverified(&e))?;
-    let channel = connect(collector, config).await?;
+    let channel = connect(at, config).await?;
     let keys = Keys::new()?;
     let enrolled = hand_shake(channel, token, &keys).await?;
     let id = HostId::of_first_key(&keys.event.public_key());
@@ -183,7 +209,7 @@ async fn talk(
         host: Host {
             id,
             first_key: keys.event.public_key(),
-            collector: collector.to_owned(),
+            collector: at.collector.to_owned(),
             epoch: FIRST_HOST_EPOCH,
             ca: anchors.ca_certificate,
             trust,
@@ -213,9 +239,9 @@ impl Keys {
     }
 }
 
-async fn ask_anchors(collector: &str) -> Result<v1::AnchorsResponse, Failure> {
+async fn ask_anchors(at: Place<'_>) -> Result<v1::AnchorsResponse, Failure> {
     let config = tls::unverified_client_config(None).map_err(|error| unverified(&error))?;
-    let channel = connect(collector, config).await?;
+    let channel = connect(at, config).await?;
     let answer = TrustClient::new(channel)
         .anchors(v1::AnchorsRequest {})
         .await;
@@ -224,8 +250,9 @@ async fn ask_anchors(collector: &str) -> Result<v1::AnchorsResponse, Failure> {
         .map_err(|status| refused(&status))
 }
 
-async fn connect(collector: &str, config: ClientConfig) -> Result<Channel, Failure> {
-    channel::connect(collector, config).await.map_err(|error| {
+async fn connect(at: Place<'_>, config: ClientConfig) -> Result<Channel, Failure> {
+    let connected = channel::connect_through(at.proxy, at.collector, config).await;
+    connected.map_err(|error| {
         let line = format!("failed to enrol: {}", chain(&error));
         match error {
             ConnectError::Address(_) => Failure::line(Code::Usage, line),

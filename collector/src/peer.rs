@@ -170,3 +170,62 @@ fn identity(certificate: &X509Certificate<'_>) -> Option<Identity> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    use super::*;
+
+    /// A certificate that names this identity.
+    fn certificate(identity: &Identity) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        let uri = identity.uri().as_str().try_into().unwrap();
+        params.subject_alt_names = vec![SanType::URI(uri)];
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    thread_local! {
+        static HOST: Vec<u8> = certificate(&Identity::Host(HostId::new([7; 32])));
+    }
+
+    proptest! {
+        #[test]
+        fn mutated_certificates_name_a_host_whose_name_stands_in_them_or_nobody(
+            wounds in vec((0_u8..4, any::<Index>(), any::<u8>()), 1..4),
+        ) {
+            let mut der = HOST.with(Clone::clone);
+            for (kind, at, byte) in wounds {
+                let at = at.index(der.len().max(1)).min(der.len());
+                match kind {
+                    0 if at < der.len() => der[at] ^= 1 << (byte % 8),
+                    1 if at < der.len() => der[at] = byte,
+                    2 => der.truncate(at),
+                    _ => der.insert(at, byte),
+                }
+            }
+            match read_certificate(&der, Port::Agents).0 {
+                Caller::Host(id) => {
+                    let uri = Identity::Host(id).uri();
+                    let named = der.windows(uri.len()).any(|part| part == uri.as_bytes());
+                    prop_assert!(named, "{}", uri);
+                }
+                Caller::Refused(reason) => {
+                    prop_assert!(matches!(reason, Refusal::NoIdentity | Refusal::WrongRole));
+                }
+                other => prop_assert!(false, "{:?}", other),
+            }
+            let operator = matches!(read_certificate(&der, Port::Operators).0, Caller::Operator(_));
+            prop_assert!(!operator, "a host's certificate names no operator");
+        }
+
+        #[test]
+        fn no_bytes_of_a_certificate_name_anybody(der: Vec<u8>) {
+            prop_assert_eq!(read_certificate(&der, Port::Agents).0, Caller::Refused(Refusal::NoIdentity));
+        }
+    }
+}

@@ -13,6 +13,7 @@ pub mod bench;
 pub mod demo;
 pub mod eval;
 pub mod failure;
+pub mod faults;
 pub mod logins;
 pub mod programs;
 pub mod rig;

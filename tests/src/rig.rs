@@ -30,7 +30,19 @@ pub struct Rig {
     /// Over CA certificate and trust root.
     pub fingerprint: String,
     collector: Option<Service>,
+    grounds: Grounds,
     dir: TempDir,
+}
+
+/// Where a rig stands, if not in the place for temporary files.
+#[derive(Clone, Debug, Default)]
+pub struct Grounds {
+    /// In which directory its own is made.
+    pub parent: Option<PathBuf>,
+    /// Where the collector's log is; else in the rig's directory.
+    pub log: Option<PathBuf>,
+    /// What else the collector finds in its environment.
+    pub environment: Vec<(&'static str, PathBuf)>,
 }
 
 /// Where the collector listens.
@@ -52,20 +64,29 @@ impl Rig {
 
     /// The same with these programs.
     pub fn start_with(programs: Programs) -> Result<Self, Failure> {
-        let dir = tempfile::Builder::new().prefix("picket-rig-").tempdir();
-        let dir = dir.map_err(Failure::file(std::env::temp_dir()))?;
+        Self::start_in(Grounds::default(), programs)
+    }
+
+    /// The same on these grounds.
+    pub fn start_in(grounds: Grounds, programs: Programs) -> Result<Self, Failure> {
+        let parent = grounds.parent.clone().unwrap_or_else(std::env::temp_dir);
+        let dir = tempfile::Builder::new()
+            .prefix("picket-rig-")
+            .tempdir_in(&parent);
+        let dir = dir.map_err(Failure::file(parent))?;
         let fingerprint = prepare(&programs, dir.path())?;
         let any = Addresses {
             agents: "127.0.0.1:0".to_owned(),
             operators: "127.0.0.1:0".to_owned(),
             metrics: "127.0.0.1:0".to_owned(),
         };
-        let (collector, addresses) = serve(&programs, dir.path(), &any)?;
+        let (collector, addresses) = serve(&programs, dir.path(), &grounds, &any)?;
         let rig = Self {
             programs,
             addresses,
             fingerprint,
             collector: Some(collector),
+            grounds,
             dir,
         };
         rig.finish_operator()?;
@@ -196,7 +217,12 @@ impl Rig {
     /// Starts the collector again where it was.
     pub fn restart_collector(&mut self) -> Result<(), Failure> {
         self.crash_collector();
-        let (collector, _) = serve(&self.programs, self.dir.path(), &self.addresses)?;
+        let (collector, _) = serve(
+            &self.programs,
+            self.dir.path(),
+            &self.grounds,
+            &self.addresses,
+        )?;
         self.collector = Some(collector);
         Ok(())
     }
@@ -244,7 +270,12 @@ fn prepare(programs: &Programs, dir: &Path) -> Result<String, Failure> {
     fingerprint.map(str::to_owned).ok_or(missing)
 }
 
-fn serve(programs: &Programs, dir: &Path, at: &Addresses) -> Result<(Service, Addresses), Failure> {
+fn serve(
+    programs: &Programs,
+    dir: &Path,
+    grounds: &Grounds,
+    at: &Addresses,
+) -> Result<(Service, Addresses), Failure> {
     let mut command = Command::new(programs.path("picket-collector")?);
     command
         .arg("serve")
@@ -258,11 +289,11 @@ fn serve(programs: &Programs, dir: &Path, at: &Addresses) -> Result<(Service, Ad
         "--metrics",
         &at.metrics,
     ]);
-    let mut service = Service::start(
-        "picket-collector serve",
-        command,
-        &dir.join("collector.log"),
-    )?;
+    let environment = grounds.environment.iter();
+    command.envs(environment.map(|(name, value)| (*name, value)));
+    let log = grounds.log.clone();
+    let log = log.unwrap_or_else(|| dir.join("collector.log"));
+    let mut service = Service::start("picket-collector serve", command, &log)?;
     let addresses = service.line(READY, listening)?;
     Ok((service, addresses))
 }

@@ -18,7 +18,7 @@
 //! - Enrolments share a token and connections (see `enrol`); epochs last a minute and not an hour; classes are
 //!   shared out batch by batch (54 % bulk, 45 % security, 1 % alerts of one event each).
 
-mod dice;
+pub(crate) mod dice;
 mod enrol;
 mod fleet;
 mod host;

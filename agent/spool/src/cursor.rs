@@ -107,4 +107,24 @@ mod tests {
             assert_eq!(decode(&bytes[..cut]), None, "cut at {cut}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_cursor_that_can_be_written_again_or_none(
+            mut bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..120),
+            count in 0_u8..5,
+            honest: bool,
+        ) {
+            if honest {
+                // The form and the checksum are right, whatever stands between.
+                let head = [&b"PKTCURSR\x01\0\0\0"[..], &[count, 0, 0, 0]].concat();
+                bytes.splice(0..0, head);
+                let crc = crc32c::crc32c(&bytes);
+                bytes.extend(crc.to_le_bytes());
+            }
+            if let Some(marks) = decode(&bytes) {
+                proptest::prop_assert_eq!(decode(&encode(&marks)), Some(marks));
+            }
+        }
+    }
 }

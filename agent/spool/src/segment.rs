@@ -416,6 +416,46 @@ mod tests {
         }
     }
 
+    fn wounded(mut bytes: Vec<u8>, wounds: &[(u8, prop::sample::Index, u8)]) -> Vec<u8> {
+        for (kind, at, byte) in wounds {
+            let at = at.index(bytes.len().max(1)).min(bytes.len());
+            match kind {
+                0 if at < bytes.len() => bytes[at] ^= 1 << (byte % 8),
+                1 => bytes.truncate(at),
+                2 => bytes[at..].fill(0),
+                3 => bytes.insert(at, *byte),
+                _ => {
+                    let end = at.saturating_add(usize::from(*byte)).min(bytes.len());
+                    let again = bytes[at..end].to_vec();
+                    bytes.splice(at..at, again);
+                }
+            }
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn mutated_segments_give_whole_records_in_order_and_no_other(
+            wounds in prop::collection::vec((0_u8..5, any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let honest = file(6);
+            let bytes = wounded(honest.clone(), &wounds);
+            let scan = scan(&bytes);
+            let mut behind = 0;
+            for entry in &scan.entries {
+                let at = usize::try_from(entry.offset).unwrap();
+                prop_assert!(at >= behind, "{:?}", scan);
+                behind = at + entry.len;
+                let (record, len) = Record::decode(&bytes[at..]).unwrap();
+                prop_assert_eq!((len, record.seq_first), (entry.len, entry.seq_first));
+                let mut again = Vec::new();
+                record.encode(&mut again);
+                prop_assert!(honest.windows(len).any(|part| part == again), "{:?} was never written", record);
+            }
+        }
+    }
+
     fn scan_all_prefixes(bytes: &[u8]) {
         (0..bytes.len()).for_each(|end| drop(scan(&bytes[..end])));
     }

@@ -18,7 +18,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Given, enroll_as};
+use super::{Given, Way, enroll_as};
 use crate::failure::{Code, Failure};
 use crate::health;
 use crate::state::host;
@@ -27,14 +27,15 @@ use crate::state::host;
 const MAX_BYTES: u64 = 64 << 10;
 
 /// Enrols this host as the file says, and uses the file up.
-pub(super) fn enroll(file: &Path, root: &Path) -> Result<(), Failure> {
+pub(super) fn enroll(file: &Path, way: Way<'_>) -> Result<(), Failure> {
+    let root = way.root;
     let mut opened = open(file)?;
     if host::is_enrolled(root) {
         health::say(&format!("enrolled already in {}", root.display()));
         remove(file);
         return Ok(());
     }
-    let done = read(&mut opened, file).and_then(|given| enroll_as(&given, root));
+    let done = read(&mut opened, file).and_then(|given| enroll_as(&given, way));
     match &done {
         Ok(()) => remove(file),
         Err(failure) if matches!(failure.code, Code::Usage | Code::Refused) => set_aside(file),
@@ -139,12 +140,16 @@ mod tests {
         }
 
         fn enroll(&self) -> Result<(), Failure> {
-            enroll(&self.file(), &self.state())
+            enroll(&self.file(), way(&self.state()))
         }
 
         fn is_aside(&self) -> bool {
             !self.file().exists() && self.dir.path().join("enroll.toml.refused").exists()
         }
+    }
+
+    fn way(root: &Path) -> Way<'_> {
+        Way { proxy: None, root }
     }
 
     fn nobody_there() -> String {
@@ -199,7 +204,7 @@ mod tests {
         let bench = Bench::new(&nobody_there(), 0o600);
         let link = bench.dir.path().join("link");
         symlink(bench.file(), &link).unwrap();
-        let failure = enroll(&link, &bench.state()).unwrap_err();
+        let failure = enroll(&link, way(&bench.state())).unwrap_err();
         assert_eq!(failure.code, Code::Failed);
         assert!(bench.file().exists());
     }

@@ -246,4 +246,30 @@ mod tests {
         let mut ends = Ends::new(Some(&previous), &[unsettled]).unwrap();
         assert_eq!(ends.take(Class::Bulk, None), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_of_an_acknowledgement_make_a_hole_that_is_none(
+            stream in proptest::collection::vec(0_u8..7, 15..18),
+            (class, durable_seq): (i32, u64),
+            head in proptest::collection::vec(0_u8..3, 31..34),
+            named: bool,
+            known: u64,
+        ) {
+            let stream = if named { STREAM.as_bytes().to_vec() } else { stream };
+            let ack = v1::EventAck { stream, class: class % 5, durable_seq, head, ..v1::EventAck::default() };
+            let previous = PreviousStream { stream: STREAM, heads: vec![self::head(known)], clean: named };
+            let ends = Ends::new(Some(&previous), std::slice::from_ref(&ack));
+            if let Some((stream, head)) = stands(&ack) {
+                ends.map(|mut ends| {
+                    ends.moved(stream, head);
+                    ends.take(Class::Bulk, None)
+                });
+            } else if let Some(range) = ends.and_then(|mut ends| ends.take(Class::Bulk, None)) {
+                proptest::prop_assert!(range.from.next_seq < range.to.next_seq);
+                let sum: u64 = range.gaps.iter().filter_map(|gap| gap.count).sum();
+                proptest::prop_assert_eq!(sum, range.to.next_seq - range.from.next_seq);
+            }
+        }
+    }
 }

@@ -165,6 +165,16 @@ struct Claim {
     head: ClassHead,
 }
 
+impl Fault {
+    /// The checkpoint that was seen before and is gone, if that is the fault.
+    pub(crate) const fn gone(&self) -> Option<Digest> {
+        match self {
+            Self::Checkpoint(LogFault::Gone { hash, .. }) => Some(*hash),
+            _ => None,
+        }
+    }
+}
+
 impl Verifier {
     /// `from_start`: every chain must begin with its first header.
     pub(crate) const fn new(from_start: bool, expected: Expected) -> Self {

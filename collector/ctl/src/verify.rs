@@ -82,9 +82,23 @@ fn judge(verifier: Verifier, json: bool) -> Result<Log, Failure> {
     }
     out.flush()?;
     match first_fault(&hosts, stray.as_ref()) {
-        Some(place) => Err(Failure::new(Exit::Unverified, Unverified(place))
-            .hint("keep the collector's data and the host as they are until somebody has looked")),
+        Some(place) => {
+            let faults = hosts.iter().filter_map(|host| host.fault.as_ref());
+            let hint = hint(faults.chain(stray.as_ref()).next());
+            Err(Failure::new(Exit::Unverified, Unverified(place)).hint(hint))
+        }
         None => Ok(log),
+    }
+}
+
+/// What to do about it.
+fn hint(fault: Option<&Fault>) -> String {
+    let keep = "keep the collector's data and the host as they are until somebody has looked";
+    match fault.and_then(Fault::gone) {
+        Some(hash) => format!(
+            "{keep}; if this collector is known to have been restored from a backup: picketctl verify --accept-lost {hash}"
+        ),
+        None => keep.to_owned(),
     }
 }
 

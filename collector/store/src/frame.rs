@@ -253,3 +253,76 @@ fn after(offset: u64, body: usize) -> u64 {
 }
 
 const READ_AHEAD: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+
+    const NONCE: Nonce = Nonce([9; 16]);
+
+    /// Three records, one of which holds what looks like a frame.
+    fn segment() -> Vec<u8> {
+        let mut bytes = segment_head(NONCE);
+        let forged = frame(Nonce([0; 16]), 60, b"forged").unwrap();
+        for body in [&b"first record"[..], &forged, b"third"] {
+            let next = frame(NONCE, bytes.len() as u64, body).unwrap();
+            bytes.extend(next);
+        }
+        bytes
+    }
+
+    fn wounded(mut bytes: Vec<u8>, wounds: &[(u8, Index, u8)]) -> Vec<u8> {
+        for (kind, at, byte) in wounds {
+            let at = at.index(bytes.len().max(1)).min(bytes.len());
+            match kind {
+                0 if at < bytes.len() => bytes[at] ^= 1 << (byte % 8),
+                1 => bytes.truncate(at),
+                2 => bytes[at..].fill(0),
+                3 => bytes.insert(at, *byte),
+                _ => bytes.extend(vec![*byte; usize::from(*byte)]),
+            }
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn mutated_segments_give_the_records_that_were_written_and_account_for_every_byte(
+            wounds in vec((0_u8..5, any::<Index>(), any::<u8>()), 1..5),
+        ) {
+            let honest = segment();
+            let bytes = wounded(honest.clone(), &wounds);
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &bytes).unwrap();
+            let Ok(mut frames) = Frames::open(file.path(), None) else {
+                return Ok(());
+            };
+            let mut at = HEAD;
+            while let Some(found) = frames.next().unwrap() {
+                match found {
+                    Found::Body { offset, body } => {
+                        prop_assert_eq!(offset, at);
+                        at = after(offset, body.len());
+                        let whole = &bytes[usize::try_from(offset).unwrap()..usize::try_from(at).unwrap()];
+                        let nonce = Nonce(bytes[8..24].try_into().unwrap());
+                        prop_assert_eq!(frame(nonce, offset, &body), Some(whole.to_vec()));
+                        prop_assert!(honest.windows(whole.len()).any(|part| part == whole));
+                    }
+                    Found::Damage { offset, length } => {
+                        prop_assert!(offset == at && length > 0);
+                        at += length;
+                    }
+                    Found::Torn { offset } => {
+                        prop_assert_eq!(offset, at);
+                        at = bytes.len() as u64;
+                    }
+                }
+            }
+            prop_assert_eq!(at, bytes.len() as u64);
+        }
+    }
+}

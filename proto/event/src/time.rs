@@ -67,7 +67,31 @@ impl Clock for SystemClock {
         let elapsed = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        UnixNanos(i64::try_from(elapsed.as_nanos()).unwrap_or(i64::MAX))
+        let now = UnixNanos(i64::try_from(elapsed.as_nanos()).unwrap_or(i64::MAX));
+        #[cfg(debug_assertions)]
+        let now = stepped::by_the_test(now);
+        now
+    }
+}
+
+/// The clock of a whole program, stepped by a test. A release build has no such thing: a clock that a file can move is a
+/// clock that makes old commands and certificates good again.
+#[cfg(debug_assertions)]
+mod stepped {
+    use std::path::PathBuf;
+    use std::sync::OnceLock;
+
+    use super::UnixNanos;
+
+    /// Later by the nanoseconds that stand in the file which `PICKET_TEST_CLOCK` names, if it names one.
+    pub(super) fn by_the_test(now: UnixNanos) -> UnixNanos {
+        static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+        let file = FILE.get_or_init(|| std::env::var_os("PICKET_TEST_CLOCK").map(PathBuf::from));
+        let text = file
+            .as_ref()
+            .and_then(|file| std::fs::read_to_string(file).ok());
+        let step = text.and_then(|text| text.trim().parse::<i64>().ok());
+        UnixNanos(now.0.saturating_add(step.unwrap_or(0)))
     }
 }
 

@@ -59,7 +59,7 @@ pub async fn connect(address: &str, config: ClientConfig) -> Result<Channel, Con
     connect_through(None, address, config).await
 }
 
-/// As [`connect`], through an HTTP proxy at `proxy` (`HOST:PORT`) if there is one.
+/// As [`connect`], through an HTTP proxy at `proxy` (`[USER:PASSWORD@]HOST:PORT`) if there is one.
 pub async fn connect_through(
     proxy: Option<&str>,
     address: &str,

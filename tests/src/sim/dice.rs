@@ -2,14 +2,14 @@
 
 /// A seeded generator.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) const fn next(&mut self) -> u64 {
+    pub(crate) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -17,7 +17,7 @@ impl Dice {
     }
 
     /// Below `end`; 0 if that is 0.
-    pub(super) const fn below(&mut self, end: u64) -> u64 {
+    pub(crate) const fn below(&mut self, end: u64) -> u64 {
         match self.next().checked_rem(end) {
             Some(number) => number,
             None => 0,
@@ -25,17 +25,17 @@ impl Dice {
     }
 
     /// A number of 32 bits below `end`.
-    pub(super) fn small(&mut self, end: u32) -> u32 {
+    pub(crate) fn small(&mut self, end: u32) -> u32 {
         u32::try_from(self.below(u64::from(end))).unwrap_or_default()
     }
 
     /// One of them.
-    pub(super) fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
+    pub(crate) fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
         let index = self.below(of.len() as u64);
         of.get(usize::try_from(index).unwrap_or_default())
     }
 
-    pub(super) fn bytes<const N: usize>(&mut self) -> [u8; N] {
+    pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         for part in bytes.chunks_mut(8) {
             let random = self.next().to_le_bytes();

@@ -12,6 +12,7 @@ mod effects;
 mod enrolment;
 mod evaluation;
 mod holes;
+mod hostile;
 mod outage;
 mod path;
 mod routes;

@@ -52,7 +52,51 @@ fn an_agent_behind_a_proxy_reaches_its_collector_through_it() {
     assert!(tunnels.load(Ordering::Relaxed) >= 1);
 }
 
-/// An HTTP proxy that knows CONNECT, and how many tunnels it has made.
+#[test]
+fn a_host_behind_a_proxy_that_wants_a_password_enrols_and_runs_through_it() {
+    let rig = Rig::start().unwrap();
+    let (proxy, tunnels) = proxy();
+    let settings = rig.path().join("agent.toml");
+    let write = |credentials: &str| {
+        let text = format!("source = \"portable\"\nproxy = \"{credentials}{proxy}\"\n");
+        write_file(&settings, text).unwrap();
+    };
+    let state = rig.path().join("behind");
+    let token = rig.token().unwrap();
+    let enroll = || {
+        let (settings, state) = (settings.display().to_string(), state.display().to_string());
+        let args = ["enroll", "--config", &settings, "--state", &state];
+        let to = ["--collector", &rig.addresses.agents, "--token", &token];
+        rig.programs
+            .run("picket-agent", &[&args[..], &to].concat())
+            .unwrap()
+    };
+    write("alice:wrong@");
+    let refused = enroll();
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert!(
+        refused.stderr.contains("407") && !refused.stderr.contains("wrong"),
+        "{refused:?}"
+    );
+    assert!(
+        !state.exists(),
+        "an enrolment that fails leaves nothing behind"
+    );
+    write("alice:p@ss@");
+    assert_eq!(enroll().code, Some(0));
+    let before = tunnels.load(Ordering::Relaxed);
+    assert!(before >= 2, "for the anchors, and for the rest");
+    let agent = rig.agent(&state, Some(&settings)).unwrap();
+    wait::until("a connection", PATIENCE, || {
+        let status = rig.status(&state)?;
+        Ok((status["link"]["state"] == "connected").then_some(()))
+    })
+    .unwrap();
+    agent.stop(PATIENCE).unwrap();
+    assert!(tunnels.load(Ordering::Relaxed) > before);
+}
+
+/// An HTTP proxy that knows CONNECT and, of whom says who they are, alice, and how many tunnels it has made.
 fn proxy() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -62,15 +106,14 @@ fn proxy() -> (String, Arc<AtomicUsize>) {
         while let Ok((client, _)) = listener.accept() {
             let count = Arc::clone(&count);
             drop(thread::spawn(move || {
-                count.fetch_add(1, Ordering::Relaxed);
-                tunnel(client);
+                tunnel(client, &count);
             }));
         }
     }));
     (address, made)
 }
 
-fn tunnel(mut client: TcpStream) {
+fn tunnel(mut client: TcpStream, made: &AtomicUsize) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -78,6 +121,15 @@ fn tunnel(mut client: TcpStream) {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).unwrap();
+    let proof = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Proxy-Authorization: "));
+    if proof.is_some_and(|proof| proof != ALICE) {
+        let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+        client.write_all(refusal).unwrap();
+        return;
+    }
+    made.fetch_add(1, Ordering::Relaxed);
     let target = head.split_whitespace().nth(1).unwrap();
     let server = TcpStream::connect(target).unwrap();
     client
@@ -93,3 +145,6 @@ fn pump(mut from: TcpStream, mut to: TcpStream) {
     drop(std::io::copy(&mut from, &mut to));
     drop(to.shutdown(Shutdown::Both));
 }
+
+/// `alice:p@ss`, as RFC 7617 wants it.
+const ALICE: &str = "Basic YWxpY2U6cEBzcw==";

@@ -518,4 +518,49 @@ proptest::proptest! {
         sealer.items.push(Item::Batch(v1::SignedBatch { header, payload, signature, successions: Vec::new() }));
         proptest::prop_assert!(!sealer.verify(true).is_good());
     }
+
+    // The witness is the honest evidence itself: a bundle that was altered must not verify as something else.
+    #[test]
+    fn mutated_evidence_never_verifies_as_more_or_other_than_was_sealed(
+        at in proptest::prelude::any::<proptest::sample::Index>(),
+        wounds in proptest::collection::vec((0_u8..4, proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<u8>()), 1..4),
+    ) {
+        let items = HONEST.with(Clone::clone);
+        let mut bytes: Vec<Vec<u8>> = items
+            .iter()
+            .map(|item| v1::EvidenceItem { item: Some(item.clone()) }.encode_to_vec())
+            .collect();
+        let wounded = at.index(bytes.len());
+        let one = &mut bytes[wounded];
+        for (kind, at, byte) in wounds {
+            let at = at.index(one.len().max(1)).min(one.len());
+            match kind {
+                0 if at < one.len() => one[at] ^= 1 << (byte % 8),
+                1 => one.truncate(at),
+                2 => one.insert(at, byte),
+                _ if at < one.len() => one[at] = byte,
+                _ => {}
+            }
+        }
+        let mut verifier = Verifier::new(true, Expected::default());
+        for item in &bytes {
+            if let Ok(item) = v1::EvidenceItem::decode(item.as_slice()) {
+                verifier.take(item);
+            }
+        }
+        let (hosts, _, _) = verifier.finish();
+        for line in hosts.iter().flat_map(|host| &host.lines) {
+            proptest::prop_assert!(line.events <= 9 && line.next() <= 9, "{:?}", line);
+        }
+    }
+}
+
+thread_local! {
+    static HONEST: Vec<Item> = {
+        let mut sealer = Sealer::new();
+        for _ in 0..3 {
+            sealer.push(3);
+        }
+        sealer.items
+    };
 }

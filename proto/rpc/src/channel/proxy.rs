@@ -7,15 +7,22 @@
 
 use std::io;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A connection to `address` (`HOST:PORT`) through the proxy at `proxy` (`HOST:PORT`).
+/// A connection to `address` (`HOST:PORT`) through the proxy at `proxy` (`[USER:PASSWORD@]HOST:PORT`).
 ///
-/// Fails with the proxy's own words if it refuses.
+/// Fails with the proxy's own words if it refuses. The password is in no error.
 pub(super) async fn tunnel(proxy: &str, address: &str) -> io::Result<TcpStream> {
+    let (proxy, credentials) = parts(proxy);
     let mut stream = TcpStream::connect(proxy).await?;
-    let request = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let basic = credentials.map_or_else(String::new, |credentials| {
+        let encoded = STANDARD.encode(credentials);
+        format!("Proxy-Authorization: Basic {encoded}\r\n")
+    });
+    let request = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n{basic}\r\n");
     stream.write_all(request.as_bytes()).await?;
     let head = head(&mut stream).await?;
     if is_success(&head) {
@@ -30,6 +37,14 @@ pub(super) async fn tunnel(proxy: &str, address: &str) -> io::Result<TcpStream> 
     Err(io::Error::other(format!(
         "the proxy {proxy} answers `{said}`"
     )))
+}
+
+/// Where the proxy is, and what proves us to it (RFC 7617). A password may hold an `@`, a host cannot.
+fn parts(proxy: &str) -> (&str, Option<&str>) {
+    match proxy.rsplit_once('@') {
+        Some((credentials, place)) => (place, Some(credentials)),
+        None => (proxy, None),
+    }
 }
 
 /// The answer's status line and fields; byte by byte, because what follows them is not ours to read here.
@@ -64,8 +79,16 @@ mod tests {
 
     /// What a tunnel becomes through a proxy that answers so, and what the proxy was asked.
     async fn through(answer: &'static [u8]) -> (io::Result<TcpStream>, String) {
+        through_as("", answer).await
+    }
+
+    async fn through_as(
+        credentials: &str,
+        answer: &'static [u8],
+    ) -> (io::Result<TcpStream>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let proxy = listener.local_addr().expect("an address").to_string();
+        let proxy = listener.local_addr().expect("an address");
+        let proxy = format!("{credentials}{proxy}");
         let serve = async {
             let (mut stream, _) = listener.accept().await.expect("a client");
             let asked = head(&mut stream).await.expect("a request");
@@ -100,6 +123,20 @@ mod tests {
         ] {
             assert!(through(answer).await.0.is_err());
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_and_a_password_go_to_the_proxy_and_into_no_error() {
+        let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+        let (refused, asked) = through_as("alice:p@ss:word@", refusal).await;
+        assert!(
+            asked.contains("\r\nProxy-Authorization: Basic YWxpY2U6cEBzczp3b3Jk\r\n"),
+            "{asked}"
+        );
+        let words = refused.expect_err("it refused").to_string();
+        assert!(words.contains("407") && !words.contains("word"), "{words}");
+        let (_, asked) = through(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        assert!(!asked.contains("Authorization"), "{asked}");
     }
 
     #[tokio::test]

@@ -64,6 +64,12 @@ impl Run {
         self.chain = Chain { next_seq, head };
     }
 
+    /// The collector says that its chain stands here.
+    pub(crate) fn stands_at(&mut self, (next_seq, head): (u64, Vec<u8>)) {
+        let head = Digest::from_slice(&head).expect("a settled chain has a head");
+        self.chain = Chain { next_seq, head };
+    }
+
     /// Its run's name on the wire.
     pub(crate) fn stream(&self) -> Vec<u8> {
         self.stream.as_bytes().to_vec()

@@ -92,6 +92,16 @@ impl Stranger {
         self.call(|mut client| async move { client.finish(request).await })
     }
 
+    /// Its connection.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Waits for an answer, but not for ever.
+    pub(crate) fn block<T>(&self, answer: impl Future<Output = T>) -> T {
+        within(&self.runtime, answer)
+    }
+
     fn call<T, F>(&self, call: impl FnOnce(EnrollmentClient<Channel>) -> F) -> Result<T, Status>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,

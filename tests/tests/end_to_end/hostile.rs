@@ -1,0 +1,356 @@
+//! Everything that a hostile agent can say: each field of each message wrong in every way that the schema allows and some
+//! that it does not, signed where a signature covers it, so that the checks behind the signature are reached too.
+//!
+//! What must be true each time: a typed no, or a yes after which the books are still right. No call panics, an honest
+//! host beside it notices nothing, and the collector's memory rises by [`MOST_KIB`] at most.
+
+mod flood;
+mod mutate;
+mod neighbour;
+mod raw;
+mod strangers;
+mod wire;
+
+use picket_proto::v1;
+use picket_seal::{Digest, Domain, seal_header};
+use picket_tests::rig::Rig;
+use prost::Message;
+
+use crate::rogue::{Rogue, Run, new_key};
+use mutate::{Mutant, Schema};
+use neighbour::Neighbour;
+use raw::{RawCall, assert_unhurt, is_reason, is_typed, peak_kib};
+
+/// By how much the collector's memory may rise.
+pub(crate) const MOST_KIB: u64 = 64 << 10;
+
+const EVENTS: &str = "/picket.v1.Agent/Events";
+const SESSION: &str = "/picket.v1.Agent/Session";
+
+#[test]
+fn every_field_of_a_header_is_refused_by_name_or_taken_and_the_chain_goes_on() {
+    let mut play = Play::begin();
+    let key = play.rogue.key.to_pkcs8().to_vec();
+    let key = picket_seal::SigningKey::from_pkcs8(&key).expect("its own key");
+    let honest = full(play.run.next(&["mutant"]).header);
+    let mutants = play
+        .schema
+        .mutants("BatchHeader", &honest.encode_to_vec(), 2);
+    assert!(mutants.len() > 500, "{}", mutants.len());
+    for mutant in mutants {
+        let draft = play.run.next(&["mutant"]);
+        let bytes = renewed(&mutant, &honest, &draft.header);
+        let batch = v1::SignedBatch {
+            signature: seal_header(&key, &bytes).as_bytes().to_vec(),
+            header: bytes,
+            payload: draft.payload,
+            successions: Vec::new(),
+        };
+        play.say(&mutant.what, batch.encode_to_vec(), true);
+    }
+    play.end();
+}
+
+#[test]
+fn every_field_of_a_batch_and_its_successions_is_refused_by_name_or_taken() {
+    let mut play = Play::begin();
+    let sealed = |play: &Play| play.run.next(&["mutant"]).seal(&play.rogue.key);
+    let mut honest = sealed(&play);
+    let (body, signature) = succession(&play.rogue, 1);
+    honest.successions = vec![v1::Succession { body, signature }];
+    for mutant in play
+        .schema
+        .mutants("SignedBatch", &honest.encode_to_vec(), 1)
+    {
+        play.say(&mutant.what, mutant.bytes, true);
+    }
+    let (body, _) = succession(&play.rogue, 1);
+    for mutant in play.schema.mutants("SuccessionBody", &body, 0) {
+        let signature = play.rogue.key.sign(Domain::Succession, &mutant.bytes);
+        let batch = v1::SignedBatch {
+            successions: vec![v1::Succession {
+                signature: signature.as_bytes().to_vec(),
+                body: mutant.bytes,
+            }],
+            ..sealed(&play)
+        };
+        play.say(&mutant.what, batch.encode_to_vec(), true);
+    }
+    play.end();
+}
+
+#[test]
+fn every_field_of_an_event_is_refused_by_name_or_taken() {
+    let mut play = Play::begin();
+    let draft = play.run.next(&["mutant"]);
+    let honest = v1::BatchPayload {
+        events: draft.events,
+    };
+    let mutants = play
+        .schema
+        .mutants("BatchPayload", &honest.encode_to_vec(), 2);
+    assert!(mutants.len() > 2_000, "{}", mutants.len());
+    for (number, mutant) in mutants.into_iter().enumerate() {
+        let mut draft = play.run.next(&["mutant"]);
+        // The event's number is what the next honest batch would have; so much of the mutant is made new.
+        let bytes = with_seq(&mutant.bytes, draft.header.seq_first);
+        draft.carry(zstd::bulk::compress(&bytes, 1).expect("memory can be compressed"));
+        let batch = draft.seal(&play.rogue.key).encode_to_vec();
+        play.say(&mutant.what, batch, number % 25 == 0);
+    }
+    play.end();
+}
+
+#[test]
+fn every_field_of_a_session_is_refused_by_name_or_taken() {
+    let mut play = Play::begin();
+    let (hello, beat) = (hello(), beat());
+    let channel = play
+        .rogue
+        .channel(&play.rig.addresses.agents, Some(&play.rogue.papers));
+    let channel = channel.expect("the collector listens");
+    for mutant in play.schema.mutants("AgentFrame", &hello.encode_to_vec(), 3) {
+        let call = RawCall::open(&play.rogue, channel.clone(), SESSION, Some(mutant.bytes));
+        match call.and_then(|mut call: RawCall<'_, v1::CollectorFrame>| call.next()) {
+            Ok(frame) => assert!(frame.is_some(), "{}: a welcome or a reason", mutant.what),
+            Err(status) => assert!(is_typed(&status), "{}: {status}", mutant.what),
+        }
+    }
+    for mutant in play.schema.mutants("AgentFrame", &beat.encode_to_vec(), 3) {
+        let first = Some(hello.encode_to_vec());
+        let mut call: RawCall<'_, v1::CollectorFrame> =
+            RawCall::open(&play.rogue, channel.clone(), SESSION, first).expect("an honest hello");
+        assert!(call.next().expect("a welcome").is_some());
+        call.post(mutant.bytes);
+        call.post(beat.encode_to_vec());
+        // The next session takes over, unless this one has ended by its own words.
+        let next = Some(hello.encode_to_vec());
+        let next: RawCall<'_, v1::CollectorFrame> =
+            RawCall::open(&play.rogue, channel.clone(), SESSION, next).expect("an honest hello");
+        while let Some(frame) = match call.next() {
+            Ok(frame) => frame,
+            Err(status) => {
+                assert!(is_typed(&status), "{}: {status}", mutant.what);
+                None
+            }
+        } {
+            assert!(frame.frame.is_some(), "{}", mutant.what);
+        }
+        drop(next);
+    }
+    for shown in [
+        &["hosts"][..],
+        &["host", "show", &play.rogue.host.to_string()],
+    ] {
+        let printed = play.rig.ctl_prints(shown).expect("the operator sees it");
+        assert!(!printed.contains('\u{1b}'), "{shown:?}: {printed}");
+    }
+    play.end();
+}
+
+/// A hostile host, an honest one beside it, and what the collector weighed before.
+struct Play {
+    rig: Rig,
+    rogue: Rogue,
+    run: Run,
+    schema: Schema,
+    neighbour: Neighbour,
+    before: u64,
+    said: usize,
+    taken: usize,
+}
+
+impl Play {
+    fn begin() -> Self {
+        let mut rig = Rig::start().unwrap();
+        let rogue = Rogue::enroll(&rig);
+        let mut run = Run::of(&rogue);
+        let neighbour = Neighbour::of(&rig);
+        let first = run.next(&["honest"]);
+        rogue.call().send(first.seal(&rogue.key)).unwrap();
+        run.goes_on_behind(&first);
+        let before = peak_kib(&mut rig);
+        Self {
+            rig,
+            rogue,
+            run,
+            schema: Schema::read(),
+            neighbour,
+            before,
+            said: 0,
+            taken: 0,
+        }
+    }
+
+    /// Sends it, and, if asked for, an honest batch behind it, which must be taken.
+    fn say(&mut self, what: &str, batch: Vec<u8>, go_on: bool) {
+        let channel = self
+            .rogue
+            .channel(&self.rig.addresses.agents, Some(&self.rogue.papers));
+        let channel = channel.expect("the collector listens");
+        let mut call: RawCall<'_, v1::EventAck> =
+            RawCall::open(&self.rogue, channel, EVENTS, None).expect("an enrolled host may send");
+        self.said += 1;
+        match call.send(batch) {
+            Ok(ack) if ack.refused.is_empty() => {
+                self.taken += 1;
+                if ack.stream == self.run.stream() && ack.class == CLASS {
+                    self.run.stands_at(raw::stands(&ack));
+                }
+            }
+            Ok(ack) => {
+                assert!(is_reason(&ack.refused), "{what}: {ack:?}");
+                assert!(
+                    !OUR_FAULT.contains(&ack.refused.as_str()),
+                    "{what}: {ack:?}"
+                );
+            }
+            Err(status) => assert!(is_typed(&status), "{what}: {status}"),
+        }
+        if go_on {
+            let honest = self.run.next(&["honest"]);
+            let ack = self.rogue.call().send(honest.seal(&self.rogue.key));
+            let ack = ack.unwrap_or_else(|status| panic!("after {what}: {status}"));
+            assert_eq!(ack.refused, "", "after {what}");
+            self.run.goes_on_behind(&honest);
+        }
+    }
+
+    fn end(mut self) {
+        let fared = self.neighbour.leave(&self.rig);
+        assert_unhurt(&mut self.rig);
+        let grown = peak_kib(&mut self.rig).saturating_sub(self.before);
+        let ended = self.rig.ctl(&["verify"]).unwrap();
+        println!(
+            "{} mutants, {} taken; memory +{grown} KiB; the neighbour: {fared:?}; verify: {:?} {}",
+            self.said, self.taken, ended.code, ended.stderr
+        );
+        assert!(
+            grown <= MOST_KIB,
+            "a hostile host costs {grown} KiB of memory"
+        );
+        assert!(matches!(ended.code, Some(0 | 5)), "{ended:?}");
+        let books = self.rig.ctl_json(&["hosts"]).unwrap();
+        assert_eq!(books.len(), 2, "{books:?}");
+    }
+}
+
+/// A header that says something in every field.
+fn full(header: v1::BatchHeader) -> v1::BatchHeader {
+    v1::BatchHeader {
+        other_heads: vec![v1::ClassHead {
+            class: 3,
+            next_seq: 0,
+            head: vec![0; 32],
+        }],
+        policy_hash: vec![4; 32],
+        ..header
+    }
+}
+
+/// The mutant with the place in the chain that the next honest batch would have, where it did not touch that.
+fn renewed(mutant: &Mutant, honest: &v1::BatchHeader, next: &v1::BatchHeader) -> Vec<u8> {
+    let Ok(header) = v1::BatchHeader::decode(mutant.bytes.as_slice()) else {
+        return mutant.bytes.clone();
+    };
+    // What a typed header cannot say again is lost by decoding: then the bytes go as they are.
+    if header.encode_to_vec().len() != mutant.bytes.len() {
+        return mutant.bytes.clone();
+    }
+    let keep = |mutated: bool, own: &[u8], next: &[u8]| -> Vec<u8> {
+        if mutated { own.to_vec() } else { next.to_vec() }
+    };
+    v1::BatchHeader {
+        seq_first: if header.seq_first == honest.seq_first {
+            next.seq_first
+        } else {
+            header.seq_first
+        },
+        prev_hash: keep(
+            header.prev_hash != honest.prev_hash,
+            &header.prev_hash,
+            &next.prev_hash,
+        ),
+        payload_hash: keep(
+            header.payload_hash != honest.payload_hash,
+            &header.payload_hash,
+            &next.payload_hash,
+        ),
+        ..header
+    }
+    .encode_to_vec()
+}
+
+/// The payload with this number in its first event, if it is a payload of one event that says so of itself.
+fn with_seq(payload: &[u8], seq: u64) -> Vec<u8> {
+    let Ok(mut typed) = v1::BatchPayload::decode(payload) else {
+        return payload.to_vec();
+    };
+    let again = typed.encode_to_vec().len() == payload.len();
+    match typed.events.as_mut_slice() {
+        [event] if again && event.seq <= 1 => event.seq = seq,
+        _ => return payload.to_vec(),
+    }
+    typed.encode_to_vec()
+}
+
+/// A well-formed succession to this epoch, by the rogue's first key.
+fn succession(rogue: &Rogue, epoch: u64) -> (Vec<u8>, Vec<u8>) {
+    let body = v1::SuccessionBody {
+        host_id: rogue.host.as_bytes().to_vec(),
+        epoch,
+        public_key: new_key().public_key().as_bytes().to_vec(),
+        wall_unix_ns: 1,
+    };
+    let body = body.encode_to_vec();
+    let signature = rogue
+        .key
+        .sign(Domain::Succession, &body)
+        .as_bytes()
+        .to_vec();
+    (body, signature)
+}
+
+fn hello() -> v1::AgentFrame {
+    let hello = v1::Hello {
+        facts: Some(v1::HostFacts {
+            hostname: "rogue".to_owned(),
+            machine_id_hash: Digest::of(b"machine").as_bytes().to_vec(),
+            os: "Debian".to_owned(),
+            kernel: "6.1".to_owned(),
+            agent_version: "rogue".to_owned(),
+        }),
+        stream: vec![1; 16],
+        boot_id: vec![2; 16],
+        sensor: Some(v1::SensorState::default()),
+        trust_version: 1,
+        ..v1::Hello::default()
+    };
+    v1::AgentFrame {
+        frame: Some(v1::agent_frame::Frame::Hello(hello)),
+    }
+}
+
+fn beat() -> v1::AgentFrame {
+    let beat = v1::Heartbeat {
+        classes: vec![v1::ClassLedger {
+            stream: vec![1; 16],
+            class: CLASS,
+            numbered: 1,
+            ..v1::ClassLedger::default()
+        }],
+        kinds: vec![v1::KindCounts::default()],
+        spool_bytes: 1,
+        sensor: Some(v1::SensorState::default()),
+        ..v1::Heartbeat::default()
+    };
+    v1::AgentFrame {
+        frame: Some(v1::agent_frame::Frame::Heartbeat(beat)),
+    }
+}
+
+/// The class of a rogue's batches.
+const CLASS: i32 = 2;
+
+/// Reasons that no message of a host may bring about.
+const OUR_FAULT: &[&str] = &["internal", "storage", "disk_full"];
