@@ -93,6 +93,7 @@ fn command() -> Command {
         not_before: UnixNanos(5),
         expires: UnixNanos(6),
         mode: Mode::Enforce,
+        auto_release: None,
         exe_sha256: Some(Digest::of(b"exe")),
         action: Action::KillTree(Target {
             process: ProcessUid::new([7; 16]),
@@ -100,6 +101,8 @@ fn command() -> Command {
         }),
         reason: "why".to_owned(),
         incident: "one".to_owned(),
+        dry_run_digest: None,
+        break_glass: None,
     }
 }
 
