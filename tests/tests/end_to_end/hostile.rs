@@ -103,7 +103,7 @@ fn every_field_of_an_event_is_refused_by_name_or_taken() {
 
 #[test]
 fn every_field_of_a_session_is_refused_by_name_or_taken() {
-    let mut play = Play::begin();
+    let play = Play::begin();
     let (hello, beat) = (hello(), beat());
     let channel = play
         .rogue
@@ -223,7 +223,7 @@ impl Play {
         let grown = peak_kib(&mut self.rig).saturating_sub(self.before);
         let ended = self.rig.ctl(&["verify"]).unwrap();
         println!(
-            "{} mutants, {} taken; memory +{grown} KiB; the neighbour: {fared:?}; verify: {:?} {}",
+            "{} mutants, {} taken; memory +{grown} KiB; the neighbour: {fared}; verify: {:?} {}",
             self.said, self.taken, ended.code, ended.stderr
         );
         assert!(

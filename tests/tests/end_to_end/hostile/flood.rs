@@ -39,7 +39,7 @@ fn a_flood_of_everything_costs_a_bounded_amount_and_no_neighbour() {
     let fared = neighbour.leave(&rig);
     assert_unhurt(&mut rig);
     let grown = peak_kib(&mut rig).saturating_sub(before);
-    println!("memory +{grown} KiB; the neighbour: {fared:?}");
+    println!("memory +{grown} KiB; the neighbour: {fared}");
     assert!(grown <= MOST_KIB, "a flood costs {grown} KiB of memory");
     rig.verify().unwrap();
 }
