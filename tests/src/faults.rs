@@ -203,14 +203,14 @@ impl Play {
     ) -> Result<(), Failure> {
         world.agent_lost = false;
         let played = world.play(acts);
-        let rested = played.and_then(|()| world.rest());
-        let markers = world.dismiss();
-        rested?;
-        world.tally.rounds += 1;
         let touches =
             |act: &Act| matches!(act, Act::Fill(Side::Agent) | Act::Freeze(Side::Agent, _));
         let paused = |act: &Act| matches!(act, Act::Pause(Side::Agent));
         let calm = !acts.iter().any(|(_, act)| touches(act) || paused(act));
+        let rested = played.and_then(|()| world.rest(calm));
+        let markers = world.dismiss();
+        rested?;
+        world.tally.rounds += 1;
         memory.judge(world, &markers, calm && !world.agent_lost)
     }
 

@@ -18,12 +18,18 @@ pub(crate) struct Neighbour {
 }
 
 /// How it fared.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Fared {
     /// Batches, all acknowledged.
-    pub(crate) batches: usize,
+    batches: usize,
     /// 99 of 100 acknowledgements came faster.
-    pub(crate) p99: Duration,
+    p99: Duration,
+}
+
+impl std::fmt::Display for Fared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} batches, p99 {:?}", self.batches, self.p99)
+    }
 }
 
 impl Neighbour {

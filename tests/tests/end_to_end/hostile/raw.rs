@@ -127,13 +127,13 @@ impl<'a, U: Message + Default + Send + 'static> RawCall<'a, U> {
     }
 }
 
-/// A no that a peer can understand: `name: words` by us, or that the bytes are no message.
+/// A no that a peer can understand: `name: words` by us, or that the bytes are no message or too many.
 pub(crate) fn is_typed(status: &Status) -> bool {
     let message = status.message();
     let name = message.split_once(": ").map(|(name, _)| name);
     let named = name.is_some_and(|name| is_reason(name) && name != "internal");
     let no_message = status.code() == Code::Internal && message.contains("decode");
-    named || no_message
+    named || no_message || status.code() == Code::OutOfRange
 }
 
 /// A reason as they are named.

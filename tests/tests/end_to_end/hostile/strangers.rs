@@ -153,7 +153,7 @@ fn finish(mut rig: Rig, neighbour: Neighbour, before: u64) {
     let fared = neighbour.leave(&rig);
     assert_unhurt(&mut rig);
     let grown = peak_kib(&mut rig).saturating_sub(before);
-    println!("memory +{grown} KiB; the neighbour: {fared:?}");
+    println!("memory +{grown} KiB; the neighbour: {fared}");
     assert!(grown <= MOST_KIB, "strangers cost {grown} KiB of memory");
     rig.verify().unwrap();
 }
