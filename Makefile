@@ -6,6 +6,7 @@ PICKET_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/picket
 export CARGO_TARGET_DIR ?= $(PICKET_CACHE)/target
 TOOLS := $(PICKET_CACHE)/tools
 export PATH := $(TOOLS)/bin:$(PATH)
+export PICKET_DUCKDB := $(TOOLS)/duckdb
 
 BINARIES := -p picket-agent -p picket-collector -p picketctl -p picket-tests
 NEXTEST_PROFILE := $(if $(CI),ci,default)

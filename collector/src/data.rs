@@ -8,6 +8,7 @@
 //! trust-root.bin   trust root version 1, exact bytes
 //! collector.db     tokens, hosts, epoch keys, commands, audit (SQLite)
 //! wal/             signed batches (docs/formats/wal.md)
+//! sealed/          their events as columns (docs/formats/parquet.md)
 //! checkpoint.key   the key that signs checkpoints (0600)
 //! tree/            the tree over all headers (docs/formats/evidence.md)
 //! lock             held by the process that serves
@@ -193,6 +194,11 @@ impl DataDir {
     /// Where the signed batches are.
     pub fn wal(&self) -> PathBuf {
         self.0.join("wal")
+    }
+
+    /// Where the events are as columns.
+    pub fn sealed(&self) -> PathBuf {
+        self.0.join("sealed")
     }
 
     /// Where the key of checkpoints is.
