@@ -277,9 +277,13 @@ impl Index {
     pub(crate) fn bytes_behind(&self, from: Cursor) -> u64 {
         let segments = self.segments.iter().map(|info| &info.segment);
         let behind = segments.filter(|segment| segment.goes_on_behind(from));
-        let lengths = behind.map(|segment| match segment.number == from.segment {
-            true => segment.length.saturating_sub(from.offset),
-            false => segment.length,
+        let lengths = behind.map(|segment| {
+            let taken = if segment.number == from.segment {
+                from.offset
+            } else {
+                0
+            };
+            segment.length.saturating_sub(taken)
         });
         lengths.fold(0, u64::saturating_add)
     }

@@ -116,7 +116,7 @@ fn append(
         let Some(host) = hosts.get_mut(which) else {
             break;
         };
-        let share = filled.events as f64 / filling.events.max(1) as f64;
+        let share = super::play::float(filled.events) / super::play::float(filling.events.max(1));
         let now = begin.plus(span.mul_f64(share.clamp(0.0, 1.0)));
         let most = filling.events - filled.events;
         for sealed in host.burst(&world, now, most, &mut dice)? {

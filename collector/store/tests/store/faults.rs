@@ -224,6 +224,9 @@ fn a_disk_that_fails_anywhere_while_sealing_loses_and_doubles_nothing() {
         assert_eq!(all(&store.reader()), all(&log));
         let there = files(&sealed).len() as u64;
         assert_eq!(there, sealer.sealed_files(), "room {room}, syncs {syncs}");
-        assert!(failed || room > 200_000 || syncs > 3, "room {room}, syncs {syncs}");
+        assert!(
+            failed || room > 200_000 || syncs > 3,
+            "room {room}, syncs {syncs}"
+        );
     }
 }
