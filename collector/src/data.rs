@@ -153,12 +153,23 @@ impl DataDir {
                     .map_err(|source| io_error("read", &path, source))?;
                 if kind.is_dir() {
                     folders.push(path);
-                } else if kind.is_file() && !own.contains(&path) && holds_private_key(&path)? {
+                } else if kind.is_file()
+                    && !own.contains(&path)
+                    && !self.holds_events(&path)
+                    && holds_private_key(&path)?
+                {
                     return Err(DataError::ForeignKey(path));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether it is a file of the store: what hosts wrote may look like anything, and must not keep the collector from starting.
+    fn holds_events(&self, path: &Path) -> bool {
+        let ends = |end: &str| path.extension().is_some_and(|found| found == end);
+        let in_log = path.starts_with(self.wal()) && ends("wal");
+        in_log || path.starts_with(self.sealed()) && ends("parquet")
     }
 
     /// Where the authority's certificate is.

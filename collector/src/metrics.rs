@@ -96,6 +96,29 @@ impl Metrics {
         metrics
     }
 
+    fn register_store(&self, r: &mut Registry) {
+        r.register(
+            "store_bytes",
+            "Bytes in the write-ahead log",
+            self.store_bytes.clone(),
+        );
+        r.register(
+            "unsealed_bytes",
+            "Bytes of the write-ahead log that are not sealed into columns yet",
+            self.unsealed_bytes.clone(),
+        );
+        r.register(
+            "sealed_bytes",
+            "Bytes in sealed files",
+            self.sealed_bytes.clone(),
+        );
+        r.register(
+            "sealed_events",
+            "Events sealed into columns",
+            self.sealed_events.clone(),
+        );
+    }
+
     fn register(&self) {
         for refusal in Refusal::ALL {
             drop(self.refused.get_or_create(&Reason {
@@ -144,26 +167,7 @@ impl Metrics {
             "Time of a sync",
             self.sync_seconds.clone(),
         );
-        r.register(
-            "store_bytes",
-            "Bytes in the write-ahead log",
-            self.store_bytes.clone(),
-        );
-        r.register(
-            "unsealed_bytes",
-            "Bytes of the write-ahead log that are not sealed into columns yet",
-            self.unsealed_bytes.clone(),
-        );
-        r.register(
-            "sealed_bytes",
-            "Bytes in sealed files",
-            self.sealed_bytes.clone(),
-        );
-        r.register(
-            "sealed_events",
-            "Events sealed into columns",
-            self.sealed_events.clone(),
-        );
+        self.register_store(r);
         r.register("handshakes", "TLS handshakes", self.handshakes.clone());
         r.register(
             "handshakes_failed",

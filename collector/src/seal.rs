@@ -39,7 +39,7 @@ impl Sealing {
         give_way();
         let (mut last, mut pause) = (Instant::now(), SOON);
         let mut looked: Option<Instant> = None;
-        while !*self.stop.borrow() {
+        while !self.is_stopping() {
             let waiting = self.sealer.waiting_bytes();
             self.show(waiting);
             let is_due = waiting >= MUCH || (waiting > 0 && last.elapsed() >= self.period);
@@ -91,11 +91,11 @@ impl Sealing {
     fn all(&mut self) -> Result<(), StoreError> {
         loop {
             let report = self.step("seal", Sealer::seal)?;
-            if !report.more || *self.stop.borrow() {
+            if !report.more || self.is_stopping() {
                 break;
             }
         }
-        while !*self.stop.borrow() {
+        while !self.is_stopping() {
             if self.step("merge", Sealer::compact)?.files == 0 {
                 break;
             }
@@ -130,6 +130,10 @@ impl Sealing {
         Ok(report)
     }
 
+    fn is_stopping(&self) -> bool {
+        *self.stop.borrow() || self.stop.has_changed().is_err()
+    }
+
     fn show(&self, waiting: u64) {
         let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         self.metrics.unsealed_bytes.set(gauge(waiting));
@@ -140,7 +144,7 @@ impl Sealing {
 
     fn wait(&self, time: Duration) {
         let until = Instant::now() + time;
-        while !*self.stop.borrow() {
+        while !self.is_stopping() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;

@@ -139,14 +139,6 @@ fn questions(reader: &Reader) -> Result<Vec<Asked>, Failure> {
         Some(Detail::Network(network)) => network.remote_ip.map(|ip| ip.to_string()),
         _ => None,
     };
-    let whole = |text: String| -> Result<Query, Failure> {
-        let filter = Filter::parse(&text);
-        let filter = filter.map_err(|wrong| unexpected("an expression", &wrong.to_string()))?;
-        Ok(Query {
-            filter: Some(filter),
-            ..Query::default()
-        })
-    };
     let search = |name, anchor, query| Asked {
         name,
         anchor,
@@ -203,6 +195,16 @@ fn questions(reader: &Reader) -> Result<Vec<Asked>, Failure> {
             stacked: Some("process.exe"),
         },
     ])
+}
+
+/// All events that satisfy an expression.
+fn whole(text: String) -> Result<Query, Failure> {
+    let filter = Filter::parse(&text);
+    let filter = filter.map_err(|wrong| unexpected("an expression", &wrong.to_string()))?;
+    Ok(Query {
+        filter: Some(filter),
+        ..Query::default()
+    })
 }
 
 /// The answers of both, and the time of the sealed one.

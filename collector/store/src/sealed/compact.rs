@@ -24,7 +24,14 @@ impl Sealer {
         };
         let mut rows = Vec::new();
         for file in &chosen {
-            rows.extend(rows_of(file)?);
+            match rows_of(file) {
+                Ok(more) => rows.extend(more),
+                Err(failed) => {
+                    // It would only fail again; the others are merged without it.
+                    self.unmergeable.insert(file.entry.number);
+                    return Err(failed);
+                }
+            }
         }
         rows.sort_by_key(Row::place);
         let Some(partition) = chosen.first().map(|file| file.entry.partition) else {
@@ -46,11 +53,10 @@ impl Sealer {
     fn small_files(&self) -> Option<Vec<Arc<SealedFile>>> {
         let mut folders: BTreeMap<Partition, Vec<&Arc<SealedFile>>> = BTreeMap::new();
         let small = self.options.merged_bytes.div_euclid(2);
-        for file in self
-            .files
-            .iter()
-            .filter(|file| file.entry.raw_bytes < small)
-        {
+        let fits = |file: &&Arc<SealedFile>| {
+            file.entry.raw_bytes < small && !self.unmergeable.contains(&file.entry.number)
+        };
+        for file in self.files.iter().filter(fits) {
             let files = folders.entry(file.entry.partition).or_default();
             files.push(file);
         }

@@ -70,6 +70,7 @@ pub struct Sealer {
     shared: SharedSealed,
     pub(super) catalogue: Catalogue,
     pub(super) files: Vec<Arc<SealedFile>>,
+    pub(super) unmergeable: HashSet<u64>,
     doubled: bool,
     stopped: bool,
 }
@@ -113,6 +114,7 @@ impl Sealer {
             shared: reader.sealed().clone(),
             catalogue,
             files,
+            unmergeable: HashSet::new(),
             doubled,
             stopped: false,
         };
