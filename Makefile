@@ -6,6 +6,7 @@ PICKET_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/picket
 export CARGO_TARGET_DIR ?= $(PICKET_CACHE)/target
 TOOLS := $(PICKET_CACHE)/tools
 export PATH := $(TOOLS)/bin:$(PATH)
+export PICKET_DUCKDB := $(TOOLS)/duckdb
 
 BINARIES := -p picket-agent -p picket-collector -p picketctl -p picket-tests
 NEXTEST_PROFILE := $(if $(CI),ci,default)
@@ -56,6 +57,7 @@ test: deps deps-test build ## all tests; as root the privileged ones too; short 
 	@$(MAKE) --no-print-directory test-vm SHORT=1
 	@$(MAKE) --no-print-directory bench SHORT=1
 	@$(MAKE) --no-print-directory bench-ingest SHORT=1
+	@$(MAKE) --no-print-directory bench-store SHORT=1
 
 .PHONY: test-vm
 test-vm: build ## privileged tests on other kernels, in QEMU; SHORT=1 boots one kernel
@@ -125,6 +127,11 @@ bench-sensor: build ## figures of the kernel sensor, as root; SHORT=1 takes unde
 bench-ingest: build ## figures of the collector's ingest, by simulated agents; SHORT=1 takes under a minute with the everyday build, else the release build; AGENTS=N,N as many connected
 	@$(if $(SHORT),,cargo build --quiet --release -p picket-collector -p picketctl -p picket-tests --bin picket-collector --bin picketctl --bin picket-bench-ingest)
 	@$(CARGO_TARGET_DIR)/$(if $(SHORT),debug,release)/picket-bench-ingest $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(if $(AGENTS),--agents $(AGENTS)) $(if $(JSON),--json)
+
+.PHONY: bench-store
+bench-store: build ## size and speed of the store, filled with simulated hosts; SHORT=1 takes under a minute with the everyday build, else the release build
+	@$(if $(SHORT),,cargo build --quiet --release -p picket-collector -p picketctl -p picket-tests --bin picket-collector --bin picketctl --bin picket-bench-store)
+	@$(CARGO_TARGET_DIR)/$(if $(SHORT),debug,release)/picket-bench-store $(if $(SHORT),--short) $(if $(JSON),--json)
 
 .PHONY: deps
 deps:

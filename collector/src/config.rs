@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use picket_store::{Limit, Retention};
 use serde::Deserialize;
 
 /// The settings of `serve`. A file may hold any of them and nothing else.
@@ -32,6 +33,53 @@ pub struct Config {
     pub checkpoint_minutes: u64,
     /// How many bytes of files that commands collected are kept; beyond it no more are taken.
     pub collected_bytes: u64,
+    /// How long what arrived may stay in the log alone before it is sealed into columns, in seconds.
+    pub seal_seconds: u64,
+    /// How long what is sealed stays, by class.
+    pub retention: Kept,
+}
+
+/// How long sealed events of each class stay.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kept {
+    /// Alerts.
+    pub alert: KeptClass,
+    /// Processes, logins and what else matters.
+    pub security: KeptClass,
+    /// Files, network and forks.
+    pub bulk: KeptClass,
+}
+
+/// How long sealed events of one class stay; 0: without limit.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeptClass {
+    /// So many days.
+    pub days: u64,
+    /// So many bytes of sealed files, the newest.
+    pub bytes: u64,
+}
+
+impl Kept {
+    /// As the store has them.
+    pub fn limits(&self) -> Retention {
+        Retention {
+            alert: self.alert.limit(),
+            security: self.security.limit(),
+            bulk: self.bulk.limit(),
+        }
+    }
+}
+
+impl KeptClass {
+    fn limit(self) -> Limit {
+        let age = Duration::from_secs(self.days.saturating_mul(24 * 3_600));
+        Limit {
+            age: (self.days > 0).then_some(age),
+            bytes: (self.bytes > 0).then_some(self.bytes),
+        }
+    }
 }
 
 impl Default for Config {
@@ -47,6 +95,8 @@ impl Default for Config {
             host_bytes_per_second: 16 << 20,
             checkpoint_minutes: 60,
             collected_bytes: 10 << 30,
+            seal_seconds: 300,
+            retention: Kept::default(),
         }
     }
 }
@@ -108,6 +158,11 @@ impl Config {
         Duration::from_secs(self.checkpoint_minutes.saturating_mul(60))
     }
 
+    /// How long what arrived may stay unsealed.
+    pub fn seal_period(&self) -> Duration {
+        Duration::from_secs(self.seal_seconds)
+    }
+
     /// How long a TLS handshake may take.
     pub fn handshake_timeout(&self) -> Duration {
         Duration::from_secs(self.handshake_timeout_seconds)
@@ -146,6 +201,20 @@ impl Config {
                 1 << 40,
             ),
             ("checkpoint_minutes", self.checkpoint_minutes, 1, 24 * 60),
+            ("seal_seconds", self.seal_seconds, 1, 24 * 3600),
+            (
+                "retention.alert.days",
+                self.retention.alert.days,
+                0,
+                CENTURY,
+            ),
+            (
+                "retention.security.days",
+                self.retention.security.days,
+                0,
+                CENTURY,
+            ),
+            ("retention.bulk.days", self.retention.bulk.days, 0, CENTURY),
         ];
         for (setting, value, least, most) in bounds {
             if !(least..=most).contains(&value) {
@@ -161,6 +230,9 @@ impl Config {
         Ok(())
     }
 }
+
+/// In days.
+const CENTURY: u64 = 36_525;
 
 fn form_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     let before = error

@@ -8,6 +8,7 @@
 //! trust-root.bin   trust root version 1, exact bytes
 //! collector.db     tokens, hosts, epoch keys, commands, audit (SQLite)
 //! wal/             signed batches (docs/formats/wal.md)
+//! sealed/          their events as columns (docs/formats/parquet.md)
 //! checkpoint.key   the key that signs checkpoints (0600)
 //! tree/            the tree over all headers (docs/formats/evidence.md)
 //! collected/       files that commands asked hosts for
@@ -156,12 +157,23 @@ impl DataDir {
                     if path != self.collected() {
                         folders.push(path);
                     }
-                } else if kind.is_file() && !own.contains(&path) && holds_private_key(&path)? {
+                } else if kind.is_file()
+                    && !own.contains(&path)
+                    && !self.holds_events(&path)
+                    && holds_private_key(&path)?
+                {
                     return Err(DataError::ForeignKey(path));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether it is a file of the store: what hosts wrote may look like anything, and must not keep the collector from starting.
+    fn holds_events(&self, path: &Path) -> bool {
+        let ends = |end: &str| path.extension().is_some_and(|found| found == end);
+        let in_log = path.starts_with(self.wal()) && ends("wal");
+        in_log || path.starts_with(self.sealed()) && ends("parquet")
     }
 
     /// Where the authority's certificate is.
@@ -202,6 +214,11 @@ impl DataDir {
     /// Where the files that hosts sent are.
     pub fn collected(&self) -> PathBuf {
         self.0.join("collected")
+    }
+
+    /// Where the events are as columns.
+    pub fn sealed(&self) -> PathBuf {
+        self.0.join("sealed")
     }
 
     /// Where the key of checkpoints is.

@@ -6,6 +6,7 @@
 //!                -> ingest -> verify -> writer -> store -> ack, only once durable
 //!                                                   |
 //!                                       operator <--+--> receipts -> command
+//!                                                   +--> seal -> columns
 //! ```
 //!
 //! # Invariants
@@ -41,6 +42,7 @@ pub mod peer;
 pub mod receipts;
 pub mod refusal;
 pub mod registry;
+pub mod seal;
 pub mod serve;
 pub mod session;
 pub mod usage;

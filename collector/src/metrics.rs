@@ -34,6 +34,12 @@ pub struct Metrics {
     pub sync_seconds: Histogram,
     /// Bytes in all segments of the store.
     pub store_bytes: Gauge,
+    /// Bytes of the log that are not sealed yet.
+    pub unsealed_bytes: Gauge,
+    /// Bytes in all sealed files.
+    pub sealed_bytes: Gauge,
+    /// Events that were sealed.
+    pub sealed_events: Counter,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: Counter,
     /// TLS handshakes that ended well.
@@ -75,6 +81,9 @@ impl Metrics {
             syncs: Counter::default(),
             sync_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
             store_bytes: Gauge::default(),
+            unsealed_bytes: Gauge::default(),
+            sealed_bytes: Gauge::default(),
+            sealed_events: Counter::default(),
             handshakes_failed: Counter::default(),
             handshakes: Counter::default(),
             connections: Gauge::default(),
@@ -85,6 +94,29 @@ impl Metrics {
         };
         metrics.register();
         metrics
+    }
+
+    fn register_store(&self, r: &mut Registry) {
+        r.register(
+            "store_bytes",
+            "Bytes in the write-ahead log",
+            self.store_bytes.clone(),
+        );
+        r.register(
+            "unsealed_bytes",
+            "Bytes of the write-ahead log that are not sealed into columns yet",
+            self.unsealed_bytes.clone(),
+        );
+        r.register(
+            "sealed_bytes",
+            "Bytes in sealed files",
+            self.sealed_bytes.clone(),
+        );
+        r.register(
+            "sealed_events",
+            "Events sealed into columns",
+            self.sealed_events.clone(),
+        );
     }
 
     fn register(&self) {
@@ -135,11 +167,7 @@ impl Metrics {
             "Time of a sync",
             self.sync_seconds.clone(),
         );
-        r.register(
-            "store_bytes",
-            "Bytes in the write-ahead log",
-            self.store_bytes.clone(),
-        );
+        self.register_store(r);
         r.register("handshakes", "TLS handshakes", self.handshakes.clone());
         r.register(
             "handshakes_failed",

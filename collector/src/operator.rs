@@ -4,6 +4,7 @@ mod events;
 mod evidence;
 mod fleet;
 mod orders;
+mod stack;
 
 use std::sync::Arc;
 
@@ -184,6 +185,14 @@ impl Operator for OperatorService {
     ) -> Result<Response<v1::TreeResponse>, Status> {
         self.operator(&request).await?;
         self.tree(request.into_inner()).await
+    }
+
+    async fn stack(
+        &self,
+        request: Request<v1::StackRequest>,
+    ) -> Result<Response<v1::StackResponse>, Status> {
+        self.operator(&request).await?;
+        self.stacked(request.into_inner()).await.map(Response::new)
     }
 
     async fn evidence(

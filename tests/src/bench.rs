@@ -6,6 +6,7 @@
 mod figure;
 pub mod ingest;
 pub mod sensor;
+pub mod store;
 mod storm;
 
 use std::process::{Command, Stdio};

@@ -20,6 +20,7 @@
 
 pub(crate) mod dice;
 mod enrol;
+mod fill;
 mod fleet;
 mod host;
 mod link;
@@ -38,6 +39,7 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::wait;
 
+pub use fill::{Filled, Filling, fill};
 pub use play::{End, Load, Play, Standing, Storm};
 pub use proof::Proof;
 pub use site::Given;

@@ -47,6 +47,9 @@ pub(crate) enum Verb {
     /// A process with its ancestors and descendants
     #[command(after_help = "Example:\n  picketctl tree web-1 0f6c3f0b9a2d4c5e8f7a6b5c4d3e2f10")]
     Tree(TreeArgs),
+    /// Count the values of a field over all hosts, the rarest first
+    #[command(after_help = STACK_EXAMPLES)]
+    Stack(StackArgs),
     /// Check the evidence here: signatures, chains, gaps
     #[command(after_help = "Example:\n  picketctl verify --host web-1 --since 24h")]
     Verify(VerifyArgs),
@@ -204,6 +207,32 @@ pub(crate) struct TreeArgs {
     /// In place of a process: everything that was done in this login session (`process.session`)
     #[arg(long, value_name = "NUMBER", group = "root")]
     pub(crate) session: Option<u32>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StackArgs {
+    /// The field, as process.exe; see docs/search.md
+    pub(crate) field: String,
+    /// Apart for each value of this field
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) by: Option<String>,
+    /// Only of this host: name, id, or the beginning of its id
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Only of these kinds, as `exec,net_connect`
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind)]
+    pub(crate) kind: Vec<Kind>,
+    /// Not before: a duration such as 7d, or a time such as 2026-01-05T10:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    pub(crate) since: Option<When>,
+    /// Only where this holds; see docs/search.md
+    #[arg(long = "where", value_name = "EXPR")]
+    pub(crate) filter: Option<String>,
+    /// The rarest so many
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rarest: u64,
     #[command(flatten)]
     pub(crate) format: Format,
 }
@@ -421,6 +450,12 @@ Examples:
   picketctl events --where 'process.exe = \"/usr/bin/curl\"' --json
 
 Long command lines are cut in the lines for people; --json has them whole.";
+
+const STACK_EXAMPLES: &str = "\
+Examples:
+  picketctl stack process.exe --kind exec --since 7d --rarest 20
+  picketctl stack process.exe --by process.user.name --since 24h
+  picketctl stack network.remote_ip --where \"process.exe ~ '/tmp/'\" --json";
 
 const CONTAIN_EXAMPLES: &str = "\
 Examples:

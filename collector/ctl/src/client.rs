@@ -135,6 +135,16 @@ impl Collector {
     }
 
     /// Everything that is needed to verify without believing the collector.
+    pub(crate) async fn stack(
+        &mut self,
+        request: v1::StackRequest,
+    ) -> Result<v1::StackResponse, Failure> {
+        let answer = self.client.stack(request).await;
+        Ok(answer
+            .map_err(|status| refused("count the values", &status))?
+            .into_inner())
+    }
+
     pub(crate) async fn evidence(
         &mut self,
         request: v1::EvidenceRequest,

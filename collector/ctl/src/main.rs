@@ -25,6 +25,7 @@ mod passphrase;
 mod receipt;
 mod sentence;
 mod session;
+mod stack;
 mod table;
 mod target;
 mod token;
@@ -84,6 +85,7 @@ async fn as_operator(operator: &Operator, verb: Verb) -> Result<(), Failure> {
         Verb::Events(args) => events::search(operator, args).await,
         Verb::Tail(args) => events::tail(operator, args).await,
         Verb::Tree(args) => tree::run(operator, args).await,
+        Verb::Stack(args) => stack::run(operator, args).await,
         Verb::Verify(args) => verify::run(operator, args).await,
         Verb::Contain(args) => contain::run(operator, args).await,
         Verb::Commands(args) => commands::list(operator, args).await,

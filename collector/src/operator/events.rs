@@ -17,7 +17,7 @@ use picket_event::filter::Filter;
 use picket_event::{HostId, Kind, ProcessUid, Severity, UnixNanos};
 use picket_proto::v1;
 use picket_store::{
-    Cursor, KindSet, Query, Reader, Session, Sessions, StoreError, StoredEvent, TreeNode,
+    Cancel, Cursor, KindSet, Query, Reader, Session, Sessions, StoreError, StoredEvent, TreeNode,
 };
 use prost::Message;
 use tokio::sync::watch;
@@ -180,14 +180,16 @@ impl OperatorService {
         Ok((session, process.ok_or_else(unknown)?))
     }
 
-    /// Runs one walk on a thread that may block.
+    /// Runs one walk on a thread that may block. It ends soon after the caller has left.
     pub(super) async fn walk<T: Send + 'static>(
         &self,
         walk: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Status> {
         let permit = Arc::clone(&self.walks).acquire_owned().await;
         let permit = permit.map_err(|_closed| Refusal::ShuttingDown.status())?;
-        let reader = self.reader.clone();
+        let cancel = Cancel::default();
+        let reader = self.reader.until(cancel.clone());
+        let _waiting = cancel.on_drop();
         // The permit goes with the walk: a caller who leaves does not make room for another walk.
         let walked = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -214,7 +216,7 @@ impl OperatorService {
         }
     }
 
-    fn query(&self, request: &v1::SearchRequest) -> Result<Query, Status> {
+    pub(super) fn query(&self, request: &v1::SearchRequest) -> Result<Query, Status> {
         let instant = |nanos: i64| (nanos != 0).then_some(UnixNanos(nanos));
         Ok(Query {
             hosts: self.wanted_hosts(&request.host)?,

@@ -60,6 +60,9 @@ pub enum ServeError {
     /// A part ended that never should.
     #[error("{0} stopped")]
     Stopped(&'static str),
+    /// A thread cannot be had.
+    #[error("failed to start a thread")]
+    Thread(#[source] std::io::Error),
     /// The disk can no longer be trusted.
     #[error("stopped, because the store failed")]
     StoreFailed(#[source] StoreError),

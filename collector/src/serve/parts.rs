@@ -10,9 +10,9 @@ use picket_rpc::v1::agent_server::AgentServer;
 use picket_rpc::v1::enrollment_server::EnrollmentServer;
 use picket_rpc::v1::operator_server::OperatorServer;
 use picket_rpc::v1::trust_server::TrustServer;
-use picket_store::{Options, Reader, Recovery, Store};
+use picket_store::{Options, Reader, Recovery, SealOptions, Sealer, Store};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
@@ -37,6 +37,7 @@ use crate::operator::OperatorService;
 use crate::peer::Port;
 use crate::receipts::Receipts;
 use crate::registry::Registry;
+use crate::seal::Sealing;
 use crate::session::Sessions;
 use crate::writer::Writer;
 
@@ -76,6 +77,7 @@ impl Parts {
             Store::open(&self.data.wal(), Options::default()).map_err(ServeError::Store)?;
         report(&recovery);
         let reader = store.reader();
+        self.seal(&reader, tasks)?;
         let (writer, work) = Writer::new(Arc::clone(&self.metrics));
         tasks.spawn_blocking(move || work.run(store).map_err(ServeError::StoreFailed));
 
@@ -122,6 +124,37 @@ impl Parts {
         ));
         tasks.spawn(self.clone().health(metrics));
         Ok(addresses)
+    }
+
+    fn seal(
+        &self,
+        reader: &Reader,
+        tasks: &mut JoinSet<Result<(), ServeError>>,
+    ) -> Result<(), ServeError> {
+        let opened = Sealer::open(reader, &self.data.sealed(), SealOptions::default());
+        let (sealer, leftovers) = opened.map_err(ServeError::Store)?;
+        if leftovers > 0 {
+            tracing::warn!(leftovers, "removed files that were being sealed");
+        }
+        let sealing = Sealing {
+            sealer,
+            period: self.config.seal_period(),
+            retention: self.config.retention.limits(),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            stop: self.stop.clone(),
+        };
+        let (ended, answer) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("seal".to_owned());
+        let started = thread.spawn(move || drop(ended.send(sealing.run())));
+        started.map_err(ServeError::Thread)?;
+        tasks.spawn(async move {
+            match answer.await {
+                Ok(done) => done.map_err(ServeError::StoreFailed),
+                Err(_ended) => Err(ServeError::Stopped("sealing")),
+            }
+        });
+        Ok(())
     }
 
     fn trust(&self) -> Result<(TrustService, Commands), ServeError> {

@@ -1,7 +1,7 @@
 //! The disk as a thing that tests can own: one that fills up, tears writes or lies about syncs.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -10,6 +10,27 @@ use std::path::Path;
 pub trait Disk: fmt::Debug + Send {
     /// Makes a new, empty file whose name survives a power cut.
     fn create(&mut self, path: &Path) -> io::Result<Box<dyn SegmentFile>>;
+
+    /// Puts a file in the place of another, whole or not at all, so that it survives a power cut.
+    fn replace(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)?;
+        sync_folder(to)
+    }
+
+    /// Removes a file; one that is not there is no error.
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn sync_folder(of: &Path) -> io::Result<()> {
+    match of.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 /// One segment that is being written.
@@ -34,9 +55,7 @@ impl Disk for RealDisk {
             .create_new(true)
             .mode(0o600)
             .open(path)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
+        sync_folder(path)?;
         Ok(Box::new(RealFile(file)))
     }
 }

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use parquet::errors::ParquetError;
 use picket_seal::ChainError;
 
 /// The disk failed, or what it holds is not ours.
@@ -24,6 +26,31 @@ pub enum StoreError {
         /// Which file.
         path: PathBuf,
     },
+    /// A sealed file cannot be written or read.
+    #[error("failed to {operation} `{}`", path.display())]
+    Sealed {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why.
+        source: Arc<ParquetError>,
+    },
+    /// The catalogue of sealed files is damaged.
+    #[error("the catalogue `{}` is damaged; move it and the files beside it away, and all is sealed anew from the log", path.display())]
+    BadCatalogue {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A step of sealing ended unexpectedly; the log tells where.
+    #[error("the step `{step}` of sealing ended unexpectedly")]
+    Surprised {
+        /// Which step.
+        step: &'static str,
+    },
+    /// Nobody waits for the answer any more.
+    #[error("the search was cancelled")]
+    Cancelled,
     /// A sync failed before, so that nobody knows what is on disk. Only a new start tells.
     #[error("the store stopped writing after a failed sync")]
     Stopped,

@@ -85,6 +85,13 @@ pub(crate) struct Segment {
     pub(crate) summary: Summary,
 }
 
+impl Segment {
+    fn goes_on_behind(&self, from: Cursor) -> bool {
+        let here = self.number == from.segment && self.length > from.offset;
+        here || self.number > from.segment
+    }
+}
+
 /// A segment and whose batches it holds.
 #[derive(Debug)]
 pub(crate) struct SegmentInfo {
@@ -251,23 +258,34 @@ impl Index {
         }
     }
 
-    /// The segments that may hold what is wanted, in order.
-    pub(crate) fn segments_for(&self, query: &Query) -> Vec<Segment> {
-        let wanted = self
-            .segments
-            .iter()
-            .filter(|info| query.may_want_segment(info));
+    /// The segments that go on behind a place and may hold what is wanted, in order.
+    pub(crate) fn segments_for(&self, from: Cursor, query: &Query) -> Vec<Segment> {
+        let behind = self.segments.iter();
+        let behind = behind.filter(|info| info.segment.goes_on_behind(from));
+        let wanted = behind.filter(|info| query.may_want_segment(info));
         wanted.map(|info| info.segment.clone()).collect()
     }
 
     /// The segments that go on behind a place, in order.
     pub(crate) fn segments_behind(&self, from: Cursor) -> Vec<Segment> {
         let segments = self.segments.iter().map(|info| &info.segment);
-        let behind = segments.filter(|segment| {
-            let here = segment.number == from.segment && segment.length > from.offset;
-            here || segment.number > from.segment
-        });
+        let behind = segments.filter(|segment| segment.goes_on_behind(from));
         behind.cloned().collect()
+    }
+
+    /// Bytes of the log behind a place.
+    pub(crate) fn bytes_behind(&self, from: Cursor) -> u64 {
+        let segments = self.segments.iter().map(|info| &info.segment);
+        let behind = segments.filter(|segment| segment.goes_on_behind(from));
+        let lengths = behind.map(|segment| {
+            let taken = if segment.number == from.segment {
+                from.offset
+            } else {
+                0
+            };
+            segment.length.saturating_sub(taken)
+        });
+        lengths.fold(0, u64::saturating_add)
     }
 
     pub(crate) fn bytes(&self) -> u64 {

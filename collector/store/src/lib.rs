@@ -1,4 +1,4 @@
-//! Keeps the exact signed batches of all hosts, says where each chain stands, and finds events.
+//! Keeps the exact signed batches of all hosts, says where each chain stands, seals their events into columns, and finds them.
 //!
 //! # Invariants
 //!
@@ -8,7 +8,9 @@
 //! - After a failed sync nothing is written any more: what is on disk is then not known.
 //! - Readers never see a record that is not yet synced, and never wait for the writer's disk.
 //!
-//! The bytes are described in `docs/formats/wal.md`, the search language in `docs/search.md`.
+//! - A search sees each event once, whether it is in the log still or in a sealed file.
+//!
+//! The bytes are described in `docs/formats/wal.md` and `docs/formats/parquet.md`, the search language in `docs/search.md`.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -16,6 +18,7 @@
 pub mod disk;
 pub mod payload;
 
+mod cancel;
 mod cursor;
 mod error;
 mod frame;
@@ -24,13 +27,16 @@ mod query;
 mod reader;
 mod record;
 mod recovery;
+mod sealed;
 mod segment;
 mod sessions;
+mod stack;
 mod store;
 mod summary;
 mod tree;
 mod walk;
 
+pub use cancel::{Cancel, CancelOnDrop};
 pub use cursor::Cursor;
 pub use error::{AppendError, StoreError};
 pub use index::{ChainKey, Head, HostLedger, Ledger};
@@ -38,7 +44,9 @@ pub use query::{Order, Query, ScanReport, StoredEvent};
 pub use reader::{Reader, StoredBatch};
 pub use record::Entry;
 pub use recovery::{Damage, Recovery};
+pub use sealed::{Limit, Retention, SealOptions, SealReport, Sealer};
 pub use sessions::{Session, Sessions};
+pub use stack::{MAX_VALUES, Stack, StackRow, Stacking};
 pub use store::{Appended, Options, Store};
 pub use summary::{KindSet, Summary};
 pub use tree::{Tree, TreeNode};

@@ -93,11 +93,32 @@ impl Iterator for Events {
 }
 
 impl Events {
+    /// The exact bytes of the next event, not decoded. Ends after the first error.
+    pub(crate) fn next_bytes(&mut self) -> Option<Result<Bytes, PayloadError>> {
+        let next = self.next_encoded().transpose();
+        if matches!(next, Some(Err(_))) {
+            self.rest.clear();
+        }
+        next
+    }
+
     fn next_event(&mut self) -> Result<Option<Event>, PayloadError> {
+        let index = self.index;
+        let Some(bytes) = self.next_encoded()? else {
+            return Ok(None);
+        };
+        let wire = v1::Event::decode(bytes).map_err(PayloadError::Decode)?;
+        let event = Event::try_from(wire);
+        event
+            .map(Some)
+            .map_err(|source| PayloadError::Event { index, source })
+    }
+
+    fn next_encoded(&mut self) -> Result<Option<Bytes>, PayloadError> {
         while self.rest.has_remaining() {
             let (tag, wire_type) = decode_key(&mut self.rest).map_err(PayloadError::Decode)?;
             if (tag, wire_type) == (EVENTS, WireType::LengthDelimited) {
-                return self.event().map(Some);
+                return self.encoded().map(Some);
             }
             let skipped = skip_field(wire_type, tag, &mut self.rest, DecodeContext::default());
             skipped.map_err(PayloadError::Decode)?;
@@ -105,7 +126,7 @@ impl Events {
         Ok(None)
     }
 
-    fn event(&mut self) -> Result<Event, PayloadError> {
+    fn encoded(&mut self) -> Result<Bytes, PayloadError> {
         let index = self.index;
         self.index = index.saturating_add(1);
         let size = decode_varint(&mut self.rest).map_err(PayloadError::Decode)?;
@@ -116,8 +137,7 @@ impl Events {
         if length > self.rest.remaining() {
             return Err(PayloadError::CutOff(index));
         }
-        let wire = v1::Event::decode(self.rest.split_to(length)).map_err(PayloadError::Decode)?;
-        Event::try_from(wire).map_err(|source| PayloadError::Event { index, source })
+        Ok(self.rest.split_to(length))
     }
 }
 

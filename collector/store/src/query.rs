@@ -105,7 +105,7 @@ impl Query {
         self.hosts.as_ref().is_none_or(|hosts| hosts.contains(host))
     }
 
-    fn may_want(&self, summary: &Summary) -> bool {
+    pub(crate) fn may_want(&self, summary: &Summary) -> bool {
         (self.kinds.is_empty() || self.kinds.meets(summary.kinds))
             && self.since.is_none_or(|since| summary.last >= since)
             && self.until.is_none_or(|until| summary.first <= until)

@@ -9,14 +9,18 @@ use picket_event::{Class, HostId, StreamId, UnixNanos};
 use picket_proto::v1;
 
 use crate::index::{Head, HostLedger, Segment};
+use crate::sealed::{Counted, FileScan, Plan, SealedFile, SharedSealed, Snapshot};
+use crate::stack::{Counting, Stacking};
 use crate::store::SharedIndex;
-use crate::walk::Walk;
-use crate::{ChainKey, Cursor, Order, Query, ScanReport, StoreError, StoredEvent};
+use crate::walk::{Visit, Walk};
+use crate::{Cancel, ChainKey, Cursor, Order, Query, ScanReport, StoreError, StoredEvent};
 
 /// Reads the store. Cloning costs nothing.
 #[derive(Clone, Debug)]
 pub struct Reader {
     index: SharedIndex,
+    sealed: SharedSealed,
+    cancel: Cancel,
 }
 
 /// A batch as it was signed.
@@ -33,8 +37,29 @@ pub struct StoredBatch {
 }
 
 impl Reader {
-    pub(crate) fn new(index: SharedIndex) -> Self {
-        Self { index }
+    pub(crate) fn new(index: SharedIndex, sealed: SharedSealed) -> Self {
+        Self {
+            index,
+            sealed,
+            cancel: Cancel::default(),
+        }
+    }
+
+    /// The same, whose searches end with an error once this is cancelled.
+    #[must_use]
+    pub fn until(&self, cancel: Cancel) -> Self {
+        Self {
+            cancel,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn sealed(&self) -> &SharedSealed {
+        &self.sealed
+    }
+
+    pub(crate) fn index(&self) -> &SharedIndex {
+        &self.index
     }
 
     /// How far the host's chains are on disk, the latest first, at most `limit`.
@@ -62,7 +87,8 @@ impl Reader {
         self.index.read().end()
     }
 
-    /// Shows each wanted event to `visit`, in the order of arrival, until it breaks off.
+    /// Shows each wanted event to `visit` until it breaks off: what is sealed in the order of time, file by file, then the rest
+    /// in the order of arrival; or all of it backwards.
     pub fn scan(
         &self,
         query: &Query,
@@ -70,11 +96,23 @@ impl Reader {
         visit: &mut dyn FnMut(StoredEvent) -> ControlFlow<()>,
     ) -> Result<ScanReport, StoreError> {
         let mut report = ScanReport::default();
-        for segment in self.segments(query, order) {
-            if Walk::begin(segment, query, &mut report)?
-                .events(order, visit)?
-                .is_break()
-            {
+        let (now, plan) = (self.sealed.now(), Plan::of(query));
+        let mut parts = self.parts(&now, &plan);
+        if order == Order::NewestFirst {
+            parts.reverse();
+        }
+        for part in parts {
+            let seen = match part {
+                Part::Sealed(file) => {
+                    FileScan::begin(file, &plan, &self.cancel)?.events(order, &mut report, visit)?
+                }
+                Part::Live(segment) => {
+                    let mut walk = self.walk(segment, query, &mut report)?;
+                    walk.skip_to(now.begin());
+                    walk.events(order, &mut |event| visit_once(&now, event, visit))?
+                }
+            };
+            if seen.is_break() {
                 break;
             }
         }
@@ -83,30 +121,82 @@ impl Reader {
 
     /// The latest `limit` wanted events by their own time, in the order of time.
     ///
-    /// Segments and records whose latest event is too early are passed by.
+    /// Segments, records, files and row groups whose latest event is too early are passed by.
     pub fn newest(&self, query: &Query, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
         let mut report = ScanReport::default();
-        let mut newest = Newest {
-            limit,
-            heap: BinaryHeap::new(),
-        };
-        let mut segments = self.segments(query, Order::NewestFirst);
-        segments.sort_by_key(|segment| Reverse(segment.summary.last));
-        for segment in segments {
-            if newest.is_past(segment.summary.last) {
+        let (now, plan) = (self.sealed.now(), Plan::of(query));
+        let mut newest = Newest::new(limit);
+        let mut parts = self.parts(&now, &plan);
+        parts.sort_by_key(|part| Reverse(part.last()));
+        for part in parts {
+            if newest.is_past(part.last()) {
                 break;
             }
-            let mut walk = Walk::begin(segment, query, &mut report)?;
-            let mut places = walk.places()?;
-            places.sort_by_key(|place| Reverse(place.last));
-            for place in places {
-                if newest.is_past(place.last) {
-                    break;
+            match part {
+                Part::Sealed(file) => {
+                    let scan = FileScan::begin(file, &plan, &self.cancel)?;
+                    scan.newest(&mut newest, &mut report)?;
                 }
-                walk.events_at(place, &mut |event| newest.offer(event))?;
+                Part::Live(segment) => {
+                    let mut walk = self.walk(segment, query, &mut report)?;
+                    walk.skip_to(now.begin());
+                    newest_of(&mut walk, &now, &mut newest)?;
+                }
             }
         }
         Ok(newest.in_order())
+    }
+
+    /// Counts the values of a field in what is wanted: in columns where they say enough, else in the events.
+    pub(crate) fn columns(
+        &self,
+        query: &Query,
+        what: Stacking,
+        counting: &mut Counting,
+    ) -> Result<(), StoreError> {
+        let counted = Counted::of(what).filter(|_| query.filter.is_none());
+        let Some(counted) = counted else {
+            return self.count_events(query, what, counting);
+        };
+        let mut report = ScanReport::default();
+        let (now, plan) = (self.sealed.now(), Plan::of(query));
+        for part in self.parts(&now, &plan) {
+            match part {
+                Part::Sealed(file) => {
+                    FileScan::begin(file, &plan, &self.cancel)?.count(&counted, counting)?;
+                }
+                Part::Live(segment) => {
+                    let mut walk = self.walk(segment, query, &mut report)?;
+                    walk.skip_to(now.begin());
+                    let _all = walk.events(Order::OldestFirst, &mut |event| {
+                        visit_once(&now, event, &mut |stored| {
+                            counting.event(&stored.host, &stored.event, what);
+                            ControlFlow::Continue(())
+                        })
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What may hold something wanted: sealed files, then what is behind them in the log.
+    fn parts<'s>(&self, now: &'s Snapshot, plan: &Plan<'_>) -> Vec<Part<'s>> {
+        let files = now.files.iter().filter(|file| plan.may_want(&file.entry));
+        let live = self.index.read().segments_for(now.begin(), plan.query);
+        files
+            .map(|file| Part::Sealed(file))
+            .chain(live.into_iter().map(Part::Live))
+            .collect()
+    }
+
+    fn walk<'q>(
+        &self,
+        segment: Segment,
+        query: &'q Query,
+        report: &'q mut ScanReport,
+    ) -> Result<Walk<'q>, StoreError> {
+        Ok(Walk::begin(segment, query, report)?.until(&self.cancel))
     }
 
     /// Shows what was synced behind `from`, in the order of arrival, and says how far it came.
@@ -146,7 +236,7 @@ impl Reader {
                 segment: segment.number,
                 offset: segment.length,
             };
-            let mut walk = Walk::begin(segment, query, &mut report)?;
+            let mut walk = self.walk(segment, query, &mut report)?;
             walk.skip_to(from);
             if step(&mut walk)?.is_break() {
                 return Ok(walk.cursor());
@@ -155,32 +245,74 @@ impl Reader {
         }
         Ok(cursor)
     }
+}
 
-    fn segments(&self, query: &Query, order: Order) -> Vec<Segment> {
-        let mut segments = self.index.read().segments_for(query);
-        if order == Order::NewestFirst {
-            segments.reverse();
+/// A part of the store that is searched by itself.
+enum Part<'s> {
+    Sealed(&'s SealedFile),
+    Live(Segment),
+}
+
+impl Part<'_> {
+    /// The time of its latest event.
+    fn last(&self) -> UnixNanos {
+        match self {
+            Self::Sealed(file) => file.entry.summary.last,
+            Self::Live(segment) => segment.summary.last,
         }
-        segments
     }
 }
 
+/// An event of the log that is in a sealed file too was shown from there.
+fn visit_once(now: &Snapshot, event: StoredEvent, visit: &mut Visit<'_>) -> ControlFlow<()> {
+    if now.holds(&event) {
+        return ControlFlow::Continue(());
+    }
+    visit(event)
+}
+
+fn newest_of(walk: &mut Walk<'_>, now: &Snapshot, newest: &mut Newest) -> Result<(), StoreError> {
+    let mut places = walk.places()?;
+    places.sort_by_key(|place| Reverse(place.last));
+    for place in places {
+        if newest.is_past(place.last) {
+            break;
+        }
+        walk.events_at(place, &mut |event| {
+            visit_once(now, event, &mut |event| newest.offer(event))
+        })?;
+    }
+    Ok(())
+}
+
 /// Keeps the latest so many.
-struct Newest {
+pub(crate) struct Newest {
     limit: usize,
     heap: BinaryHeap<Reverse<ByTime>>,
 }
 
 impl Newest {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            heap: BinaryHeap::new(),
+        }
+    }
+
+    /// How many are kept.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether nothing up to this instant can get in any more.
-    fn is_past(&self, last: UnixNanos) -> bool {
+    pub(crate) fn is_past(&self, last: UnixNanos) -> bool {
         let earliest = self.heap.peek();
         self.limit == 0
             || self.heap.len() >= self.limit
                 && earliest.is_some_and(|Reverse(earliest)| earliest.0.event.time > last)
     }
 
-    fn offer(&mut self, event: StoredEvent) -> ControlFlow<()> {
+    pub(crate) fn offer(&mut self, event: StoredEvent) -> ControlFlow<()> {
         self.heap.push(Reverse(ByTime(event)));
         if self.heap.len() > self.limit {
             self.heap.pop();

@@ -12,6 +12,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::index::{Content, Index, Place, SegmentInfo};
 use crate::record::Record;
 use crate::recovery::recover;
+use crate::sealed::SharedSealed;
 use crate::segment::Segment;
 use crate::{AppendError, ChainKey, Entry, Reader, Recovery, StoreError, Summary};
 
@@ -37,6 +38,7 @@ pub struct Store {
     folder: PathBuf,
     options: Options,
     index: SharedIndex,
+    sealed: SharedSealed,
     segment: Option<Segment>,
     next_number: u32,
     unsynced: Unsynced,
@@ -85,6 +87,7 @@ impl Store {
             folder: folder.to_owned(),
             options,
             index: SharedIndex::new(index),
+            sealed: SharedSealed::default(),
             segment: None,
             next_number,
             unsynced: Unsynced::default(),
@@ -95,7 +98,7 @@ impl Store {
 
     /// A reader of everything that is synced. Many may read at once, also while this writes.
     pub fn reader(&self) -> Reader {
-        Reader::new(self.index.clone())
+        Reader::new(self.index.clone(), self.sealed.clone())
     }
 
     /// Writes a batch that is its chain's next. A refused batch changes nothing.

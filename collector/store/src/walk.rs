@@ -6,6 +6,7 @@ use picket_event::batch::Header;
 use picket_event::{Event, UnixNanos};
 use prost::Message;
 
+use crate::cancel::Cancel;
 use crate::frame::{Found, Frames};
 use crate::index::Segment;
 use crate::record::Record;
@@ -20,6 +21,7 @@ pub(crate) struct Walk<'a> {
     segment: Segment,
     query: &'a Query,
     report: &'a mut ScanReport,
+    cancel: Cancel,
 }
 
 /// Where a wanted record is, and the time of its latest event.
@@ -41,7 +43,14 @@ impl<'a> Walk<'a> {
             segment,
             query,
             report,
+            cancel: Cancel::default(),
         })
+    }
+
+    /// Ends with an error once nobody waits any more.
+    pub(crate) fn until(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
+        self
     }
 
     /// Goes on at a place that was between two records.
@@ -160,6 +169,19 @@ impl<'a> Walk<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
+    /// Hands over each record, until it is enough; a break takes effect behind the record.
+    pub(crate) fn records(
+        &mut self,
+        take: &mut dyn FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        while let Some(record) = self.next()? {
+            if take(record).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
     fn next_wanted(&mut self) -> Result<Option<Record>, StoreError> {
         while let Some(record) = self.next()? {
             if self.query.may_want_record(&record) {
@@ -171,6 +193,7 @@ impl<'a> Walk<'a> {
 
     fn next(&mut self) -> Result<Option<Record>, StoreError> {
         loop {
+            self.cancel.check()?;
             let found = self.frames.next();
             let failed = |source| StoreError::io("read segment", &self.segment.path, source);
             let record = match found.map_err(failed)? {

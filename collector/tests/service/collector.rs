@@ -133,6 +133,7 @@ impl Collector {
             operators: any,
             metrics: any,
             handshake_timeout_seconds: 2,
+            seal_seconds: 1,
             ..Config::default()
         };
         let clock: Arc<dyn Clock> = Arc::<Ahead>::clone(&self.clock);

@@ -18,5 +18,6 @@ mod ingest;
 mod operators;
 mod renewal;
 mod restart;
+mod sealing;
 mod session;
 mod sessions;

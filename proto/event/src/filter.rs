@@ -9,6 +9,7 @@
 //! - Text and depth are bounded, so that no expression exhausts memory or stack.
 
 mod compare;
+mod need;
 mod parse;
 mod token;
 
@@ -16,6 +17,8 @@ use crate::Event;
 use crate::field::Field;
 
 use compare::{Literal, Operator};
+
+pub use need::{Need, Test};
 
 /// A parsed expression.
 #[derive(Clone, Debug)]

@@ -2279,3 +2279,52 @@ pub struct CancelCommandRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub command_id: ::prost::alloc::vec::Vec<u8>,
 }
+/// How often each value of a field occurs over the fleet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StackRequest {
+    /// its path, as in docs/search.md
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    /// apart for each value of this one; empty: not
+    #[prost(string, tag = "2")]
+    pub by: ::prost::alloc::string::String,
+    /// in which events; its limit means rows
+    #[prost(message, optional, tag = "3")]
+    pub events: ::core::option::Option<SearchRequest>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StackResponse {
+    /// the rarest first
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<StackRow>,
+    /// in all
+    #[prost(uint64, tag = "2")]
+    pub values: u64,
+    /// in how many events, a list counted once for each member
+    #[prost(uint64, tag = "3")]
+    pub events: u64,
+    /// there were more values than can be counted
+    #[prost(bool, tag = "4")]
+    pub cut: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StackRow {
+    /// lossily where it is not UTF-8
+    #[prost(string, tag = "1")]
+    pub value: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+    #[prost(uint64, tag = "4")]
+    pub hosts: u64,
+    /// one of them
+    #[prost(bytes = "vec", tag = "5")]
+    pub host_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "6")]
+    pub host_name: ::prost::alloc::string::String,
+    #[prost(int64, tag = "7")]
+    pub first_unix_ns: i64,
+    #[prost(int64, tag = "8")]
+    pub last_unix_ns: i64,
+}

@@ -1,11 +1,13 @@
 //! `picket-sim`: simulated agents in any number against a real collector.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use picket_tests::sim::{self, Given, Options};
+use picket_tests::failure::Failure;
+use picket_tests::sim::{self, Filling, Given, Options};
 
 /// Simulated agents with real keys, certificates, connections and seals, against a real collector.
 #[derive(Debug, Parser)]
@@ -26,6 +28,54 @@ enum Verb {
         after_help = "Example:\n  picket-sim run --agents 200 --total-rate 50000 --for 30 --json"
     )]
     Run(Run),
+    /// Fill the store of a collector that is not running with events of simulated hosts, and seal them
+    #[command(
+        after_help = "Example:\n  picket-sim fill --data /var/lib/picket-collector --hosts 100 --days 7 --events 1000000"
+    )]
+    Fill(Fill),
+}
+
+#[derive(Args, Debug)]
+struct Fill {
+    /// The collector's data directory
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// How many hosts
+    #[arg(long, default_value_t = 40, value_name = "N")]
+    hosts: usize,
+    /// Over how many days before now
+    #[arg(long, default_value_t = 1.0, value_name = "D")]
+    days: f64,
+    /// How many events, all hosts together
+    #[arg(long, default_value_t = 200_000, value_name = "N")]
+    events: u64,
+    /// What the events are made of
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+}
+
+impl Fill {
+    fn run(&self) -> Result<(), Failure> {
+        let filling = Filling {
+            hosts: self.hosts,
+            days: self.days,
+            events: self.events,
+            seed: self.seed,
+        };
+        let filled = sim::fill(&self.data, &filling)?;
+        let line = serde_json::json!({
+            "events": filled.events,
+            "batches": filled.batches,
+            "log_bytes": filled.log_bytes,
+            "sealed_bytes": filled.sealed_bytes,
+            "sealed_files": filled.files,
+            "storing_s": filled.storing.as_secs_f64(),
+            "sealing_s": filled.sealing.as_secs_f64(),
+        });
+        // Whoever closed the pipe has seen enough.
+        drop(writeln!(std::io::stdout(), "{line}"));
+        Ok(())
+    }
 }
 
 #[derive(Args, Debug)]
@@ -102,6 +152,9 @@ impl Run {
 }
 
 fn main() -> ExitCode {
-    let Verb::Run(run) = Cli::parse().verb;
-    picket_tests::report("picket-sim", sim::run(run.options(), run.json))
+    let done = match Cli::parse().verb {
+        Verb::Run(run) => sim::run(run.options(), run.json),
+        Verb::Fill(fill) => fill.run(),
+    };
+    picket_tests::report("picket-sim", done)
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use picket_store::disk::{Disk, RealDisk, SegmentFile};
-use picket_store::{AppendError, Options, Store, StoreError};
+use picket_store::{AppendError, Options, Query, Reader, Sealer, Store, StoreError};
 
-use crate::host::{Host, exec};
+use crate::host::{Host, SMALL, exec};
+use crate::sealing::{EAGER, Fleet, files};
 
 /// How the disk is.
 #[derive(Debug, Default)]
@@ -37,6 +38,13 @@ impl Disk for BadDisk {
             file,
             health: Arc::clone(&self.0),
         }))
+    }
+
+    fn replace(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.0.syncs.fetch_sub(1, Ordering::Relaxed) <= 0 {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        RealDisk.replace(from, to)
     }
 }
 
@@ -182,5 +190,43 @@ fn a_disk_that_fills_up_anywhere_loses_nothing_acknowledged() {
         store.sync().unwrap();
         let ledger = store.reader().ledger(&host.id());
         assert_eq!(ledger.chains[0].stored, 5, "room {room}");
+    }
+}
+
+/// Wherever the disk fills up or fails while events are sealed, merged or retired, a new start finds each event once.
+#[test]
+fn a_disk_that_fails_anywhere_while_sealing_loses_and_doubles_nothing() {
+    let trouble = (0..20)
+        .map(|n| (n * 17_000, 99))
+        .chain((0..14).map(|n| (i64::MAX / 2, n)));
+    for (room, syncs) in trouble {
+        let folder = tempfile::tempdir().unwrap();
+        let (wal, sealed) = (folder.path().join("wal"), folder.path().join("sealed"));
+        let (mut store, _) = Store::open(&wal, SMALL).unwrap();
+        let mut fleet = Fleet::new();
+        fleet.fill(&mut store, 60);
+        let health = bad(room, syncs, 1);
+        let disk = Box::new(BadDisk(Arc::clone(&health)));
+        let (mut sealer, _) = Sealer::open_on(disk, &store.reader(), &sealed, EAGER).unwrap();
+        let mut failed = false;
+        for _ in 0..6 {
+            failed |= sealer.seal().is_err();
+            failed |= sealer.compact().is_err();
+        }
+        let log = Store::open(&wal, SMALL).unwrap().0.reader();
+        let all = |reader: &Reader| reader.newest(&Query::default(), 1_000).unwrap();
+        assert_eq!(all(&store.reader()), all(&log));
+        drop((sealer, store));
+        let (store, _) = Store::open(&wal, SMALL).unwrap();
+        let (mut sealer, _) = Sealer::open(&store.reader(), &sealed, EAGER).unwrap();
+        assert_eq!(all(&store.reader()), all(&log));
+        while sealer.seal().unwrap().events > 0 {}
+        assert_eq!(all(&store.reader()), all(&log));
+        let there = files(&sealed).len() as u64;
+        assert_eq!(there, sealer.sealed_files(), "room {room}, syncs {syncs}");
+        assert!(
+            failed || room > 200_000 || syncs > 3,
+            "room {room}, syncs {syncs}"
+        );
     }
 }

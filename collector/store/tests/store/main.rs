@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod engines;
 mod faults;
 mod host;
 mod hostile;
 mod once;
 mod recovery;
+mod sealing;
 mod search;
 mod tree;

@@ -77,6 +77,11 @@ impl Literal {
             time,
         })
     }
+
+    /// Its bytes.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
 }
 
 fn unknown_severity() -> String {

@@ -5,7 +5,7 @@ use crate::{
     UnixNanos, Verdict,
 };
 
-use super::Filter;
+use super::{Filter, Need, Test};
 
 fn exec() -> Event {
     let mut process = Process::new(ProcessUid::new([1; 16]), 4242);
@@ -154,4 +154,23 @@ fn endless_nesting_is_refused() {
     assert!(Filter::parse(&text).unwrap_err().problem.contains("levels"));
     let text = format!("kind = '{}'", "x".repeat(5000));
     assert!(Filter::parse(&text).unwrap_err().problem.contains("longer"));
+}
+
+#[test]
+fn what_every_match_must_have_is_said_and_nothing_more() {
+    let needs = |text: &str| Filter::parse(text).unwrap().needs();
+    let both = needs("process.exe = '/a' and (file.path ~ 'b' and not kind = exec)");
+    let expected = [
+        ("process.exe", Test::OneOf(vec![b"/a".to_vec()])),
+        ("file.path", Test::Contains(b"b".to_vec())),
+    ];
+    let expected = expected.map(|(path, test)| Need { path, test });
+    assert_eq!(both, expected);
+    assert!(needs("process.exe = '/a' or process.exe = '/b'").is_empty());
+    assert!(needs("process.exe != '/a' and exit.code > 3").is_empty());
+    let one_of = needs("kind in (exec, fork)");
+    assert_eq!(
+        one_of[0].test,
+        Test::OneOf(vec![b"exec".to_vec(), b"fork".to_vec()])
+    );
 }

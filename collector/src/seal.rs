@@ -1,0 +1,170 @@
+//! Seals the log in the background, on a thread of its own that gives way to everybody else.
+//!
+//! # Invariants
+//!
+//! - Ingest never waits for sealing: a disk that is full or slow for it only leaves more in the log.
+//! - What fails is tried again, later each time; only a catalogue that nobody knows any more ends the service.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use picket_event::Clock;
+use picket_store::{Retention, SealReport, Sealer, StoreError};
+use tokio::sync::watch;
+
+use crate::failure::chain;
+use crate::metrics::Metrics;
+
+/// The work of the thread that seals.
+#[derive(Debug)]
+pub struct Sealing {
+    /// What seals.
+    pub sealer: Sealer,
+    /// How long what arrived may stay unsealed.
+    pub period: Duration,
+    /// How long what is sealed stays.
+    pub retention: Retention,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether the service ends.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Sealing {
+    /// Seals until the service ends. An error means that only a new start helps.
+    pub fn run(mut self) -> Result<(), StoreError> {
+        give_way();
+        let (mut last, mut pause) = (Instant::now(), SOON);
+        let mut looked: Option<Instant> = None;
+        while !self.is_stopping() {
+            let waiting = self.sealer.waiting_bytes();
+            self.show(waiting);
+            let is_due = waiting >= MUCH || (waiting > 0 && last.elapsed() >= self.period);
+            if is_due {
+                match self.all() {
+                    Ok(()) => (last, pause) = (Instant::now(), SOON),
+                    Err(StoreError::Stopped) => return Err(StoreError::Stopped),
+                    Err(error) => {
+                        let (error, again) = (chain(&error), pause.as_secs());
+                        tracing::error!(
+                            error,
+                            again,
+                            "could not seal the log; the events stay in it"
+                        );
+                        self.wait(pause);
+                        pause = pause.saturating_mul(2).min(LATE);
+                    }
+                }
+            }
+            if looked.is_none_or(|looked| looked.elapsed() >= RETIRE_EVERY) {
+                looked = Some(Instant::now());
+                self.retire()?;
+            }
+            self.wait(TICK);
+        }
+        Ok(())
+    }
+
+    /// Lets go of what is beyond the limits. What fails now is tried again the next time.
+    fn retire(&mut self) -> Result<(), StoreError> {
+        match self.sealer.retire(&self.retention, self.clock.now()) {
+            Ok(report) if report.replaced > 0 => {
+                tracing::info!(
+                    files = report.replaced,
+                    "retired sealed files beyond their limits"
+                );
+                Ok(())
+            }
+            Err(StoreError::Stopped) => Err(StoreError::Stopped),
+            Err(error) => {
+                tracing::error!(error = chain(&error), "could not retire sealed files");
+                Ok(())
+            }
+            Ok(_nothing) => Ok(()),
+        }
+    }
+
+    /// Seals what there is and merges what became small files.
+    fn all(&mut self) -> Result<(), StoreError> {
+        loop {
+            let report = self.step("seal", Sealer::seal)?;
+            if !report.more || self.is_stopping() {
+                break;
+            }
+        }
+        while !self.is_stopping() {
+            if self.step("merge", Sealer::compact)?.files == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        what: &'static str,
+        step: fn(&mut Sealer) -> Result<SealReport, StoreError>,
+    ) -> Result<SealReport, StoreError> {
+        let began = Instant::now();
+        // A damaged file may surprise the decoder; that must not end the service.
+        let done = catch_unwind(AssertUnwindSafe(|| step(&mut self.sealer)));
+        let report = done.unwrap_or_else(|_panic| Err(StoreError::Surprised { step: what }))?;
+        if report.files > 0 {
+            let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let SealReport {
+                events,
+                files,
+                replaced,
+                bytes,
+                unreadable,
+                ..
+            } = report;
+            tracing::info!(
+                events, files, replaced, bytes, unreadable, millis, "{what}ed"
+            );
+            self.metrics.sealed_events.inc_by(events);
+        }
+        Ok(report)
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stop.borrow() || self.stop.has_changed().is_err()
+    }
+
+    fn show(&self, waiting: u64) {
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.metrics.unsealed_bytes.set(gauge(waiting));
+        self.metrics
+            .sealed_bytes
+            .set(gauge(self.sealer.sealed_bytes()));
+    }
+
+    fn wait(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while !self.is_stopping() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            std::thread::park_timeout(left.min(TICK));
+        }
+    }
+}
+
+/// Lowers the priority of this thread: those who ingest and search go first.
+fn give_way() {
+    if let Err(error) = rustix::process::nice(10) {
+        tracing::debug!(%error, "sealing goes on with the priority that it has");
+    }
+}
+
+const RETIRE_EVERY: Duration = Duration::from_mins(1);
+const TICK: Duration = Duration::from_millis(500);
+const SOON: Duration = Duration::from_secs(10);
+const LATE: Duration = Duration::from_mins(10);
+
+/// So many bytes of the log are sealed at once, however young they are.
+const MUCH: u64 = 32 << 20;

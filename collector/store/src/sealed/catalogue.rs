@@ -1,0 +1,308 @@
+//! Which sealed files count, and up to where each chain is in them: one small file, replaced as a whole.
+//!
+//! # Invariants
+//!
+//! - A sealed file counts from the moment at which the catalogue that names it is in its place; any other file is a leftover.
+//! - What is before `cursor` in the write-ahead log is in the files named here, and nothing behind it is.
+//! - An event is in the files once: of each chain, those below its mark and no others.
+//!
+//! ```text
+//! sealed/catalogue:  "PKTCAT" | version u16 le = 1 | crc32c of the body u32 le | body
+//! ```
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use picket_event::{Class, HostId, Severity, StreamId, UnixNanos};
+use prost::Message;
+
+use super::row::Partition;
+use crate::disk::Disk;
+use crate::{ChainKey, Cursor, KindSet, StoreError, Summary};
+
+/// What is in the catalogue.
+#[derive(Clone, Debug)]
+pub(crate) struct Catalogue {
+    pub(crate) cursor: Cursor,
+    pub(crate) files: Vec<FileEntry>,
+    pub(crate) marks: HashMap<(HostId, ChainKey), Mark>,
+    pub(crate) next_number: u64,
+}
+
+/// One sealed file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct FileEntry {
+    pub(crate) number: u64,
+    pub(crate) partition: Partition,
+    pub(crate) summary: Summary,
+    pub(crate) rows: u64,
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// Of all its events, as they were signed.
+    pub(crate) raw_bytes: u64,
+}
+
+/// How far a chain is in the files, and what is no longer in the log.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Mark {
+    /// Everything below is in the files, or was.
+    pub(crate) sealed_seq: u64,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self {
+            cursor: Cursor::START,
+            files: Vec::new(),
+            marks: HashMap::new(),
+            next_number: 1,
+        }
+    }
+}
+
+impl FileEntry {
+    /// Where it lies below the folder of all sealed files.
+    pub(crate) fn path(&self) -> String {
+        let (folder, number) = (self.partition.folder(), self.number);
+        format!("{folder}/events-{number:010}.parquet")
+    }
+}
+
+impl Catalogue {
+    /// Reads the catalogue of a folder; of one without, an empty one.
+    pub(crate) fn load(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join(NAME);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(StoreError::io("read", &path, source)),
+        };
+        Self::decode(&bytes).ok_or(StoreError::BadCatalogue { path })
+    }
+
+    /// Writes this one beside the folder's, so that it survives a power cut. It does not count yet.
+    pub(crate) fn write(&self, disk: &mut dyn Disk, folder: &Path) -> Result<(), StoreError> {
+        let beside = folder.join(BESIDE);
+        let failed = |source| StoreError::io("write", &beside, source);
+        disk.remove(&beside).map_err(failed)?;
+        let mut file = disk.create(&beside).map_err(failed)?;
+        file.append(&self.encode()).map_err(failed)?;
+        file.sync().map_err(failed)
+    }
+
+    /// Puts the written one in the place of the folder's. After an error nobody knows which one counts.
+    pub(crate) fn place(disk: &mut dyn Disk, folder: &Path) -> Result<(), StoreError> {
+        let (path, beside) = (folder.join(NAME), folder.join(BESIDE));
+        let replaced = disk.replace(&beside, &path);
+        replaced.map_err(|source| StoreError::io("replace", &path, source))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let body = Body::from(self).encode_to_vec();
+        let mut bytes = HEAD.to_vec();
+        bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+        bytes.extend_from_slice(&body);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(HEAD)?;
+        let (crc, body) = rest.split_first_chunk()?;
+        if u32::from_le_bytes(*crc) != crc32c::crc32c(body) {
+            return None;
+        }
+        Body::decode(body).ok()?.checked()
+    }
+}
+
+pub(crate) const NAME: &str = "catalogue";
+pub(crate) const BESIDE: &str = "catalogue.new";
+
+const HEAD: &[u8] = b"PKTCAT\x01\x00";
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Body {
+    #[prost(uint32, tag = "1")]
+    segment: u32,
+    #[prost(uint64, tag = "2")]
+    offset: u64,
+    #[prost(uint64, tag = "3")]
+    next_number: u64,
+    #[prost(message, repeated, tag = "4")]
+    files: Vec<WireFile>,
+    #[prost(message, repeated, tag = "5")]
+    marks: Vec<WireMark>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireFile {
+    #[prost(uint64, tag = "1")]
+    number: u64,
+    #[prost(int32, tag = "2")]
+    class: i32,
+    #[prost(sint64, tag = "3")]
+    hour: i64,
+    #[prost(sint64, tag = "4")]
+    first_unix_ns: i64,
+    #[prost(sint64, tag = "5")]
+    last_unix_ns: i64,
+    #[prost(uint64, tag = "6")]
+    rows: u64,
+    #[prost(uint64, tag = "7")]
+    bytes: u64,
+    #[prost(uint64, tag = "8")]
+    raw_bytes: u64,
+    #[prost(fixed64, tag = "9")]
+    kinds: u64,
+    #[prost(int32, tag = "10")]
+    worst: i32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireMark {
+    #[prost(bytes = "vec", tag = "1")]
+    host: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    stream: Vec<u8>,
+    #[prost(int32, tag = "3")]
+    class: i32,
+    #[prost(uint64, tag = "4")]
+    sealed_seq: u64,
+}
+
+impl From<&Catalogue> for Body {
+    fn from(catalogue: &Catalogue) -> Self {
+        let marks = catalogue.marks.iter().map(|((host, key), mark)| WireMark {
+            host: host.as_bytes().to_vec(),
+            stream: key.stream.as_bytes().to_vec(),
+            class: key.class.to_wire(),
+            sealed_seq: mark.sealed_seq,
+        });
+        Self {
+            segment: catalogue.cursor.segment,
+            offset: catalogue.cursor.offset,
+            next_number: catalogue.next_number,
+            files: catalogue.files.iter().map(WireFile::from).collect(),
+            marks: marks.collect(),
+        }
+    }
+}
+
+impl Body {
+    fn checked(self) -> Option<Catalogue> {
+        let files: Option<Vec<_>> = self.files.into_iter().map(WireFile::checked).collect();
+        let marks: Option<HashMap<_, _>> = self.marks.into_iter().map(WireMark::checked).collect();
+        Some(Catalogue {
+            cursor: Cursor {
+                segment: self.segment,
+                offset: self.offset,
+            },
+            files: files?,
+            marks: marks?,
+            next_number: self.next_number,
+        })
+    }
+}
+
+impl From<&FileEntry> for WireFile {
+    fn from(file: &FileEntry) -> Self {
+        Self {
+            number: file.number,
+            class: file.partition.class.to_wire(),
+            hour: file.partition.hour,
+            first_unix_ns: file.summary.first.0,
+            last_unix_ns: file.summary.last.0,
+            rows: file.rows,
+            bytes: file.bytes,
+            raw_bytes: file.raw_bytes,
+            kinds: file.summary.kinds.bits(),
+            worst: file.summary.worst.map_or(0, Severity::to_wire),
+        }
+    }
+}
+
+impl WireFile {
+    fn checked(self) -> Option<FileEntry> {
+        Some(FileEntry {
+            number: self.number,
+            partition: Partition {
+                class: Class::from_wire(self.class)?,
+                hour: self.hour,
+            },
+            summary: Summary {
+                first: UnixNanos(self.first_unix_ns),
+                last: UnixNanos(self.last_unix_ns),
+                kinds: KindSet::from_bits(self.kinds),
+                worst: Severity::from_wire(self.worst),
+            },
+            rows: self.rows,
+            bytes: self.bytes,
+            raw_bytes: self.raw_bytes,
+        })
+    }
+}
+
+impl WireMark {
+    fn checked(self) -> Option<((HostId, ChainKey), Mark)> {
+        let host = HostId::from_slice(&self.host).ok()?;
+        let key = ChainKey {
+            stream: StreamId::from_slice(&self.stream).ok()?,
+            class: Class::from_wire(self.class)?,
+        };
+        let sealed_seq = self.sealed_seq;
+        Some(((host, key), Mark { sealed_seq }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some() -> Catalogue {
+        let key = ChainKey {
+            stream: StreamId::new([2; 16]),
+            class: Class::Bulk,
+        };
+        let partition = Partition {
+            class: Class::Bulk,
+            hour: 3,
+        };
+        let file = FileEntry {
+            number: 7,
+            partition,
+            summary: Summary {
+                first: UnixNanos(-1),
+                last: UnixNanos(9),
+                kinds: KindSet::from_bits(6),
+                worst: Some(Severity::High),
+            },
+            rows: 4,
+            bytes: 5,
+            raw_bytes: 6,
+        };
+        Catalogue {
+            cursor: Cursor {
+                segment: 3,
+                offset: 99,
+            },
+            files: vec![file],
+            marks: HashMap::from([((HostId::new([1; 32]), key), Mark { sealed_seq: 12 })]),
+            next_number: 8,
+        }
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written_and_a_flipped_bit_is_noticed() {
+        let bytes = some().encode();
+        let again = Catalogue::decode(&bytes).unwrap();
+        assert_eq!(again.files, some().files);
+        assert_eq!((again.cursor, again.marks), (some().cursor, some().marks));
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert!(Catalogue::decode(&flipped).is_none(), "byte {at}");
+        }
+    }
+}

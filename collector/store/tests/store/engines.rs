@@ -1,0 +1,212 @@
+//! Another engine reads the sealed files as they are, and answers alike.
+//!
+//! The other engine is DuckDB's Python module, from the folder that `PICKET_DUCKDB` names (`make` sets it).
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use picket_event::field::Field;
+use picket_event::filter::Filter;
+use picket_event::{Kind, Severity, UnixNanos};
+use picket_proto::v1;
+use picket_seal::Digest;
+use picket_store::{KindSet, Query, Reader, Sealer, Stack, Stacking, Store};
+use prost::Message;
+
+use crate::host::SMALL;
+use crate::sealing::{EAGER, Fleet};
+
+/// The rows of each query, each row's values joined by tabs. `None`: the engine is not here.
+fn duckdb(sealed: &Path, queries: &[&str]) -> Option<Vec<BTreeSet<String>>> {
+    let modules = std::env::var_os("PICKET_DUCKDB").unwrap_or_default();
+    let mut python = Command::new("python3");
+    python.args(["-c", SCRIPT]).arg(sealed);
+    python.env("PYTHONPATH", modules);
+    python.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut python = match python.spawn() {
+        Ok(python) => python,
+        Err(error) => {
+            eprintln!("SKIPPED: no python3: {error}");
+            return None;
+        }
+    };
+    let mut input = python.stdin.take().unwrap();
+    input.write_all(queries.join("\n").as_bytes()).unwrap();
+    drop(input);
+    let done = python.wait_with_output().unwrap();
+    if done.status.code() == Some(77) {
+        eprintln!("SKIPPED: no module duckdb for python3 (make deps-test fetches it)");
+        return None;
+    }
+    assert!(done.status.success());
+    let printed = String::from_utf8(done.stdout).unwrap();
+    let answers = printed.split_terminator("--\n");
+    let answers: Vec<_> = answers
+        .map(|rows| rows.lines().map(str::to_owned).collect())
+        .collect();
+    assert_eq!(answers.len(), queries.len());
+    Some(answers)
+}
+
+const SCRIPT: &str = r#"
+import sys
+try:
+    import duckdb
+except ImportError:
+    sys.exit(77)
+files = f"{sys.argv[1]}/*/*/*/*.parquet"
+connection = duckdb.connect()
+connection.execute(f"CREATE VIEW events AS SELECT * FROM read_parquet('{files}', hive_partitioning = true)")
+for query in sys.stdin.read().splitlines():
+    for row in connection.execute(query).fetchall():
+        print("\t".join("" if value is None else str(value) for value in row))
+    print("--")
+"#;
+
+/// An event by its name for ever, and its exact bytes.
+fn names(reader: &Reader, query: &Query) -> BTreeSet<String> {
+    let found = reader.newest(query, 100_000).unwrap();
+    let name = found.into_iter().map(|stored| {
+        let (class, stream, seq) = (stored.class, stored.stream, stored.event.seq);
+        let bytes = v1::Event::from(stored.event).encode_to_vec();
+        let digest = Digest::of(&bytes)
+            .as_bytes()
+            .map(|byte| format!("{byte:02x}"));
+        format!("{class}\t{stream}\t{seq}\t{}", digest.concat())
+    });
+    name.collect()
+}
+
+fn whole(filter: &str) -> Query {
+    Query {
+        filter: Some(Filter::parse(filter).unwrap()),
+        ..Query::default()
+    }
+}
+
+#[test]
+fn duckdb_finds_the_same_events_with_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, sealed) = filled(folder.path());
+    let kinds = [Kind::Login, Kind::Fork];
+    let asked = [
+        ("true", Query::default()),
+        ("process_exe = '/bin/3'", whole("process.exe = '/bin/3'")),
+        (
+            "process_exe LIKE '/bin/%' AND process_user_name = 'user-2'",
+            whole("process.exe ^= '/bin/' and process.user.name = 'user-2'"),
+        ),
+        (
+            "kind IN ('login', 'fork')",
+            Query {
+                kinds: kinds.into_iter().collect::<KindSet>(),
+                ..Query::default()
+            },
+        ),
+        (
+            "severity_id >= 3",
+            Query {
+                min_severity: Some(Severity::Medium),
+                ..Query::default()
+            },
+        ),
+        (
+            "epoch_ns(time) BETWEEN 2000000000000 AND 4000000000000",
+            Query {
+                since: Some(UnixNanos(2_000_000_000_000)),
+                until: Some(UnixNanos(4_000_000_000_000)),
+                ..Query::default()
+            },
+        ),
+        (
+            "network_remote_ip = '192.0.2.20' AND network_remote_port = 443",
+            whole("network.remote_ip = '192.0.2.20' and network.remote_port = 443"),
+        ),
+        (
+            "process_cmd_line LIKE '%job=7%'",
+            whole("process.argv ~ 'job=7'"),
+        ),
+        (
+            "list_contains(verdicts_attack, 'T1105')",
+            whole("verdicts.attack = T1105"),
+        ),
+        ("process_memfd", whole("process.memfd = true")),
+        (
+            "login_user = 'ada' AND login_session = 1",
+            whole("login.user = 'ada' and login.session = 1"),
+        ),
+        (
+            "file_size > 500 AND NOT process_memfd",
+            whole("file.size > 500 and process.memfd = false"),
+        ),
+    ];
+    let sql: Vec<String> = asked
+        .iter()
+        .map(|(condition, _)| {
+            format!("SELECT class, stream, seq, sha256(event) FROM events WHERE {condition}")
+        })
+        .collect();
+    let sql: Vec<&str> = sql.iter().map(String::as_str).collect();
+    let Some(answers) = duckdb(&sealed, &sql) else {
+        return;
+    };
+    for ((condition, query), rows) in asked.iter().zip(answers) {
+        let expected = names(&store.reader(), query);
+        assert!(!expected.is_empty(), "{condition}");
+        assert_eq!(rows, expected, "{condition}");
+    }
+}
+
+#[test]
+fn duckdb_counts_the_same_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, sealed) = filled(folder.path());
+    let columns = [
+        "process_exe",
+        "process_user_uid",
+        "network_remote_ip",
+        "kind",
+    ];
+    let sql = columns.map(|column| {
+        format!(
+            "SELECT {column}, count(*), count(DISTINCT host_id), epoch_ns(min(time)), epoch_ns(max(time)) FROM events WHERE {column} IS NOT NULL GROUP BY {column}"
+        )
+    });
+    let Some(answers) = duckdb(&sealed, &sql.each_ref().map(String::as_str)) else {
+        return;
+    };
+    let paths = [
+        "process.exe",
+        "process.user.uid",
+        "network.remote_ip",
+        "kind",
+    ];
+    for (path, rows) in paths.iter().zip(answers) {
+        let what = Stacking {
+            field: Field::named(path).unwrap(),
+            by: None,
+            limit: 10_000,
+        };
+        let stack: Stack = store.reader().stack(&Query::default(), what).unwrap();
+        let expected = stack.rows.into_iter().map(|row| {
+            let (count, hosts) = (row.count, row.hosts);
+            format!(
+                "{}\t{count}\t{hosts}\t{}\t{}",
+                row.value, row.first.0, row.last.0
+            )
+        });
+        assert_eq!(rows, expected.collect(), "{path}");
+    }
+}
+
+fn filled(folder: &Path) -> (Store, std::path::PathBuf) {
+    let sealed = folder.join("sealed");
+    let (mut store, _) = Store::open(&folder.join("wal"), SMALL).unwrap();
+    let (mut sealer, _) = Sealer::open(&store.reader(), &sealed, EAGER).unwrap();
+    Fleet::new().fill(&mut store, 400);
+    while sealer.seal().unwrap().events > 0 {}
+    sealer.compact().unwrap();
+    (store, sealed)
+}
