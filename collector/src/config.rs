@@ -30,6 +30,8 @@ pub struct Config {
     pub host_bytes_per_second: u64,
     /// How often a checkpoint is signed over all that was stored, in minutes.
     pub checkpoint_minutes: u64,
+    /// On how many hosts one person may act in an hour without anybody's approval.
+    pub operator_hosts_per_hour: u64,
 }
 
 impl Default for Config {
@@ -44,6 +46,7 @@ impl Default for Config {
             handshake_timeout_seconds: 10,
             host_bytes_per_second: 16 << 20,
             checkpoint_minutes: 60,
+            operator_hosts_per_hour: 30,
         }
     }
 }
@@ -143,6 +146,12 @@ impl Config {
                 1 << 40,
             ),
             ("checkpoint_minutes", self.checkpoint_minutes, 1, 24 * 60),
+            (
+                "operator_hosts_per_hour",
+                self.operator_hosts_per_hour,
+                1,
+                1_000_000,
+            ),
         ];
         for (setting, value, least, most) in bounds {
             if !(least..=most).contains(&value) {

@@ -42,6 +42,7 @@ pub mod refusal;
 pub mod registry;
 pub mod serve;
 pub mod session;
+pub mod trust;
 pub mod usage;
 pub mod verify;
 pub mod writer;

@@ -75,6 +75,7 @@ impl Bench {
             host: OWN,
             host_epoch: 3,
             trust,
+            told: watch::Sender::new(Told::default()),
         };
         let clock: SharedClock = Arc::<Hands>::clone(&self.clock);
         let protection = Protection::new(crate::clock::boot_id(), vec![self.protected_exe()]);

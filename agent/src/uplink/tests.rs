@@ -176,7 +176,7 @@ impl Script {
 struct Bench {
     uplink: Uplink,
     _dir: tempfile::TempDir,
-    _asked: mpsc::Receiver<v1::SignedCommand>,
+    _asked: mpsc::Receiver<Asked>,
 }
 
 impl Bench {
@@ -204,7 +204,7 @@ impl Bench {
             proxy: None,
             ca: Vec::new(),
             host_epoch: 1,
-            trust_version: 1,
+            trust: watch::channel(Told::default()).1,
             stream: STREAM,
             successions: epochs.log().to_owned(),
             store: Shared::new(spool, Vec::new()),

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use picket_event::command::{Action, Command, Mode, Target};
+use picket_event::statement::{Statement, StatementKind};
 use picket_event::{
     Clock, CommandId, Containment, Detail, Event, HostId, Kind, ProcessUid, ReceiptState, Source,
     SystemClock, UnixNanos,
 };
 use picket_proto::v1;
 use picket_proto::v1::collector_frame::Frame as ToAgent;
-use picket_seal::{Domain, SigningKey};
+use picket_seal::{Digest, Domain, SigningKey};
 use tonic::Status;
 
 use crate::collector::{Collector, eventually};
@@ -47,6 +48,23 @@ fn signed(command: &Command, key: &SigningKey) -> v1::SignedCommand {
     v1::SignedCommand {
         body,
         signatures: vec![signature],
+    }
+}
+
+fn cancellation(command: &Command, key: &SigningKey) -> v1::CancelCommandRequest {
+    v1::CancelCommandRequest {
+        command_id: command.id.as_bytes().to_vec(),
+        statement: Some(statement(command, StatementKind::Cancel).sign(key)),
+    }
+}
+
+fn statement(command: &Command, kind: StatementKind) -> Statement {
+    Statement {
+        kind,
+        command: command.id,
+        command_sha256: Digest::of(&command.encode()),
+        reason: "not today".to_owned(),
+        time: SystemClock.now(),
     }
 }
 
@@ -271,9 +289,7 @@ async fn a_cancelled_or_expired_command_is_not_handed_out() {
     submit(&collector, signed(&cancelled, &collector.operator.signing))
         .await
         .unwrap();
-    let request = v1::CancelCommandRequest {
-        command_id: cancelled.id.as_bytes().to_vec(),
-    };
+    let request = cancellation(&cancelled, &collector.operator.signing);
     let shown = collector
         .operators()
         .await
