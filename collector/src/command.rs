@@ -78,10 +78,8 @@ impl Commands {
                 }
                 // The same bytes again are the same command, whoever signed it meanwhile.
                 let old = commands::find(t, &row.id)?;
-                match old.is_some_and(|old| old.signed.body == row.signed.body) {
-                    true => Ok(()),
-                    false => Err(SubmitError::Taken),
-                }
+                let same = old.is_some_and(|old| old.signed.body == row.signed.body);
+                same.then_some(()).ok_or(SubmitError::Taken)
             })
             .await?;
         self.changed();

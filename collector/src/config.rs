@@ -32,6 +32,8 @@ pub struct Config {
     pub checkpoint_minutes: u64,
     /// On how many hosts one person may act in an hour without anybody's approval.
     pub operator_hosts_per_hour: u64,
+    /// How many bytes of files that commands collected are kept; beyond it no more are taken.
+    pub collected_bytes: u64,
 }
 
 impl Default for Config {
@@ -47,6 +49,7 @@ impl Default for Config {
             host_bytes_per_second: 16 << 20,
             checkpoint_minutes: 60,
             operator_hosts_per_hour: 30,
+            collected_bytes: 10 << 30,
         }
     }
 }

@@ -6,6 +6,7 @@
 use picket_event::command::{Action, Mode};
 use picket_event::{Affected, CommandId, Containment, ReceiptState};
 
+use super::block::Blocked;
 use super::check::{Checked, Refusal};
 use super::effects::{Effect, End, InForce};
 use super::vault::Vault;
@@ -90,8 +91,9 @@ impl Responder {
     /// What time ended. One that cannot be undone is told once and tried again each time.
     pub(crate) fn tick(&mut self) -> Vec<Containment> {
         let now = self.clock.now();
+        let sent = self.sent();
         let Ok(effects) = &self.effects else {
-            return Vec::new();
+            return sent;
         };
         let mut told = Vec::new();
         for one in effects.due(now) {
@@ -107,7 +109,8 @@ impl Responder {
                 None => {}
             }
         }
-        told.into_iter().map(|answer| self.keep(answer)).collect()
+        let told = told.into_iter().map(|answer| self.keep(answer));
+        sent.into_iter().chain(told).collect()
     }
 
     /// Undoes one effect; if nothing is left of it, the answer of the command that began it.
@@ -127,6 +130,7 @@ impl Responder {
             );
             undone.effect.push_str("; the table could not be written");
         }
+        self.block_what_is_in_force();
         let reverted = Containment {
             reason: reason.to_owned(),
             effect: undone.effect.clone(),
@@ -141,6 +145,7 @@ impl Responder {
             Effect::Suspended(suspended) => suspended.undo(self.boot),
             Effect::Quarantined(file) => file.undo(Vault::open(&self.state)),
             Effect::Locked(locked) => locked.undo(&self.accounts),
+            Effect::Blocked(_) => Blocked::undo(),
         }
     }
 
@@ -201,6 +206,7 @@ fn is_meant(action: &Action, one: &InForce) -> bool {
         (Action::Resume(target), Effect::Suspended(suspended)) => suspended.is_of(target.process),
         (Action::Restore(command), Effect::Quarantined(_)) => one.id() == *command,
         (Action::UnlockUser(name), Effect::Locked(locked)) => &locked.name == name,
+        (Action::UnblockHash(digest), Effect::Blocked(blocked)) => blocked.is_of(*digest),
         _ => false,
     }
 }

@@ -16,6 +16,7 @@ mod dry;
 mod events;
 mod evidence;
 mod failure;
+mod fetch;
 mod folder;
 mod hosts;
 mod keyfile;

@@ -1997,6 +1997,38 @@ pub struct Welcome {
     #[prost(bytes = "vec", tag = "4")]
     pub checkpoint: ::prost::alloc::vec::Vec<u8>,
 }
+/// A part of a file. The first of a file may be empty: it asks how far the file is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Chunk {
+    /// the signed command that asked for the file
+    #[prost(bytes = "vec", tag = "1")]
+    pub command_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    /// bytes of the whole file
+    #[prost(uint64, tag = "3")]
+    pub total: u64,
+    /// of the whole file
+    #[prost(bytes = "vec", tag = "4")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+    /// at most 256 KiB
+    #[prost(bytes = "vec", tag = "5")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChunkAck {
+    #[prost(bytes = "vec", tag = "1")]
+    pub command_id: ::prost::alloc::vec::Vec<u8>,
+    /// durable up to here: the next offset
+    #[prost(uint64, tag = "2")]
+    pub received: u64,
+    /// whole, and its hash is the one that was said
+    #[prost(bool, tag = "3")]
+    pub complete: bool,
+    /// a fixed name and words; the file is not wanted
+    #[prost(string, tag = "4")]
+    pub refused: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewRequest {
     #[prost(bytes = "vec", tag = "1")]
@@ -2356,6 +2388,14 @@ pub struct ListCommandsResponse {
 pub struct WatchCommandRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub command_id: ::prost::alloc::vec::Vec<u8>,
+}
+/// A file that a host sent because of a command.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchCollectedRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub command_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub host_id: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelCommandRequest {

@@ -64,7 +64,7 @@ impl People {
 
     fn draft(&self) -> TrustRoot {
         TrustRoot {
-            version: self.root.version + 1,
+            version: self.root.version.saturating_add(1),
             ..self.root.clone()
         }
     }
