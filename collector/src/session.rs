@@ -155,8 +155,9 @@ impl Sessions {
         Ok(())
     }
 
-    /// Hands each trust root on that the host has not, in their order.
-    async fn tell_trust(&self, mut has: u64, to: &Frames) -> Result<(), Refusal> {
+    /// Hands each trust root on that the host has not, in their order. The first one came with its enrolment.
+    async fn tell_trust(&self, has: u64, to: &Frames) -> Result<(), Refusal> {
+        let mut has = has.max(1);
         let mut newest = self.trust.newest();
         loop {
             newest.mark_unchanged();

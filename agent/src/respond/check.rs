@@ -15,6 +15,9 @@ use picket_seal::{Digest, Domain};
 use super::claimed_id;
 use super::procfs::Found;
 
+#[cfg(test)]
+mod tests;
+
 /// The operator's clock may be ahead of this host's by so much.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 /// No command is good for longer.

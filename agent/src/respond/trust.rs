@@ -18,6 +18,9 @@ use super::{Responder, Told};
 use crate::failure::chain;
 use crate::state::host::{self, REPLACEMENT};
 
+#[cfg(test)]
+mod tests;
+
 impl Responder {
     /// Hears of each change.
     pub(crate) fn trust(&self) -> watch::Receiver<Told> {

@@ -59,7 +59,7 @@ const TLS_KEY: &str = "tls.p8";
 const CHAIN: &str = "chain.pem";
 
 /// Where root on this host puts another trust root.
-pub(crate) const REPLACEMENT: &str = "trust-root.replace";
+pub(crate) const REPLACEMENT: &str = "replacement.trust";
 
 /// Every file that [`write()`] makes, the deciding one last.
 pub(crate) const FILES: [&str; 5] = [CA, TRUST, TLS_KEY, CHAIN, HOST];

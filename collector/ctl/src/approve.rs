@@ -176,7 +176,7 @@ async fn show(
                 }
             }
             None => {
-                note("no dry run with this digest is at the collector: do not sign on its account")
+                note("no dry run with this digest is at the collector: do not sign on its account");
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::collector::{Collector, eventually};
 use crate::host::Host;
 use crate::session::{Session, open};
 
-fn command(host: HostId) -> Command {
+pub(crate) fn command(host: HostId) -> Command {
     let now = SystemClock.now();
     Command {
         id: CommandId::new(picket_seal::random().unwrap()),
@@ -39,7 +39,7 @@ fn command(host: HostId) -> Command {
     }
 }
 
-fn signed(command: &Command, key: &SigningKey) -> v1::SignedCommand {
+pub(crate) fn signed(command: &Command, key: &SigningKey) -> v1::SignedCommand {
     let body = command.encode();
     let signature = v1::Signature {
         key_id: key.public_key().key_id().0.to_vec(),
@@ -51,14 +51,14 @@ fn signed(command: &Command, key: &SigningKey) -> v1::SignedCommand {
     }
 }
 
-fn cancellation(command: &Command, key: &SigningKey) -> v1::CancelCommandRequest {
+pub(crate) fn cancellation(command: &Command, key: &SigningKey) -> v1::CancelCommandRequest {
     v1::CancelCommandRequest {
         command_id: command.id.as_bytes().to_vec(),
         statement: Some(statement(command, StatementKind::Cancel).sign(key)),
     }
 }
 
-fn statement(command: &Command, kind: StatementKind) -> Statement {
+pub(crate) fn statement(command: &Command, kind: StatementKind) -> Statement {
     Statement {
         kind,
         command: command.id,
@@ -68,7 +68,7 @@ fn statement(command: &Command, kind: StatementKind) -> Statement {
     }
 }
 
-async fn submit(
+pub(crate) async fn submit(
     collector: &Collector,
     command: v1::SignedCommand,
 ) -> Result<v1::CommandStatus, Status> {
@@ -80,7 +80,7 @@ async fn submit(
         .into_inner())
 }
 
-async fn status(collector: &Collector) -> v1::CommandStatus {
+pub(crate) async fn status(collector: &Collector) -> v1::CommandStatus {
     let request = v1::ListCommandsRequest { limit: 0 };
     let listed = collector
         .operators()
@@ -91,7 +91,7 @@ async fn status(collector: &Collector) -> v1::CommandStatus {
     listed.into_inner().commands.remove(0)
 }
 
-async fn next_command(session: &mut Session) -> v1::SignedCommand {
+pub(crate) async fn next_command(session: &mut Session) -> v1::SignedCommand {
     let frame = session.from.message().await.unwrap().unwrap().frame;
     let Some(ToAgent::Command(command)) = frame else {
         panic!("{frame:?}")
