@@ -2445,7 +2445,7 @@ pub struct ReadAuditRequest {
     #[prost(int64, tag = "1")]
     pub since_unix_ns: i64,
 }
-/// One entry of the audit. Its hash: docs/formats/audit-log.md.
+/// One entry of the audit. Its hash: docs/formats/command.md.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditEntry {
     /// from 1 on
