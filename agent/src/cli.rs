@@ -22,6 +22,7 @@ mod replay;
 mod rules;
 mod run;
 mod status;
+mod trust;
 mod watch;
 
 /// Does what the command line says and gives the exit code of the contract.
@@ -106,6 +107,9 @@ enum Command {
     /// Work with detection rules
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Whom this host believes: the last resort of its own root
+    #[command(subcommand)]
+    Trust(TrustCommand),
     /// Ask the running agent how it is
     Status(StatusArgs),
     /// Write man pages and completions, for packages
@@ -122,6 +126,7 @@ impl Command {
             Self::Doctor(arguments) => doctor::doctor(&arguments),
             Self::Replay(arguments) => replay::replay(&arguments),
             Self::Rules(RulesCommand::Check(arguments)) => rules::check(&arguments),
+            Self::Trust(TrustCommand::Replace(arguments)) => trust::replace(&arguments),
             Self::Status(arguments) => status::status(&arguments),
             Self::Pages(arguments) => picket_pages::write(Cli::command(), &arguments.out)
                 .map_err(|error| Failure::new(Code::Failed, &error)),
@@ -159,6 +164,23 @@ pub(crate) struct EnrollArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Where the agent keeps keys, certificate and spool
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+    pub(crate) state: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum TrustCommand {
+    /// Believe this trust root from now on, whoever signed it; it is recorded and reported
+    Replace(TrustReplaceArgs),
+}
+
+/// What `trust replace` takes.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  picket-agent trust replace next.trust")]
+pub(crate) struct TrustReplaceArgs {
+    /// The trust root, as `picketctl trust propose` wrote it
+    pub(crate) file: PathBuf,
+    /// Where the agent keeps its state
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
     pub(crate) state: PathBuf,
 }

@@ -16,6 +16,7 @@ use picket_event::command::{Action, Command, MAX_COMMAND_BYTES, Mode};
 use picket_event::trust::TrustRoot;
 use picket_event::{BootId, CommandId, Containment, HostId, ReceiptState, UnixNanos};
 use picket_proto::v1;
+use tokio::sync::watch;
 
 use crate::clock::SharedClock;
 use crate::enrich::SharedTable;
@@ -40,6 +41,7 @@ mod serve;
 mod suspend;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trust;
 mod undo;
 mod vault;
 
@@ -64,6 +66,26 @@ pub(crate) struct Believer {
     pub(crate) host_epoch: u64,
     /// The operators.
     pub(crate) trust: TrustRoot,
+    /// Tells the uplink which version that is.
+    pub(crate) told: watch::Sender<Told>,
+}
+
+/// What was said last about the trust root, for the collector.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Told {
+    /// The version in force.
+    pub(crate) version: u64,
+    /// Why one that was offered is not believed; empty: it is.
+    pub(crate) refused: String,
+}
+
+/// What the collector hands to the responder.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// To do something.
+    Command(v1::SignedCommand),
+    /// To believe others from now on.
+    TrustRoot(v1::SignedTrustRoot),
 }
 
 /// What this host keeps of commands.
@@ -172,7 +194,7 @@ impl Responder {
     /// The checks in their order, up to time. The ones about the process follow the intent.
     fn check(&mut self, signed: &v1::SignedCommand) -> Result<Step, Refusal> {
         check::size(signed, MAX_COMMAND_BYTES)?;
-        let now = self.clock.now();
+        let now = self.now();
         let checked = check::signatures(signed, &self.believer.trust, now)?;
         check::host(&checked, self.believer.host, self.believer.host_epoch)?;
         let log = match &mut self.log {
@@ -190,8 +212,14 @@ impl Responder {
             Ok(Known::Full) => return Err(checked.refuse("table_full", "too many commands")),
             Err(reason) => return Err(checked.refuse("no_record", &reason)),
         }
-        check::time(&checked, now.max(log.newest_not_before()))?;
+        check::time(&checked, now)?;
         Ok(Step::Do(Box::new(checked)))
+    }
+
+    /// The wall clock, never below the newest time that operators' commands have shown.
+    fn now(&self) -> UnixNanos {
+        let floor = self.log.as_ref().map(CommandLog::newest_not_before);
+        self.clock.now().max(floor.unwrap_or(UnixNanos(i64::MIN)))
     }
 
     /// Intent, last checks, act, answer.
@@ -272,17 +300,22 @@ impl Responder {
         if !refusal.is_anonymous() {
             return true;
         }
-        let now = self.clock.now();
-        if now.0.saturating_sub(self.refusals.0.0) > MINUTE_NS {
-            self.refusals = (now, 0);
-        }
-        self.refusals.1 = self.refusals.1.saturating_add(1);
-        if self.refusals.1 > MAX_REFUSALS {
+        let may = self.may_tell_refusal();
+        if !may {
             tracing::warn!(
                 reason = refusal.code,
                 "refused a command; too many to tell each"
             );
         }
+        may
+    }
+
+    fn may_tell_refusal(&mut self) -> bool {
+        let now = self.clock.now();
+        if now.0.saturating_sub(self.refusals.0.0) > MINUTE_NS {
+            self.refusals = (now, 0);
+        }
+        self.refusals.1 = self.refusals.1.saturating_add(1);
         self.refusals.1 <= MAX_REFUSALS
     }
 }

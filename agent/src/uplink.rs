@@ -25,16 +25,16 @@ use std::time::Duration;
 
 use picket_event::StreamId;
 use picket_event::batch::PreviousStream;
-use picket_proto::v1;
 use picket_rpc::channel::ConnectError;
 use picket_rpc::tls::TlsError;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tonic::{Code as RpcCode, Status};
 
 use crate::clock::SharedClock;
 use crate::failure::{Code, Failure, chain};
 use crate::health::{Link, SharedHealth};
 use crate::pipeline::{Input, alarm};
+use crate::respond::{Asked, Told};
 use crate::state::{StateDir, StateError};
 use crate::store::Shared;
 
@@ -69,8 +69,8 @@ pub(crate) struct Uplink {
     pub(crate) ca: Vec<u8>,
     /// The state's generation.
     pub(crate) host_epoch: u64,
-    /// The trust root's version.
-    pub(crate) trust_version: u64,
+    /// The trust root's version, and what is to be said of it.
+    pub(crate) trust: watch::Receiver<Told>,
     /// This run.
     pub(crate) stream: StreamId,
     /// Where the successions are.
@@ -81,8 +81,8 @@ pub(crate) struct Uplink {
     pub(crate) health: SharedHealth,
     /// The wall clock.
     pub(crate) clock: SharedClock,
-    /// Where commands go.
-    pub(crate) commands: mpsc::Sender<v1::SignedCommand>,
+    /// Where commands go, and trust roots.
+    pub(crate) commands: mpsc::Sender<Asked>,
     /// Rung when the uplink must end.
     pub(crate) stop: Arc<Stop>,
     /// How the run before this one ended.

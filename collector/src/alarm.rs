@@ -134,6 +134,7 @@ fn entry(host: &str, alarm: Alarm, now: UnixNanos) -> audit::Entry<'_> {
         action: ACTION,
         object: host,
         detail: alarm.name(),
+        proof: &[],
     }
 }
 

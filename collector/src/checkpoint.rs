@@ -1,4 +1,5 @@
 //! Checkpoints: every hour the collector signs what it has taken so far, and can prove each header to be in it.
+//! Each also names the head of the audit.
 //!
 //! # Invariants
 //!
@@ -25,7 +26,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::data::{self, DataDir, DataError};
 use crate::database::checkpoints::{self, CheckpointRow};
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, audit};
 use tiles::Tiles;
 
 /// Why there is no checkpoint.
@@ -184,7 +185,9 @@ impl Inner {
         let end = self.reader.end();
         let mut tiles = self.tiles(last)?;
         let cursor = self.add(&mut tiles, from..end, u64::MAX)?;
-        if tiles.size() == size {
+        let audit = self.database.run(audit::head)?;
+        let same = last.is_some_and(|last| last.checkpoint.audit == audit);
+        if tiles.size() == 0 || tiles.size() == size && same {
             return Ok(());
         }
         tiles.sync()?;
@@ -194,6 +197,7 @@ impl Inner {
             root: tree::root(&tiles, tiles.size())?,
             wall: self.clock.now(),
             previous: last.map_or(Digest::ZERO, |last| last.hash),
+            audit,
         };
         let signed = checkpoint.sign(&self.key);
         let hash = picket_event::checkpoint::hash(&signed);

@@ -166,6 +166,7 @@ impl Collected {
                     action: "file.collected",
                     object: &object,
                     detail: &format!("{total} bytes"),
+                    proof: &[],
                 },
             )
         });

@@ -1,7 +1,8 @@
-//! The life of a command: taken in, handed out, answered.
+//! The life of a command: asked for, approved, handed out, answered.
 //!
 //! ```text
-//! submit -> waiting -> delivered -> accepted -> executed | partial | refused | reverted | expired
+//! submit -> requested -> approve -> waiting -> delivered -> accepted -> executed | partial | refused | reverted | expired
+//!                     -> deny | cancel | expire
 //! ```
 //!
 //! # Invariants
@@ -10,131 +11,96 @@
 //!   hear at once what every host would say.
 //! - A host is given a command in each of its sessions until its last word on it is stored, the
 //!   command expires or is cancelled. Hosts act at most once, whatever they are given.
+//! - Nothing is handed out before enough persons have signed it, and nothing that was denied.
+//! - Every request, approval, denial and cancellation is in the audit with the person's own signature.
+
+mod approval;
+mod refused;
 
 use std::time::Duration;
 
-use picket_event::command::{Command, CommandError, MAX_COMMAND_BYTES};
-use picket_event::trust::{Signed, TrustError, TrustRoot};
+use picket_event::audit::{action, command_proof};
+use picket_event::command::{Command, Mode};
+use picket_event::trust::{ActionClass, Signed, Standing, TrustRoot};
 use picket_event::{CommandId, HostId, UnixNanos};
 use picket_proto::v1;
-use picket_seal::{Domain, KeyId};
+use picket_seal::Domain;
+use rusqlite::Transaction;
 use tokio::sync::watch;
 
 use crate::database::commands::{self, CommandRow, HostState};
 use crate::database::{Database, DatabaseError, audit};
-use crate::refusal::Refusal;
 use crate::registry::Registry;
+use crate::trust::Trust;
+
+pub use refused::SubmitError;
+use refused::{MAX_COMMAND_BYTES, MAX_SIGNATURES};
 
 /// Commands and their hosts.
 #[derive(Clone, Debug)]
 pub struct Commands {
     database: Database,
     registry: Registry,
-    trust_root: TrustRoot,
+    trust: Trust,
+    hosts_per_hour: u64,
     changes: watch::Sender<u64>,
 }
 
-/// Why a command was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
-    /// Too many bytes.
-    #[error("the command is larger than {MAX_COMMAND_BYTES} bytes")]
-    TooLarge,
-    /// Not a command.
-    #[error("the command is malformed")]
-    Form(#[from] CommandError),
-    /// For nobody.
-    #[error("the command names no host")]
-    NoHost,
-    /// Not enough persons signed, or not the right ones.
-    #[error("the command is not approved")]
-    Trust(#[from] TrustError),
-    /// Its time is over.
-    #[error("the command expired at {0}")]
-    Expired(UnixNanos),
-    /// Its time is longer than any host would accept.
-    #[error("the command is good for more than 24 hours")]
-    TooLong,
-    /// A host that is not enrolled here.
-    #[error("the host {0} is not known")]
-    UnknownHost(HostId),
-    /// A host that was revoked.
-    #[error("the host {0} was revoked")]
-    RevokedHost(HostId),
-    /// Another command of this id.
-    #[error("there is another command of this id")]
-    Taken,
-    /// The database failed.
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-}
-
-impl SubmitError {
-    /// Its fixed name.
-    pub fn refusal(&self) -> Refusal {
-        match self {
-            Self::TooLarge => Refusal::TooLarge,
-            Self::Form(_) | Self::NoHost => Refusal::BadCommand,
-            Self::Trust(_) => Refusal::NotApproved,
-            Self::Expired(_) | Self::TooLong => Refusal::CommandExpired,
-            Self::UnknownHost(_) => Refusal::NotFound,
-            Self::RevokedHost(_) => Refusal::Revoked,
-            Self::Taken => Refusal::CommandExists,
-            Self::Database(_) => Refusal::Internal,
-        }
-    }
-}
-
 impl Commands {
-    /// Under this trust root.
-    pub fn new(database: Database, registry: Registry, trust_root: TrustRoot) -> Self {
+    /// Under this trust root. One person may act on so many hosts in an hour without an approval.
+    pub fn new(database: Database, registry: Registry, trust: Trust, hosts_per_hour: u64) -> Self {
         Self {
             database,
             registry,
-            trust_root,
+            trust,
+            hosts_per_hour,
             changes: watch::Sender::new(0),
         }
     }
 
-    /// Takes a signed command and hands it to the hosts that are connected.
+    /// Takes a signed command. Approved by enough persons it goes to the hosts that are connected, else it waits.
     pub async fn submit(
         &self,
         signed: v1::SignedCommand,
         operator: String,
         now: UnixNanos,
     ) -> Result<v1::CommandStatus, SubmitError> {
-        let command = self.check(&signed, now)?;
-        let row = self.row(&command, signed, now);
-        let (id, hosts) = (row.id, command.hosts.clone());
+        let trust = self.trust.current();
+        let (command, standing) = self.check(&trust, &signed, now)?;
+        let row = row(&command, &standing, signed, now);
+        let (id, hosts, requested) = (row.id, command.hosts.clone(), row.requested);
+        let most = self.hosts_per_hour;
         self.database
             .call(move |t| -> Result<(), SubmitError> {
-                match commands::add(t, &row, &command.hosts)? {
-                    true => Ok(audit_submitted(
-                        t,
-                        &row,
-                        &operator,
-                        command.hosts.len(),
-                        now,
-                    )?),
-                    // The same bytes again are the same command.
-                    false
-                        if commands::find(t, &row.id)?
-                            .is_some_and(|old| old.signed == row.signed) =>
-                    {
-                        Ok(())
-                    }
-                    false => Err(SubmitError::Taken),
+                if commands::add(t, &row, &command.hosts)? {
+                    check_alone(t, &row, most, now)?;
+                    return Ok(audit_signatures(t, &trust, &row, &operator, now)?);
                 }
+                // The same bytes again are the same command, whoever signed it meanwhile.
+                let old = commands::find(t, &row.id)?;
+                let same = old.is_some_and(|old| old.signed.body == row.signed.body);
+                same.then_some(()).ok_or(SubmitError::Taken)
             })
             .await?;
         self.changed();
-        for host in hosts {
-            self.registry.wake(&host);
+        if !requested {
+            self.wake(&hosts);
         }
         Ok(self.status(id, now).await?.unwrap_or_default())
     }
 
-    fn check(&self, signed: &v1::SignedCommand, now: UnixNanos) -> Result<Command, SubmitError> {
+    fn wake(&self, hosts: &[HostId]) {
+        for host in hosts {
+            self.registry.wake(host);
+        }
+    }
+
+    fn check(
+        &self,
+        trust: &TrustRoot,
+        signed: &v1::SignedCommand,
+        now: UnixNanos,
+    ) -> Result<(Command, Standing), SubmitError> {
         if signed.body.len() > MAX_COMMAND_BYTES || signed.signatures.len() > MAX_SIGNATURES {
             return Err(SubmitError::TooLarge);
         }
@@ -142,14 +108,13 @@ impl Commands {
         if command.hosts.is_empty() {
             return Err(SubmitError::NoHost);
         }
-        for class in command.classes() {
-            let (body, signatures) = (&signed.body, &signed.signatures);
-            let said = Signed {
-                domain: Domain::Command,
-                body,
-                signatures,
-            };
-            self.trust_root.approve(class, said, now)?;
+        trust.check_open(&command, now)?;
+        let standing = trust.weigh(&command, said(signed))?;
+        if !trust.can_complete(&standing) {
+            return Err(SubmitError::NobodyLeft {
+                class: standing.class,
+                missing: standing.missing(),
+            });
         }
         if command.expires <= now {
             return Err(SubmitError::Expired(command.expires));
@@ -164,30 +129,7 @@ impl Commands {
                 Some(_) => {}
             }
         }
-        Ok(command)
-    }
-
-    fn row(&self, command: &Command, signed: v1::SignedCommand, now: UnixNanos) -> CommandRow {
-        let first = signed
-            .signatures
-            .first()
-            .and_then(|first| KeyId::from_slice(&first.key_id).ok());
-        let persons = self.trust_root.persons.iter();
-        let mut holders =
-            persons.filter(|person| person.keys.iter().any(|key| Some(key.key_id()) == first));
-        CommandRow {
-            id: command.id,
-            action: command.action.name().to_owned(),
-            requester: holders
-                .next()
-                .map(|person| person.name.clone())
-                .unwrap_or_default(),
-            reason: command.reason.clone(),
-            submitted: now,
-            expires: command.expires,
-            cancelled: UnixNanos(0),
-            signed,
-        }
+        Ok((command, standing))
     }
 
     /// How a command stands; `None` if there is none of this id.
@@ -196,7 +138,7 @@ impl Commands {
         id: CommandId,
         now: UnixNanos,
     ) -> Result<Option<v1::CommandStatus>, DatabaseError> {
-        let read = move |t: &rusqlite::Transaction<'_>| -> Result<_, DatabaseError> {
+        let read = move |t: &Transaction<'_>| -> Result<_, DatabaseError> {
             let row = commands::find(t, &id)?;
             row.map(|row| Ok((row, commands::hosts(t, &id)?)))
                 .transpose()
@@ -211,7 +153,7 @@ impl Commands {
         limit: u64,
         now: UnixNanos,
     ) -> Result<Vec<v1::CommandStatus>, DatabaseError> {
-        let read = move |t: &rusqlite::Transaction<'_>| -> Result<Vec<_>, DatabaseError> {
+        let read = move |t: &Transaction<'_>| -> Result<Vec<_>, DatabaseError> {
             let rows = commands::list(t, limit)?.into_iter();
             rows.map(|row| {
                 let hosts = commands::hosts(t, &row.id)?;
@@ -224,36 +166,6 @@ impl Commands {
             .into_iter()
             .map(|(row, hosts)| self.shown(row, hosts, now))
             .collect())
-    }
-
-    /// Hands the command out no more. What a host has already, it has.
-    pub async fn cancel(
-        &self,
-        id: CommandId,
-        operator: String,
-        now: UnixNanos,
-    ) -> Result<Option<v1::CommandStatus>, DatabaseError> {
-        self.database
-            .call(move |t| -> Result<(), DatabaseError> {
-                if !commands::cancel(t, &id, now)? {
-                    return Ok(());
-                }
-                let object = id.to_string();
-                let (who, action) = (operator.as_str(), "command.cancel");
-                audit::add(
-                    t,
-                    audit::Entry {
-                        time: now,
-                        who,
-                        action,
-                        object: &object,
-                        detail: "",
-                    },
-                )
-            })
-            .await?;
-        self.changed();
-        self.status(id, now).await
     }
 
     /// The commands to hand to a host, oldest first.
@@ -293,15 +205,15 @@ impl Commands {
     }
 
     fn shown(&self, row: CommandRow, hosts: Vec<HostState>, now: UnixNanos) -> v1::CommandStatus {
-        let state = state(&row, &hosts, now);
-        let ended = now >= row.expires;
-        let outcomes = hosts.into_iter().map(|host| v1::HostOutcome {
+        let state = state(&row, Some(&hosts), now);
+        let shown = |host: HostState| v1::HostOutcome {
             host_name: self.registry.name(&host.host),
             host_id: host.host.as_bytes().to_vec(),
-            state: host_state(&host, row.cancelled.0 != 0, ended).to_owned(),
+            state: host_state(&host, &row, now).to_owned(),
             time_unix_ns: host.received.0.max(host.delivered.0),
             receipt: host.receipt,
-        });
+        };
+        let outcomes = hosts.into_iter().map(shown).collect();
         v1::CommandStatus {
             command_id: row.id.as_bytes().to_vec(),
             action: row.action,
@@ -309,48 +221,119 @@ impl Commands {
             reason: row.reason,
             submitted_unix_ns: row.submitted.0,
             expires_unix_ns: row.expires.0,
-            hosts: outcomes.collect(),
+            hosts: outcomes,
             state: state.to_owned(),
             command: Some(row.signed),
+            approved_unix_ns: row.approved.0,
+            ended_by: row.ended,
         }
     }
 }
 
 /// Whether nothing about the command will change any more.
 pub fn is_over(status: &v1::CommandStatus) -> bool {
-    matches!(status.state.as_str(), "done" | "expired")
+    matches!(status.state.as_str(), "done" | "expired" | "denied")
         || status.state == "cancelled" && !status.hosts.iter().any(|host| host.state == "delivered")
 }
 
-fn audit_submitted(
-    t: &rusqlite::Transaction<'_>,
-    row: &CommandRow,
-    who: &str,
-    hosts: usize,
-    time: UnixNanos,
-) -> Result<(), DatabaseError> {
-    let object = row.id.to_string();
-    let detail = format!(
-        "{} on {hosts} hosts, requested by {}",
-        row.action, row.requester
-    );
-    let action = "command.submit";
-    audit::add(
-        t,
-        audit::Entry {
-            time,
-            who,
-            action,
-            object: &object,
-            detail: &detail,
-        },
-    )
+/// What of a command is signed.
+fn said(signed: &v1::SignedCommand) -> Signed<'_> {
+    Signed {
+        domain: Domain::Command,
+        body: &signed.body,
+        signatures: &signed.signatures,
+    }
 }
 
-fn state(row: &CommandRow, hosts: &[HostState], now: UnixNanos) -> &'static str {
+fn row(
+    command: &Command,
+    standing: &Standing,
+    signed: v1::SignedCommand,
+    now: UnixNanos,
+) -> CommandRow {
+    let requested = standing.missing() > 0;
+    let acts = command.mode == Mode::Enforce
+        && !command.action.is_undo()
+        && command.class() != ActionClass::Read;
+    CommandRow {
+        id: command.id,
+        action: command.action.name().to_owned(),
+        requester: standing.requester.clone(),
+        reason: command.reason.clone(),
+        submitted: now,
+        expires: command.expires,
+        cancelled: UnixNanos(0),
+        requested,
+        approved: UnixNanos(0),
+        denied: UnixNanos(0),
+        ended: None,
+        alone: acts && !requested && standing.approvers.is_empty(),
+        signed,
+    }
+}
+
+/// Nobody cuts a fleet command into tens.
+fn check_alone(
+    t: &Transaction<'_>,
+    row: &CommandRow,
+    most: u64,
+    now: UnixNanos,
+) -> Result<(), SubmitError> {
+    if !row.alone {
+        return Ok(());
+    }
+    let hosts = commands::hosts_alone(t, &row.requester, now.minus(HOUR))?;
+    if hosts > most {
+        return Err(SubmitError::TooManyHosts { hosts, most });
+    }
+    Ok(())
+}
+
+/// One entry for each person's signature.
+fn audit_signatures(
+    t: &Transaction<'_>,
+    trust: &TrustRoot,
+    row: &CommandRow,
+    operator: &str,
+    now: UnixNanos,
+) -> Result<(), DatabaseError> {
+    let mut known = Vec::new();
+    for signature in &row.signed.signatures {
+        let person = trust.signer(Domain::Command, &row.signed.body, signature);
+        let Ok(person) = person else {
+            continue;
+        };
+        if known.contains(&&person.name) {
+            continue;
+        }
+        let action = if known.is_empty() {
+            action::REQUEST
+        } else {
+            action::APPROVE
+        };
+        known.push(&person.name);
+        let detail = format!("{}: {}; handed in by {operator}", row.action, row.reason);
+        let entry = audit::Entry {
+            time: now,
+            who: &person.name,
+            action,
+            object: &row.id.to_string(),
+            detail: &detail,
+            proof: &command_proof(&row.signed.body, signature),
+        };
+        audit::add(t, entry)?;
+    }
+    Ok(())
+}
+
+/// Without its hosts: as if none had heard of it.
+fn state(row: &CommandRow, hosts: Option<&[HostState]>, now: UnixNanos) -> &'static str {
     let done = |host: &HostState| host.receipt.as_ref().is_some_and(commands::is_final);
-    if hosts.iter().all(done) {
+    if hosts.is_some_and(|hosts| hosts.iter().all(done)) {
         return "done";
+    }
+    if row.denied.0 != 0 {
+        return "denied";
     }
     if row.cancelled.0 != 0 {
         return "cancelled";
@@ -358,14 +341,17 @@ fn state(row: &CommandRow, hosts: &[HostState], now: UnixNanos) -> &'static str 
     if now >= row.expires {
         return "expired";
     }
-    if hosts.iter().all(|host| host.delivered.0 != 0) {
+    if row.requested {
+        return "requested";
+    }
+    if hosts.is_some_and(|hosts| hosts.iter().all(|host| host.delivered.0 != 0)) {
         "delivered"
     } else {
         "pending"
     }
 }
 
-fn host_state(host: &HostState, cancelled: bool, ended: bool) -> &'static str {
+fn host_state(host: &HostState, row: &CommandRow, now: UnixNanos) -> &'static str {
     use picket_event::ReceiptState;
     let receipt = host
         .receipt
@@ -374,13 +360,14 @@ fn host_state(host: &HostState, cancelled: bool, ended: bool) -> &'static str {
     match receipt {
         Some(state) => state.name(),
         None if host.delivered.0 != 0 => "delivered",
-        None if cancelled => "cancelled",
-        None if ended => "expired",
+        None if row.denied.0 != 0 => "denied",
+        None if row.cancelled.0 != 0 => "cancelled",
+        None if now >= row.expires && row.requested => "unapproved",
+        None if now >= row.expires => "expired",
+        None if row.requested => "requested",
         None => "waiting",
     }
 }
 
-/// No more persons than this sign one command.
-const MAX_SIGNATURES: usize = 32;
-
 const LONGEST: Duration = Duration::from_hours(25);
+const HOUR: Duration = Duration::from_hours(1);

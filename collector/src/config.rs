@@ -31,6 +31,8 @@ pub struct Config {
     pub host_bytes_per_second: u64,
     /// How often a checkpoint is signed over all that was stored, in minutes.
     pub checkpoint_minutes: u64,
+    /// On how many hosts one person may act in an hour without anybody's approval.
+    pub operator_hosts_per_hour: u64,
     /// How many bytes of files that commands collected are kept; beyond it no more are taken.
     pub collected_bytes: u64,
     /// How long what arrived may stay in the log alone before it is sealed into columns, in seconds.
@@ -94,6 +96,7 @@ impl Default for Config {
             handshake_timeout_seconds: 10,
             host_bytes_per_second: 16 << 20,
             checkpoint_minutes: 60,
+            operator_hosts_per_hour: 30,
             collected_bytes: 10 << 30,
             seal_seconds: 300,
             retention: Kept::default(),
@@ -215,6 +218,12 @@ impl Config {
                 CENTURY,
             ),
             ("retention.bulk.days", self.retention.bulk.days, 0, CENTURY),
+            (
+                "operator_hosts_per_hour",
+                self.operator_hosts_per_hour,
+                1,
+                1_000_000,
+            ),
         ];
         for (setting, value, least, most) in bounds {
             if !(least..=most).contains(&value) {

@@ -12,6 +12,7 @@ pub mod commands;
 pub mod hosts;
 pub mod keys;
 pub mod operators;
+pub mod roots;
 pub mod tokens;
 
 use std::fmt;
@@ -176,7 +177,7 @@ pub(crate) fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 const SETTINGS: &str = "
     PRAGMA journal_mode = WAL;
@@ -190,4 +191,7 @@ const SETTINGS: &str = "
 const SCHEMA: &str = include_str!("database/schema.sql");
 
 /// What leads to each later form.
-const STEPS: &[(i64, &str)] = &[(2, include_str!("database/schema-2.sql"))];
+const STEPS: &[(i64, &str)] = &[
+    (2, include_str!("database/schema-2.sql")),
+    (3, include_str!("database/schema-3.sql")),
+];

@@ -310,6 +310,7 @@ fn consume(t: &Transaction<'_>, host: &HostRow, now: UnixNanos) -> Result<(), Un
             action,
             object: &object,
             detail: &detail,
+            proof: &[],
         },
     )?)
 }

@@ -242,6 +242,7 @@ impl Asked {
             action: "operator.add",
             object: name,
             detail: &detail,
+            proof: &[],
         };
         Ok(audit::add(t, entry)?)
     }

@@ -45,6 +45,7 @@ pub mod registry;
 pub mod seal;
 pub mod serve;
 pub mod session;
+pub mod trust;
 pub mod usage;
 pub mod verify;
 pub mod writer;

@@ -5,6 +5,7 @@ mod evidence;
 mod fleet;
 mod orders;
 mod stack;
+mod records;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::peer::OperatorIdentity;
 use crate::refusal::Refusal;
 use crate::registry::{Known, Registry};
+use crate::trust::Trust;
 
 /// `picket.v1.Operator`.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct OperatorService {
     pub registry: Registry,
     /// Commands.
     pub commands: Commands,
+    /// Trust roots.
+    pub trust: Trust,
     /// Events.
     pub reader: Reader,
     /// What was signed over all of them.
@@ -111,6 +115,7 @@ impl Operator for OperatorService {
     type TailEventsStream = Answers<v1::FoundEvent>;
     type EvidenceStream = Answers<v1::EvidenceItem>;
     type WatchCommandStream = Answers<v1::CommandStatus>;
+    type ReadAuditStream = Answers<v1::AuditEntry>;
     type FetchCollectedStream = Answers<v1::Chunk>;
 
     async fn create_token(
@@ -247,9 +252,53 @@ impl Operator for OperatorService {
         &self,
         request: Request<v1::CancelCommandRequest>,
     ) -> Result<Response<v1::CommandStatus>, Status> {
-        let operator = self.operator(&request).await?;
-        self.cancel(&operator, &request.get_ref().command_id)
+        self.operator(&request).await?;
+        self.cancel(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn approve_command(
+        &self,
+        request: Request<v1::ApproveCommandRequest>,
+    ) -> Result<Response<v1::CommandStatus>, Status> {
+        self.operator(&request).await?;
+        self.approve(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn deny_command(
+        &self,
+        request: Request<v1::DenyCommandRequest>,
+    ) -> Result<Response<v1::CommandStatus>, Status> {
+        self.operator(&request).await?;
+        self.deny(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_trust_roots(
+        &self,
+        request: Request<v1::ListTrustRootsRequest>,
+    ) -> Result<Response<v1::ListTrustRootsResponse>, Status> {
+        self.operator(&request).await?;
+        self.trust_roots(request.get_ref().after_version)
             .await
             .map(Response::new)
+    }
+
+    async fn publish_trust_root(
+        &self,
+        request: Request<v1::SignedTrustRoot>,
+    ) -> Result<Response<v1::PublishTrustRootResponse>, Status> {
+        let operator = self.operator(&request).await?;
+        self.publish(&operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn read_audit(
+        &self,
+        request: Request<v1::ReadAuditRequest>,
+    ) -> Result<Response<Self::ReadAuditStream>, Status> {
+        let operator = self.operator(&request).await?;
+        Ok(Response::new(
+            self.audit_of(&operator, request.get_ref().since_unix_ns),
+        ))
     }
 }

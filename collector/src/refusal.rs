@@ -135,6 +135,20 @@ refusals! {
     CommandExpired = "command_expired", FailedPrecondition, "the command's time is over or too long";
     /// Another command of this id.
     CommandExists = "command_exists", AlreadyExists, "there is another command of this id";
+    /// A signature of somebody who may not sign for that.
+    NotAnApprover = "not_an_approver", PermissionDenied, "the trust root does not let this person sign for that";
+    /// Of the person who asked.
+    OwnRequest = "own_request", PermissionDenied, "nobody approves their own request";
+    /// It waits for no approval: it is out, over, denied or cancelled.
+    NotRequested = "not_requested", FailedPrecondition, "the command waits for no approval";
+    /// A denial or cancellation that nobody signed, or that is about another command.
+    BadStatement = "bad_statement", PermissionDenied, "the statement is not signed, or about another command";
+    /// The trust root has expired.
+    TrustExpired = "trust_expired", FailedPrecondition, "the trust root has expired: only what ends effects is taken";
+    /// More hosts in an hour than one person may act on alone.
+    TooManyHosts = "too_many_hosts", FailedPrecondition, "too many hosts in an hour on one person's word";
+    /// A trust root that the one before it does not let.
+    BadTrustRoot = "bad_trust_root", PermissionDenied, "the trust root does not follow the one in force";
     /// No such host, command or token.
     NotFound = "not_found", NotFound, "there is none";
     /// More than one host is meant.

@@ -45,6 +45,8 @@ pub struct Known {
     pub last_seen: UnixNanos,
     /// Its state generation.
     pub host_epoch: u64,
+    /// Of the trust root that it believes; 0: not heard of yet.
+    pub trust_version: u64,
     /// What was noticed about it, and when.
     pub alarms: BTreeMap<Alarm, UnixNanos>,
     /// Its session's number, while it has one.
@@ -201,6 +203,7 @@ impl Registry {
         let number = known.wake.borrow().wrapping_add(1);
         known.session = Some(number);
         known.host_epoch = hello.host_epoch;
+        known.trust_version = hello.trust_version;
         known.take_facts(hello.facts.clone());
         known.heard(now);
         known.wake.send_replace(number);
@@ -234,6 +237,13 @@ impl Registry {
         if let Some(known) = self.hosts().get_mut(host) {
             known.heartbeat = Some(heartbeat);
             known.heard(now);
+        }
+    }
+
+    /// The host believes this trust root now.
+    pub fn believes(&self, host: &HostId, trust_version: u64) {
+        if let Some(known) = self.hosts().get_mut(host) {
+            known.trust_version = trust_version;
         }
     }
 
@@ -359,6 +369,7 @@ impl From<HostRow> for Known {
             heartbeat: row.heartbeat,
             last_seen: row.last_seen,
             host_epoch: row.host_epoch,
+            trust_version: 0,
             alarms: BTreeMap::new(),
             session: None,
             wake: watch::Sender::new(0),

@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::peer::{HostIdentity, closed};
 use crate::refusal::Refusal;
 use crate::registry::{Registry, SessionGuard};
+use crate::trust::Trust;
 
 /// What sessions need.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Sessions {
     pub database: Database,
     /// Where chains stand.
     pub reader: Reader,
+    /// The trust roots that hosts are told of.
+    pub trust: Trust,
     /// The newest checkpoint.
     pub checkpoints: watch::Receiver<Option<Digest>>,
     /// What is counted.
@@ -89,6 +92,7 @@ impl Sessions {
             ended = self.listen(id, from) => ended,
             ended = self.hand_out(id, session, wake, to) => ended,
             ended = tell_checkpoints(newest, to) => ended,
+            ended = self.tell_trust(hello.trust_version, to) => ended,
         }
     }
 
@@ -143,11 +147,39 @@ impl Sessions {
                     self.registry.heartbeat(&host, beat, self.clock.now());
                 }
                 Some(FromAgent::Heartbeat(_)) => return Err(Refusal::TooLarge),
+                Some(FromAgent::Trust(ack)) => self.take_trust_ack(host, &ack),
                 // A second hello says nothing new; an unknown frame is of a newer version.
                 Some(FromAgent::Hello(_)) | None => {}
             }
         }
         Ok(())
+    }
+
+    /// Hands each trust root on that the host has not, in their order. The first one came with its enrolment.
+    async fn tell_trust(&self, has: u64, to: &Frames) -> Result<(), Refusal> {
+        let mut has = has.max(1);
+        let mut newest = self.trust.newest();
+        loop {
+            newest.mark_unchanged();
+            let later = self.trust.after(has).await;
+            for signed in later.map_err(|failed| internal(&failed))? {
+                has = has.saturating_add(1);
+                if send(to, ToAgent::TrustRoot(signed)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            if newest.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_trust_ack(&self, host: HostId, ack: &v1::TrustAck) {
+        self.registry.believes(&host, ack.version);
+        if !ack.refused.is_empty() {
+            let reason: String = ack.refused.chars().take(LONGEST_REASON).collect();
+            tracing::warn!(%host, version = ack.version, reason, "a host refused a trust root");
+        }
     }
 
     /// Hands out commands as they come, each once in this session.
@@ -229,6 +261,9 @@ pub(crate) const FRAMES: usize = 16;
 
 /// Chains that a welcome speaks of: the latest; older ones are complete or given up.
 const HEADS: usize = 256;
+
+/// What is logged of a host's reason, in characters.
+const LONGEST_REASON: usize = 200;
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -64,17 +64,26 @@ impl Rig {
 
     /// The same with these programs.
     pub fn start_with(programs: Programs) -> Result<Self, Failure> {
-        Self::start_in(Grounds::default(), programs)
+        Self::start_on(Grounds::default(), programs, &[])
     }
 
     /// The same on these grounds.
     pub fn start_in(grounds: Grounds, programs: Programs) -> Result<Self, Failure> {
+        Self::start_on(grounds, programs, &[])
+    }
+
+    /// The same with further operators, who may approve.
+    pub fn start_as(programs: Programs, others: &[&str]) -> Result<Self, Failure> {
+        Self::start_on(Grounds::default(), programs, others)
+    }
+
+    fn start_on(grounds: Grounds, programs: Programs, others: &[&str]) -> Result<Self, Failure> {
         let parent = grounds.parent.clone().unwrap_or_else(std::env::temp_dir);
         let dir = tempfile::Builder::new()
             .prefix("picket-rig-")
             .tempdir_in(&parent);
         let dir = dir.map_err(Failure::file(parent))?;
-        let fingerprint = prepare(&programs, dir.path())?;
+        let fingerprint = prepare(&programs, dir.path(), others)?;
         let any = Addresses {
             agents: "127.0.0.1:0".to_owned(),
             operators: "127.0.0.1:0".to_owned(),
@@ -89,7 +98,10 @@ impl Rig {
             grounds,
             dir,
         };
-        rig.finish_operator()?;
+        rig.finish_operator("operator")?;
+        others
+            .iter()
+            .try_for_each(|other| rig.finish_operator(other))?;
         Ok(rig)
     }
 
@@ -127,7 +139,12 @@ impl Rig {
 
     /// Runs picketctl as this rig's operator.
     pub fn ctl(&self, args: &[&str]) -> Result<Ended, Failure> {
-        let operator = self.operator();
+        self.ctl_as("operator", args)
+    }
+
+    /// Runs picketctl as another operator of this rig.
+    pub fn ctl_as(&self, who: &str, args: &[&str]) -> Result<Ended, Failure> {
+        let operator = self.path().join(who);
         let mut all = vec!["--operator".to_owned(), operator.display().to_string()];
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         self.programs.run("picketctl", &all)
@@ -227,8 +244,8 @@ impl Rig {
         Ok(())
     }
 
-    fn finish_operator(&self) -> Result<(), Failure> {
-        let operator = self.operator().display().to_string();
+    fn finish_operator(&self, who: &str) -> Result<(), Failure> {
+        let operator = self.path().join(who).display().to_string();
         let args = [
             "operator",
             "finish",
@@ -242,24 +259,17 @@ impl Rig {
     }
 }
 
-fn prepare(programs: &Programs, dir: &Path) -> Result<String, Failure> {
-    let operator = dir.join("operator").display().to_string();
-    programs.succeed(
-        "picketctl",
-        &["operator", "init", "--name", "alice", "--out", &operator],
-    )?;
-    let request = format!("{operator}/request.pem");
+fn prepare(programs: &Programs, dir: &Path, others: &[&str]) -> Result<String, Failure> {
+    let mut requests = vec![make_operator(programs, dir, ("operator", "alice"))?];
+    for other in others {
+        requests.push(make_operator(programs, dir, (other, other))?);
+    }
     let data = dir.join("collector").display().to_string();
     let names = "localhost,127.0.0.1";
-    let args = [
-        "init",
-        "--data",
-        &data,
-        "--name",
-        names,
-        "--operator",
-        &request,
-    ];
+    let mut args = vec!["init", "--data", &data, "--name", names];
+    for request in &requests {
+        args.extend(["--operator", request]);
+    }
     let printed = programs.succeed("picket-collector", &args)?;
     let words = printed.split_whitespace();
     let fingerprint = words.into_iter().find(|word| word.starts_with("sha256:"));
@@ -268,6 +278,20 @@ fn prepare(programs: &Programs, dir: &Path) -> Result<String, Failure> {
         text: printed.clone(),
     };
     fingerprint.map(str::to_owned).ok_or(missing)
+}
+
+/// Makes an operator's keys in this folder; gives the request.
+fn make_operator(
+    programs: &Programs,
+    dir: &Path,
+    (folder, name): (&str, &str),
+) -> Result<String, Failure> {
+    let out = dir.join(folder).display().to_string();
+    programs.succeed(
+        "picketctl",
+        &["operator", "init", "--name", name, "--out", &out],
+    )?;
+    Ok(format!("{out}/request.pem"))
 }
 
 fn serve(

@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 
 use picket_event::batch::PreviousStream;
 use picket_event::{BootId, Detail, Event, Kind, SensorState, Source, StreamId};
-use picket_proto::v1;
 use picket_rules::RuleSet;
 use picket_scorer::Scorer;
 use picket_sensor::device::DeviceFollower;
 use picket_sensor::login::Position;
 use picket_sensor::{Guarded, Sensor};
 use picket_spool::{Limits, Lost, RealDisk, Spool};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::RunArgs;
 use super::watch::{own_uid, remember};
@@ -37,7 +36,7 @@ use crate::respond::block::Gate;
 use crate::respond::effects::Effects;
 use crate::respond::lock_user::Accounts;
 use crate::respond::protect::Protection;
-use crate::respond::{Believer, Kept, Responder};
+use crate::respond::{Asked, Believer, Kept, Responder, Told};
 use crate::seal::{Sealer, Speaker};
 use crate::state::commands::CommandLog;
 use crate::state::epoch::Epochs;
@@ -146,6 +145,7 @@ impl Service {
             tracing::error!(reason = failure.line, "nobody can ask for the status");
         }
         let (commands, asked) = mpsc::channel(COMMANDS);
+        let trust = responder.trust();
         let health = Arc::clone(&self.health);
         let responding = responder.serve(asked, inputs.clone(), health)?;
         // Before anything else can fill the queue that only this thread empties.
@@ -156,7 +156,7 @@ impl Service {
         let readers = self.readers(opened.sensor, &inputs)?;
         let keeping = self.keeper(&baseline, inputs.clone())?;
         self.begin();
-        let (stop, uplink) = self.uplink(config, commands, inputs.clone())?;
+        let (stop, uplink) = self.uplink(config, (commands, trust), inputs.clone())?;
         let rules = config.rules.clone();
         let (health, shared) = (Arc::clone(&self.health), Arc::clone(&self.spool));
         let mut books = self.books(config, store)?;
@@ -273,6 +273,10 @@ impl Service {
             host: self.host.id,
             host_epoch: self.host.epoch,
             trust: self.host.trust.clone(),
+            told: watch::Sender::new(Told {
+                version: self.host.trust.version,
+                refused: String::new(),
+            }),
         };
         let protection = Protection::new(self.boot, config.protected_exes.clone());
         let effects = Effects::open(&self.state, self.boot);
@@ -316,7 +320,7 @@ impl Service {
     fn uplink(
         &self,
         config: &Config,
-        commands: mpsc::Sender<v1::SignedCommand>,
+        (commands, trust): (mpsc::Sender<Asked>, watch::Receiver<Told>),
         inputs: SyncSender<Input>,
     ) -> Result<(Arc<Stop>, JoinHandle<()>), Failure> {
         let stop = Arc::new(Stop::default());
@@ -329,7 +333,7 @@ impl Service {
             proxy: config.proxy.clone(),
             ca: self.host.ca.clone(),
             host_epoch: self.host.epoch,
-            trust_version: self.host.trust.version,
+            trust,
             stream: self.stream,
             successions: self.epochs.log().to_owned(),
             store: Arc::clone(&self.spool),

@@ -15,6 +15,9 @@ use picket_seal::{Digest, Domain};
 use super::claimed_id;
 use super::procfs::Found;
 
+#[cfg(test)]
+mod tests;
+
 /// The operator's clock may be ahead of this host's by so much.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 /// No command is good for longer.
@@ -84,22 +87,19 @@ pub(crate) fn signatures(
         body: &signed.body,
         signatures: &signed.signatures,
     };
-    let approve = |class| {
-        trust.approve(class, shown, now).map_err(|error| {
-            let text = crate::failure::chain(&error);
-            let mut refusal = Refusal::unsigned(code_of(&error), id, &text);
-            command
-                .action
-                .name()
-                .clone_into(&mut refusal.receipt.action);
-            refusal
-        })
-    };
-    let mut signers = Vec::new();
-    for class in command.classes() {
-        signers = approve(class)?;
-    }
-    Ok(Checked { command, signers })
+    let standing = trust.authorize(&command, shown, now).map_err(|error| {
+        let text = crate::failure::chain(&error);
+        let mut refusal = Refusal::unsigned(code_of(&error), id, &text);
+        command
+            .action
+            .name()
+            .clone_into(&mut refusal.receipt.action);
+        refusal
+    })?;
+    Ok(Checked {
+        signers: standing.signers(),
+        command,
+    })
 }
 
 /// Third: it is for this host in this state.
@@ -211,6 +211,7 @@ const fn code_of(error: &TrustError) -> &'static str {
         TrustError::Expired(_) => "trust_expired",
         TrustError::TooFew { .. } => "threshold",
         TrustError::UnknownKey(_) => "unknown_key",
+        TrustError::WrongRole { .. } => "wrong_role",
         _ => "bad_signature",
     }
 }

@@ -5,10 +5,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use picket_event::Containment;
-use picket_proto::v1;
 use tokio::sync::mpsc;
 
-use super::Responder;
+use super::{Asked, Responder};
 use crate::failure::{Code, Failure};
 use crate::health::SharedHealth;
 use crate::pipeline::{Input, alarm};
@@ -24,7 +23,7 @@ impl Responder {
     /// Answers commands, one after the other, until nobody can send any.
     pub(crate) fn serve(
         mut self,
-        mut asked: mpsc::Receiver<v1::SignedCommand>,
+        mut asked: mpsc::Receiver<Asked>,
         inputs: SyncSender<Input>,
         health: SharedHealth,
     ) -> Result<JoinHandle<()>, Failure> {
@@ -40,14 +39,15 @@ impl Responder {
             })
         };
         let work = move || {
-            let mut listened = tell(self.resume());
+            let mut listened = tell(self.resume()) && tell(self.take_replacement());
             while listened {
                 health.status().containment = self.in_force();
                 let sleep = self.sleep();
                 let next = async { tokio::time::timeout(sleep, asked.recv()).await };
                 listened = match runtime.block_on(next) {
                     Ok(None) => return,
-                    Ok(Some(signed)) => {
+                    Ok(Some(Asked::TrustRoot(signed))) => tell(self.take_trust(&signed)),
+                    Ok(Some(Asked::Command(signed))) => {
                         let answers = self.answer(&signed);
                         if answers.is_empty() {
                             health.status().refused("untold");
@@ -55,7 +55,8 @@ impl Responder {
                         tell(answers)
                     }
                     Err(_elapsed) => true,
-                } && tell(self.tick());
+                } && tell(self.tick())
+                    && tell(self.take_replacement());
             }
         };
         alarm::spawn("respond", alarmed, work)

@@ -16,8 +16,8 @@ use picket_seal::Digest;
 use super::*;
 use crate::state::StateDir;
 
-const OWN: HostId = HostId::new([7; 32]);
-const NOW: UnixNanos = UnixNanos(1_800_000_000_000_000_000);
+pub(super) const OWN: HostId = HostId::new([7; 32]);
+pub(super) const NOW: UnixNanos = UnixNanos(1_800_000_000_000_000_000);
 
 #[derive(Debug)]
 struct Hands(Mutex<UnixNanos>);
@@ -30,7 +30,7 @@ impl Clock for Hands {
 
 pub(super) struct Bench {
     dir: tempfile::TempDir,
-    operator: SigningKey,
+    pub(super) operator: SigningKey,
     clock: Arc<Hands>,
 }
 
@@ -75,6 +75,7 @@ impl Bench {
             host: OWN,
             host_epoch: 3,
             trust,
+            told: watch::Sender::new(Told::default()),
         };
         let clock: SharedClock = Arc::<Hands>::clone(&self.clock);
         let protection = Protection::new(crate::clock::boot_id(), vec![self.protected_exe()]);
@@ -88,6 +89,11 @@ impl Bench {
             },
         };
         Responder::new(believer, clock, kept, SharedTable::default(), protection)
+    }
+
+    /// Sets the clock.
+    pub(super) fn at(&self, now: UnixNanos) {
+        *self.clock.0.lock().unwrap() = now;
     }
 
     pub(super) fn sign(&self, command: &Command) -> v1::SignedCommand {

@@ -58,6 +58,9 @@ const TRUST: &str = "trust-root";
 const TLS_KEY: &str = "tls.p8";
 const CHAIN: &str = "chain.pem";
 
+/// Where root on this host puts another trust root.
+pub(crate) const REPLACEMENT: &str = "replacement.trust";
+
 /// Every file that [`write()`] makes, the deciding one last.
 pub(crate) const FILES: [&str; 5] = [CA, TRUST, TLS_KEY, CHAIN, HOST];
 
@@ -96,6 +99,11 @@ pub(crate) fn write(
     };
     let text = serde_json::to_vec_pretty(&file).expect("strings and numbers are always JSON");
     state.write(HOST, &text)
+}
+
+/// Another trust root takes the place of the one that is there.
+pub(crate) fn write_trust(state: &StateDir, body: &[u8]) -> Result<(), StateError> {
+    state.write(TRUST, body)
 }
 
 impl Host {

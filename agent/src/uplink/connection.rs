@@ -19,6 +19,7 @@ use super::backoff::Backoff;
 use super::certificate::{self, Validity};
 use super::{FRAMES, LinkError, Uplink, events, facts, renewal, upload};
 use crate::health::Link;
+use crate::respond::Asked;
 use crate::state::host::Certificate;
 
 /// How often the collector hears how the agent is.
@@ -135,7 +136,7 @@ fn hello(uplink: &Uplink) -> v1::Hello {
         epoch: status.epoch,
         host_epoch: uplink.host_epoch,
         sensor: Some(status.sensor.clone().into()),
-        trust_version: uplink.trust_version,
+        trust_version: uplink.trust.borrow().version,
     }
 }
 
@@ -143,9 +144,18 @@ async fn beat(
     uplink: &Uplink,
     frames: &mpsc::Sender<v1::AgentFrame>,
 ) -> Result<Infallible, LinkError> {
+    let mut trust = uplink.trust.clone();
+    trust.mark_unchanged();
     loop {
         send(frames, ToCollector::Heartbeat(heartbeat(uplink))).await?;
-        tokio::time::sleep(HEARTBEAT).await;
+        let next = tokio::time::Instant::now() + HEARTBEAT;
+        while let Ok(Ok(())) = tokio::time::timeout_at(next, trust.changed()).await {
+            let told = trust.borrow_and_update().clone();
+            let (version, refused) = (told.version, told.refused);
+            let ack = v1::TrustAck { version, refused };
+            send(frames, ToCollector::Trust(ack)).await?;
+        }
+        tokio::time::sleep_until(next).await;
     }
 }
 
@@ -190,9 +200,10 @@ async fn listen(
     while let Some(frame) = session.message().await? {
         match frame.frame {
             Some(FromCollector::Command(command)) => {
-                if uplink.commands.send(command).await.is_err() {
-                    return Err(LinkError::Protocol("the responder has ended"));
-                }
+                hand_over(uplink, Asked::Command(command)).await?;
+            }
+            Some(FromCollector::TrustRoot(root)) => {
+                hand_over(uplink, Asked::TrustRoot(root)).await?;
             }
             Some(FromCollector::Checkpoint(hash)) => uplink.store.hear_checkpoint(&hash),
             // A second welcome says nothing new; an unknown frame is of a newer version.
@@ -200,6 +211,11 @@ async fn listen(
         }
     }
     Err(LinkError::Protocol("the collector ended the session"))
+}
+
+async fn hand_over(uplink: &Uplink, asked: Asked) -> Result<(), LinkError> {
+    let taken = uplink.commands.send(asked).await;
+    taken.map_err(|_ended| LinkError::Protocol("the responder has ended"))
 }
 
 /// Renews the certificate at half of its life.

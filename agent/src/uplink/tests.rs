@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use picket_event::{BootId, Class, HostId, UnixNanos};
+use picket_proto::v1;
 use picket_rpc::v1::agent_client::AgentClient;
 use picket_rpc::v1::agent_server::{Agent, AgentServer};
 use picket_seal::{Digest, SigningKey};
@@ -184,7 +185,7 @@ impl Script {
 struct Bench {
     uplink: Uplink,
     _dir: tempfile::TempDir,
-    _asked: mpsc::Receiver<v1::SignedCommand>,
+    _asked: mpsc::Receiver<Asked>,
 }
 
 impl Bench {
@@ -212,7 +213,7 @@ impl Bench {
             proxy: None,
             ca: Vec::new(),
             host_epoch: 1,
-            trust_version: 1,
+            trust: watch::channel(Told::default()).1,
             stream: STREAM,
             successions: epochs.log().to_owned(),
             store: Shared::new(spool, Vec::new()),

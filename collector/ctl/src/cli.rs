@@ -62,6 +62,18 @@ pub(crate) enum Verb {
     /// One command: show or cancel it
     #[command(subcommand)]
     Command(CommandVerb),
+    /// Sign a command that another operator asked for, after showing what it says
+    #[command(after_help = "Example:\n  picketctl command show 3f2a\n  picketctl approve 3f2a")]
+    Approve(ApproveArgs),
+    /// Say no to a command that waits for approvals
+    #[command(after_help = "Example:\n  picketctl deny 3f2a --reason 'that is the backup'")]
+    Deny(DenyArgs),
+    /// Whom hosts believe: show it, and change it together
+    #[command(subcommand)]
+    Trust(TrustVerb),
+    /// Who did what; the chain and each person's signature are checked here
+    #[command(after_help = "Example:\n  picketctl audit --since 24h --json")]
+    Audit(AuditArgs),
     /// Write man pages and completions, for packages
     #[command(hide = true)]
     Pages(PagesArgs),
@@ -313,9 +325,12 @@ pub(crate) struct ContainArgs {
         value_name = "TEXT"
     )]
     pub(crate) reason: String,
-    /// How long the host may still act on it; at most 24h
-    #[arg(long, default_value = "15m", value_name = "DURATION", value_parser = command_ttl)]
-    pub(crate) ttl: Duration,
+    /// How long the host may still act on it; at most 24h [15m; 4h where it waits for approvals]
+    #[arg(long, value_name = "DURATION", value_parser = command_ttl)]
+    pub(crate) ttl: Option<Duration>,
+    /// Bind it to what the hosts said in this dry run: the command's id
+    #[arg(long, value_name = "ID", conflicts_with = "dry_run")]
+    pub(crate) dry_run_of: Option<String>,
     /// The effect undoes itself after this time; `never` if it does not [isolate: 4h, suspend: 1h]
     #[arg(long = "for", value_name = "DURATION", value_parser = lasting)]
     pub(crate) lasting: Option<Lasting>,
@@ -383,7 +398,119 @@ pub(crate) enum CommandVerb {
     Cancel {
         /// The command's id, or the beginning of it
         id: String,
+        /// Why; it is signed and kept
+        #[arg(
+            long,
+            default_value = "",
+            hide_default_value = true,
+            value_name = "TEXT"
+        )]
+        reason: String,
+        /// The passphrase of the signing key is the first line of this file
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ApproveArgs {
+    /// The command's id, or the beginning of it
+    pub(crate) id: String,
+    /// Do not ask, at a terminal, whether to sign
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// The passphrase of the signing key is the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DenyArgs {
+    /// The command's id, or the beginning of it
+    pub(crate) id: String,
+    /// Why; it is signed and kept
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// The passphrase of the signing key is the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AuditArgs {
+    /// Show only what came since then; all of it is checked
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    pub(crate) since: Option<When>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrustVerb {
+    /// Persons, roles, thresholds, and which hosts believe which version
+    Show(Format),
+    /// Write a draft of the next version to a file
+    #[command(after_help = PROPOSE_EXAMPLES)]
+    Propose(ProposeArgs),
+    /// Show what a draft changes, and sign it
+    Sign(SignArgs),
+    /// Hand a version that enough persons signed to the collector, which hands it to the hosts
+    Publish {
+        /// The signed draft
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ProposeArgs {
+    /// A new file for the draft
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Add the person of this request, or their further key
+    #[arg(long, value_name = "REQUEST")]
+    pub(crate) add: Vec<PathBuf>,
+    /// Remove a person
+    #[arg(long, value_name = "NAME")]
+    pub(crate) remove: Vec<String>,
+    /// Remove one key of a person
+    #[arg(long, value_name = "NAME=KEY")]
+    pub(crate) remove_key: Vec<String>,
+    /// All roles of a person: requester, approver, automation, content, recovery
+    #[arg(long, value_name = "NAME=ROLE,...")]
+    pub(crate) roles: Vec<String>,
+    /// How many persons a class takes: read, reversible, destructive, fleet, content, trust, critical, recovery
+    #[arg(long, value_name = "CLASS=N")]
+    pub(crate) threshold: Vec<String>,
+    /// A host on which what cannot be undone takes another person
+    #[arg(long, value_name = "HOST")]
+    pub(crate) critical: Vec<String>,
+    /// No longer such a host
+    #[arg(long, value_name = "HOST")]
+    pub(crate) not_critical: Vec<String>,
+    /// How long it is good; at most 90d
+    #[arg(long, default_value = "90d", value_name = "DURATION", value_parser = trust_age)]
+    pub(crate) expires: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SignArgs {
+    /// The draft; the signature is added to it
+    pub(crate) file: PathBuf,
+    /// Do not ask, at a terminal, whether to sign
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// The passphrase of the signing key is the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+fn trust_age(text: &str) -> Result<Duration, String> {
+    match some_duration(text)? {
+        age if age > picket_event::trust::MAX_TRUST_AGE => Err("at most 90d".to_owned()),
+        age => Ok(age),
+    }
 }
 
 fn some_duration(text: &str) -> Result<Duration, String> {
@@ -438,6 +565,12 @@ Examples:
   picketctl contain kill-tree 4242 --host web-1 --reason 'reverse shell' --wait
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 refused by policy, 4 not reachable, 5 verification failed";
+
+const PROPOSE_EXAMPLES: &str = "\
+Examples:
+  picketctl trust propose --add carol/request.pem --out next.trust
+  picketctl trust propose --remove bob --threshold fleet=2 --critical web-1 --out next.trust
+  picketctl trust sign next.trust && picketctl trust publish next.trust";
 
 const FINISH_EXAMPLE: &str = "\
 Example:

@@ -189,6 +189,69 @@ impl Collector {
             .into_inner())
     }
 
+    /// Adds a signature.
+    pub(crate) async fn approve(
+        &mut self,
+        command_id: Vec<u8>,
+        signature: v1::Signature,
+    ) -> Result<v1::CommandStatus, Failure> {
+        let request = v1::ApproveCommandRequest {
+            command_id,
+            signature: Some(signature),
+        };
+        let answer = self.client.approve_command(request).await;
+        Ok(answer
+            .map_err(|status| refused("approve the command", &status))?
+            .into_inner())
+    }
+
+    /// Says no to a command.
+    pub(crate) async fn deny(
+        &mut self,
+        command_id: Vec<u8>,
+        statement: v1::SignedStatement,
+    ) -> Result<v1::CommandStatus, Failure> {
+        let request = v1::DenyCommandRequest {
+            command_id,
+            statement: Some(statement),
+        };
+        let answer = self.client.deny_command(request).await;
+        Ok(answer
+            .map_err(|status| refused("deny the command", &status))?
+            .into_inner())
+    }
+
+    /// The trust roots behind this version.
+    pub(crate) async fn trust_roots(
+        &mut self,
+        after_version: u64,
+    ) -> Result<v1::ListTrustRootsResponse, Failure> {
+        let request = v1::ListTrustRootsRequest { after_version };
+        let answer = self.client.list_trust_roots(request).await;
+        Ok(answer
+            .map_err(|status| refused("read the trust roots", &status))?
+            .into_inner())
+    }
+
+    /// Hands a trust root in. Its version.
+    pub(crate) async fn publish(&mut self, signed: v1::SignedTrustRoot) -> Result<u64, Failure> {
+        let answer = self.client.publish_trust_root(signed).await;
+        let answer = answer.map_err(|status| refused("publish the trust root", &status))?;
+        Ok(answer.into_inner().version)
+    }
+
+    /// The audit.
+    pub(crate) async fn audit(
+        &mut self,
+        since_unix_ns: i64,
+    ) -> Result<Streaming<v1::AuditEntry>, Failure> {
+        let request = v1::ReadAuditRequest { since_unix_ns };
+        let answer = self.client.read_audit(request).await;
+        Ok(answer
+            .map_err(|status| refused("read the audit", &status))?
+            .into_inner())
+    }
+
     /// A file that a host sent because of a command.
     pub(crate) async fn fetch(
         &mut self,
@@ -209,8 +272,12 @@ impl Collector {
     pub(crate) async fn cancel(
         &mut self,
         command_id: Vec<u8>,
+        statement: v1::SignedStatement,
     ) -> Result<v1::CommandStatus, Failure> {
-        let request = v1::CancelCommandRequest { command_id };
+        let request = v1::CancelCommandRequest {
+            command_id,
+            statement: Some(statement),
+        };
         let answer = self.client.cancel_command(request).await;
         Ok(answer
             .map_err(|status| refused("cancel the command", &status))?

@@ -1,22 +1,26 @@
 //! `commands`, `command show`, `command cancel`.
 
-use picket_event::command::{Command, Mode};
-use picket_event::trust::{Signed, TrustRoot};
+use std::path::Path;
+
+use picket_event::command::Command;
+use picket_event::statement::StatementKind;
+use picket_event::trust::TrustRoot;
 use picket_event::{
     BootId, Clock, CommandId, Detail, Event, HostId, Kind, Origin, Source, SystemClock, UnixNanos,
     json,
 };
 use picket_proto::v1;
-use picket_seal::Domain;
 use serde_json::{Value, json};
 
+use crate::approve;
 use crate::cli::{CommandVerb, CommandsArgs};
 use crate::client::Collector;
-use crate::failure::{Exit, Failure, joined};
+use crate::failure::{Exit, Failure};
 use crate::fetch;
 use crate::operator::Operator;
 use crate::output::Output;
 use crate::receipt::Answer;
+use crate::sheet;
 use crate::table::Table;
 use crate::when::{ago, stamp};
 
@@ -44,12 +48,14 @@ pub(crate) async fn list(operator: &Operator, args: CommandsArgs) -> Result<(), 
 pub(crate) async fn run(operator: &Operator, verb: CommandVerb) -> Result<(), Failure> {
     match verb {
         CommandVerb::Show { id, format } => {
-            let status = find(&mut Collector::open(operator).await?, &id).await?;
+            let mut collector = Collector::open(operator).await?;
+            let root = operator.sync_trust(&mut collector).await?;
+            let status = find(&mut collector, &id).await?;
             let mut out = Output::stdout();
             if format.json {
                 out.json(&as_json(&status))?;
             } else {
-                in_full(&mut out, &status, &operator.trust_root()?)?;
+                in_full(&mut out, &status, &root)?;
             }
             out.flush()
         }
@@ -58,14 +64,24 @@ pub(crate) async fn run(operator: &Operator, verb: CommandVerb) -> Result<(), Fa
             let status = find(&mut collector, &id).await?;
             fetch::run(&mut collector, &status, host.as_deref(), &out).await
         }
-        CommandVerb::Cancel { id } => cancel(operator, &id).await,
+        CommandVerb::Cancel {
+            id,
+            reason,
+            passphrase_file,
+        } => cancel(operator, &id, (&reason, passphrase_file.as_deref())).await,
     }
 }
 
-async fn cancel(operator: &Operator, id: &str) -> Result<(), Failure> {
+async fn cancel(
+    operator: &Operator,
+    id: &str,
+    (reason, passphrase): (&str, Option<&Path>),
+) -> Result<(), Failure> {
     let mut collector = Collector::open(operator).await?;
     let status = find(&mut collector, id).await?;
-    let status = collector.cancel(status.command_id).await?;
+    let said = (StatementKind::Cancel, reason);
+    let statement = approve::state(operator, &status, said, passphrase)?;
+    let status = collector.cancel(status.command_id, statement).await?;
     let mut out = Output::stdout();
     for line in overview(&[&status]).lines() {
         out.line(&line)?;
@@ -122,10 +138,13 @@ pub(crate) fn as_json(status: &v1::CommandStatus) -> Value {
         "submitted": stamp(status.submitted_unix_ns),
         "expires": stamp(status.expires_unix_ns),
         "state": status.state,
-        "mode": command.as_ref().map(|command| mode(command.mode)),
+        "approved": stamp(status.approved_unix_ns),
+        "signatures": signed.map_or(0, |signed| signed.signatures.len()),
+        "mode": command.as_ref().map(|command| sheet::mode(command.mode)),
         "target": target,
         "object": command.as_ref().map(|command| command.action.object()),
         "auto_release_seconds": auto_release.map(|after| after.as_secs()),
+        "dry_run_digest": command.as_ref().and_then(|command| command.dry_run_digest).map(|digest| digest.to_string()),
         "exe_sha256": command.and_then(|command| command.exe_sha256).map(|hash| hash.to_string()),
         "hosts": status.hosts.iter().map(outcome).collect::<Vec<_>>(),
     })
@@ -158,7 +177,10 @@ fn receipt(receipt: picket_event::Containment) -> Value {
 }
 
 /// The one command whose id begins so.
-async fn find(collector: &mut Collector, id: &str) -> Result<v1::CommandStatus, Failure> {
+pub(crate) async fn find(
+    collector: &mut Collector,
+    id: &str,
+) -> Result<v1::CommandStatus, Failure> {
     let wanted = id.to_ascii_lowercase();
     if wanted.is_empty() || !wanted.chars().all(|c| c.is_ascii_hexdigit()) {
         let text = format!("`{id}` is not a command id, which is 32 hexadecimal digits");
@@ -180,23 +202,19 @@ async fn find(collector: &mut Collector, id: &str) -> Result<v1::CommandStatus, 
 }
 
 fn in_full(out: &mut Output, status: &v1::CommandStatus, root: &TrustRoot) -> Result<(), Failure> {
-    let now = SystemClock.now();
-    let id = id_of(status);
-    let mut table = Table::new(&["COMMAND", &id]);
-    table.row(["action".to_owned(), status.action.clone()]);
-    table.row(["state".to_owned(), status.state.clone()]);
-    table.row(["requester".to_owned(), status.requester.clone()]);
-    table.row(["reason".to_owned(), status.reason.clone()]);
-    table.row(["submitted".to_owned(), ago(status.submitted_unix_ns, now)]);
-    table.row([
-        "expires".to_owned(),
-        stamp(status.expires_unix_ns).unwrap_or_default(),
-    ]);
-    if let Some(signed) = &status.command {
-        signed_rows(&mut table, signed, root);
-    }
-    for line in table.lines() {
-        out.line(&line)?;
+    match approve::judge(status, root) {
+        Ok(judged) => {
+            for line in sheet::of_command(&judged, status, root).lines() {
+                out.line(&line)?;
+            }
+        }
+        // Somebody who signed may have left since; what was done is shown all the same.
+        Err(failure) => {
+            for line in overview(&[status]).lines() {
+                out.line(&line)?;
+            }
+            out.line(&format!("NOT APPROVED: {failure}"))?;
+        }
     }
     for host in &status.hosts {
         for line in Answer::of(host).lines(out.paint()) {
@@ -204,41 +222,6 @@ fn in_full(out: &mut Output, status: &v1::CommandStatus, root: &TrustRoot) -> Re
         }
     }
     Ok(())
-}
-
-/// What the signed bytes say, and who signed them by the pinned trust root.
-fn signed_rows(table: &mut Table, signed: &v1::SignedCommand, root: &TrustRoot) {
-    let command = match Command::decode(&signed.body) {
-        Ok(command) => command,
-        Err(error) => return table.row(["signed bytes".to_owned(), joined(&error)]),
-    };
-    table.row(["about".to_owned(), command.action.object()]);
-    if let Some(after) = command.auto_release {
-        let after = format!("{} s after it began", after.as_secs());
-        table.row(["undoes itself".to_owned(), after]);
-    }
-    table.row(["mode".to_owned(), mode(command.mode).to_owned()]);
-    if let Some(hash) = command.exe_sha256 {
-        table.row(["executable".to_owned(), hash.to_string()]);
-    }
-    let signatures = Signed {
-        domain: Domain::Command,
-        body: &signed.body,
-        signatures: &signed.signatures,
-    };
-    // The signatures had to be good when the command was made, not now.
-    let signers = match root.approve(command.class(), signatures, command.not_before) {
-        Ok(names) => names.join(", "),
-        Err(error) => format!("NOT APPROVED: {}", joined(&error)),
-    };
-    table.row(["signed by".to_owned(), signers]);
-}
-
-const fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::DryRun => "dry-run",
-        Mode::Enforce => "enforce",
-    }
 }
 
 fn id_of(status: &v1::CommandStatus) -> String {
@@ -249,4 +232,4 @@ fn id_of(status: &v1::CommandStatus) -> String {
 }
 
 /// How many of the newest commands are searched for an id.
-const ALL: u64 = 10_000;
+pub(crate) const ALL: u64 = 10_000;

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use picket_event::command::{Command, Mode};
+use picket_event::trust::TrustRoot;
 use picket_event::{BootId, Clock, Event, HostId, SystemClock, UnixNanos};
 use picket_proto::v1;
 
 use crate::aim::{Aim, Object};
+use crate::approve;
 use crate::cli::ContainArgs;
 use crate::client::{self, Collector};
 use crate::commands;
+use crate::dry;
 use crate::events::Found;
 use crate::failure::{Exit, Failure};
 use crate::operator::{self, Operator};
@@ -30,14 +33,16 @@ pub(crate) async fn run(operator: &Operator, args: ContainArgs) -> Result<(), Fa
             host.name
         ));
     }
+    let root = operator.sync_trust(&mut collector).await?;
     let order = order_of(&mut collector, &args, &aim, &hosts).await?;
-    let command = order
-        .command(SystemClock.now())
-        .map_err(|source| Failure::new(Exit::Failed, source))?;
-    let signed = sign(operator, &args, &command)?;
+    let command = in_time(order, &args, &root)?;
+    let signed = sign(operator, &args, (&command, &root))?;
     let status = collector.submit(signed).await?;
     let mut follower = Follower::new(&args, &command);
     follower.show(&status)?;
+    if status.state == "requested" {
+        tell_missing(&status, &root)?;
+    }
     if args.wait {
         follower.wait(&mut collector, status).await
     } else {
@@ -116,7 +121,11 @@ async fn order_of(
         },
         exe_sha256,
         reason: args.reason.clone(),
-        ttl: args.ttl,
+        ttl: args.ttl.unwrap_or(TTL),
+        dry_run_digest: match &args.dry_run_of {
+            Some(id) => Some(dry::digest_of(collector, id).await?),
+            None => None,
+        },
         auto_release: aim.auto_release,
     })
 }
@@ -124,13 +133,38 @@ async fn order_of(
 fn sign(
     operator: &Operator,
     args: &ContainArgs,
-    command: &Command,
+    (command, root): (&Command, &TrustRoot),
 ) -> Result<v1::SignedCommand, Failure> {
     let key = operator.signing_key(args.passphrase_file.as_deref())?;
-    if !operator::is_requester(&operator.trust_root()?, &key.public_key()) {
-        note("the pinned trust root does not name your signing key: expect the hosts to refuse");
+    if !operator::is_requester(root, &key.public_key()) {
+        note("the trust root does not let your signing key ask: expect the hosts to refuse");
     }
     order::sign(command, &key).map_err(|source| Failure::new(Exit::Usage, source))
+}
+
+/// A command that others must approve is good for longer, unless the operator says for how long.
+fn in_time(mut order: Order, args: &ContainArgs, root: &TrustRoot) -> Result<Command, Failure> {
+    let unmade = |source| Failure::new(Exit::Failed, source);
+    let command = order.clone().command(SystemClock.now()).map_err(unmade)?;
+    if args.ttl.is_some() || root.strictest(&command).1 < 2 {
+        return Ok(command);
+    }
+    order.ttl = TTL_WITH_APPROVALS;
+    order.command(SystemClock.now()).map_err(unmade)
+}
+
+/// Who is missing, and what they type.
+fn tell_missing(status: &v1::CommandStatus, root: &TrustRoot) -> Result<(), Failure> {
+    let standing = approve::judge(status, root)?.standing;
+    let id = hex::encode(&status.command_id);
+    note(&format!(
+        "waits for {} more of {} persons for the class {}: picketctl approve {}",
+        standing.missing(),
+        standing.needed,
+        standing.class,
+        id.get(..12).unwrap_or(&id)
+    ));
+    Ok(())
 }
 
 /// Prints each answer once, and knows how it ends.
@@ -233,7 +267,7 @@ fn end(latest: &v1::CommandStatus) -> Result<(), Failure> {
 }
 
 fn is_over(status: &v1::CommandStatus) -> bool {
-    let over = matches!(status.state.as_str(), "done" | "expired");
+    let over = matches!(status.state.as_str(), "done" | "expired" | "denied");
     over || status.hosts.iter().all(|host| Answer::of(host).is_final())
 }
 
@@ -248,6 +282,14 @@ fn failure(exit: Exit, answers: &[Answer]) -> Failure {
         .as_ref()
         .map(|receipt| receipt.reason.clone());
     let reason = reason.filter(|reason| !reason.is_empty());
+    match answer.state.as_str() {
+        "denied" => return Failure::new(exit, "the command was denied".to_owned()).hint(ASK),
+        "unapproved" | "requested" => {
+            let text = "the command was not approved in time".to_owned();
+            return Failure::new(exit, text).hint(ASK);
+        }
+        _ => {}
+    }
     let text = match exit {
         Exit::Refused => format!("{host} refused the command: {}", reason.unwrap_or_default()),
         Exit::Unreachable => format!("{host} did not get the command in time"),
@@ -261,5 +303,11 @@ fn failure(exit: Exit, answers: &[Answer]) -> Failure {
 
 /// So many births and deaths of one pid are looked at, newest first.
 const MOST_LIVES: u64 = 10_000;
+/// Where to see who said what.
+const ASK: &str = "picketctl command show says who signed and who did not";
+/// How long a command is good unless the operator says so.
+const TTL: Duration = Duration::from_mins(15);
+/// The same where it waits for approvals; after the last one the collector hands it out for a quarter of an hour.
+const TTL_WITH_APPROVALS: Duration = Duration::from_hours(4);
 /// How long after a command's end its last answer may still come.
 const PATIENCE: Duration = Duration::from_secs(3);

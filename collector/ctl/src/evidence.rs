@@ -197,6 +197,7 @@ impl Verifier {
         match (item.item, self.hosts.last_mut()) {
             (Some(Item::Inclusion(_)), _) => {}
             (Some(Item::Checkpoint(checkpoint)), _) => self.log.take(&checkpoint),
+            (Some(Item::Audit(entry)), _) => self.log.take_audit(&entry),
             (Some(Item::Host(host)), _) => self.hosts.push(Host::open(host, self.from_start)),
             (Some(Item::Succession(succession)), Some(host)) => host.take_succession(&succession),
             (Some(Item::Batch(batch)), Some(_)) => self.take_batch(&batch),

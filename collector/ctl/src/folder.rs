@@ -15,6 +15,7 @@
 //! certificate.pem  what the collector's owner gave back
 //! ca.der           pinned: the collector's CA
 //! trust-root.bin   pinned: trust root version 1, exact bytes
+//! trust-newest.bin pinned: the newest trust root that verified, with its signatures
 //! collector        pinned: HOST:PORT
 //! checkpoints      pinned: the collector's checkpoint key, the last checkpoint that verified (JSON)
 //! ```
@@ -38,6 +39,8 @@ pub(crate) const CERTIFICATE: &str = "certificate.pem";
 pub(crate) const CA: &str = "ca.der";
 /// The pinned trust root.
 pub(crate) const TRUST_ROOT: &str = "trust-root.bin";
+/// The newest trust root that verified.
+pub(crate) const NEWEST_TRUST: &str = "trust-newest.bin";
 /// The pinned address.
 pub(crate) const COLLECTOR: &str = "collector";
 

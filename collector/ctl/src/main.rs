@@ -6,10 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod aim;
+mod approve;
+mod audit;
 mod cli;
 mod client;
 mod commands;
 mod contain;
+mod dry;
 mod events;
 mod evidence;
 mod failure;
@@ -26,10 +29,12 @@ mod receipt;
 mod sentence;
 mod session;
 mod stack;
+mod sheet;
 mod table;
 mod target;
 mod token;
 mod tree;
+mod trust;
 mod usage;
 mod verify;
 mod when;
@@ -90,5 +95,9 @@ async fn as_operator(operator: &Operator, verb: Verb) -> Result<(), Failure> {
         Verb::Contain(args) => contain::run(operator, args).await,
         Verb::Commands(args) => commands::list(operator, args).await,
         Verb::Command(verb) => commands::run(operator, verb).await,
+        Verb::Approve(args) => approve::approve(operator, args).await,
+        Verb::Deny(args) => approve::deny(operator, args).await,
+        Verb::Trust(verb) => trust::run(operator, verb).await,
+        Verb::Audit(args) => audit::run(operator, args).await,
     }
 }

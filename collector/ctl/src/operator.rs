@@ -16,13 +16,15 @@ use picket_event::{Clock, SystemClock};
 use picket_proto::v1;
 use picket_rpc::tls;
 use picket_seal::{Digest, PublicKey, SigningKey, enrolment_fingerprint, format_fingerprint};
+use prost::Message;
 use rcgen::{CertificateParams, DnType, KeyPair};
 
 use crate::cli::{FinishArgs, InitArgs};
 use crate::client::{self, Collector};
 use crate::failure::{Exit, Failure};
 use crate::folder::{
-    CA, CERTIFICATE, CHECKPOINTS, COLLECTOR, Folder, REQUEST, SIGNING_KEY, TLS_KEY, TRUST_ROOT,
+    CA, CERTIFICATE, CHECKPOINTS, COLLECTOR, Folder, NEWEST_TRUST, REQUEST, SIGNING_KEY, TLS_KEY,
+    TRUST_ROOT,
 };
 use crate::keyfile;
 use crate::output::{Output, note};
@@ -63,6 +65,12 @@ enum OperatorError {
     PinnedElsewhere(String),
     #[error("the pinned trust root is damaged")]
     TrustRoot(#[source] picket_event::trust::TrustError),
+    #[error("the newest trust root in `{0}` is damaged")]
+    Newest(String),
+    #[error("the collector's trust root does not follow the one that is pinned here")]
+    OtherTrust(#[source] picket_event::trust::TrustError),
+    #[error("the collector has trust root {has}, older than {pinned}, which was verified here")]
+    RolledBack { has: u64, pinned: u64 },
     #[error("the TLS key and certificate cannot be used")]
     Tls(#[source] tls::TlsError),
 }
@@ -148,10 +156,56 @@ impl Operator {
         enrolment_fingerprint(&self.ca, &self.trust_root)
     }
 
-    /// Whom the hosts believed when they enrolled.
+    /// Version 1, exact bytes: what the fingerprint covers.
+    pub(crate) fn first_trust_root(&self) -> &[u8] {
+        &self.trust_root
+    }
+
+    /// Whom the hosts believe, as far as that was verified here.
     pub(crate) fn trust_root(&self) -> Result<TrustRoot, Failure> {
-        TrustRoot::decode(&self.trust_root)
+        let newest = if self.folder.has(NEWEST_TRUST) {
+            let kept = v1::SignedTrustRoot::decode(self.folder.read(NEWEST_TRUST)?.as_slice());
+            let path = || self.folder.file(NEWEST_TRUST).display().to_string();
+            kept.map_err(|_message| Failure::new(Exit::Failed, OperatorError::Newest(path())))?
+                .body
+        } else {
+            self.trust_root.clone()
+        };
+        TrustRoot::decode(&newest)
             .map_err(|source| Failure::new(Exit::Unverified, OperatorError::TrustRoot(source)))
+    }
+
+    /// Takes what the collector has behind the pinned trust root, each version verified by the one before it.
+    pub(crate) async fn sync_trust(&self, collector: &mut Collector) -> Result<TrustRoot, Failure> {
+        let mut root = self.trust_root()?;
+        let later = collector.trust_roots(root.version).await?;
+        if later.newest < root.version {
+            let (has, pinned) = (later.newest, root.version);
+            let error = OperatorError::RolledBack { has, pinned };
+            return Err(Failure::new(Exit::Unverified, error).hint(
+                "a collector that was restored from an older copy gets it by `picketctl trust publish FILE`; otherwise trust nothing until somebody has looked",
+            ));
+        }
+        for signed in later.trust_roots {
+            let taken = root.succeed(&signed, SystemClock.now());
+            let (next, signers) = taken.map_err(|source| {
+                Failure::new(Exit::Unverified, OperatorError::OtherTrust(source))
+            })?;
+            self.folder.write(NEWEST_TRUST, &signed.encode_to_vec())?;
+            note(&format!(
+                "trust root {} is in force, signed by {}",
+                next.version,
+                signers.join(", ")
+            ));
+            root = next;
+        }
+        if SystemClock.now() > root.expires {
+            note(&format!(
+                "trust root {} expired at {}: hosts only end effects until there is a new one",
+                root.version, root.expires
+            ));
+        }
+        Ok(root)
     }
 
     /// TLS that believes the pinned CA only and shows this operator's certificate.

@@ -31,6 +31,8 @@ pub(crate) struct Order {
     pub(crate) ttl: Duration,
     /// After which time its effect undoes itself.
     pub(crate) auto_release: Option<Duration>,
+    /// Of the dry run that it follows.
+    pub(crate) dry_run_digest: Option<Digest>,
 }
 
 /// Why there is no signed command.
@@ -61,7 +63,7 @@ impl Order {
             action: self.action,
             reason: self.reason,
             incident: String::new(),
-            dry_run_digest: None,
+            dry_run_digest: self.dry_run_digest,
             break_glass: None,
         })
     }
@@ -114,6 +116,7 @@ mod tests {
             reason: "reverse shell".to_owned(),
             ttl: Duration::from_mins(15),
             auto_release: None,
+            dry_run_digest: None,
         }
     }
 
@@ -164,6 +167,7 @@ mod tests {
                 signatures: &signed.signatures,
             };
             root.approve(ActionClass::Destructive, signed, NOW)
+                .map(|standing| standing.signers())
         };
         assert_eq!(approve(&signed.body), Ok(vec!["alice".to_owned()]));
         let mut changed = signed.body.clone();

@@ -13,7 +13,7 @@ use crate::table::cut;
 pub(crate) struct Answer {
     /// The host's name, or its id.
     pub(crate) host: String,
-    /// As the collector calls it: `waiting`, `delivered`, or the receipt's state.
+    /// As the collector calls it: `requested`, `waiting`, `delivered`, `denied`..., or the receipt's state.
     pub(crate) state: String,
     /// The receipt, once there is one that can be read.
     pub(crate) receipt: Option<Containment>,
@@ -39,7 +39,10 @@ impl Answer {
     pub(crate) fn is_final(&self) -> bool {
         match &self.receipt {
             Some(receipt) => receipt.state != ReceiptState::Accepted || is_dry(receipt),
-            None => matches!(self.state.as_str(), "cancelled" | "expired"),
+            None => matches!(
+                self.state.as_str(),
+                "cancelled" | "expired" | "denied" | "unapproved"
+            ),
         }
     }
 
@@ -65,6 +68,7 @@ impl Answer {
     fn exit_without_receipt(&self) -> Exit {
         match self.state.as_str() {
             "waiting" | "expired" => Exit::Unreachable,
+            "requested" | "denied" | "unapproved" => Exit::Refused,
             _ => Exit::Failed,
         }
     }

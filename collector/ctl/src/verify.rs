@@ -8,6 +8,7 @@ use std::path::Path;
 
 use picket_event::{Clock, GapReason, Text};
 use picket_proto::v1;
+use picket_seal::Digest;
 use serde::Serialize;
 
 use crate::cli::VerifyArgs;
@@ -36,9 +37,13 @@ pub(crate) async fn run(operator: &Operator, args: VerifyArgs) -> Result<(), Fai
         host: args.host.unwrap_or_default(),
         since_unix_ns: since,
         checkpoint_now: args.export.is_some(),
+        audit: true,
     };
     let mut stream = Collector::open(operator).await?.evidence(request).await?;
-    let expected = pins.expected(args.checkpoint_key.as_deref())?;
+    let expected = Expected {
+        first_trust: Some(Digest::of(operator.first_trust_root())),
+        ..pins.expected(args.checkpoint_key.as_deref())?
+    };
     let mut verifier = Verifier::new(since == 0, expected);
     let mut bundle = args.export.as_deref().map(Writer::create).transpose()?;
     while let Some(item) = client::next(&mut stream, "read the evidence").await? {
@@ -104,6 +109,15 @@ fn hint(fault: Option<&Fault>) -> String {
 
 /// How much of it the collector has signed for.
 fn print_checkpoint(out: &mut Output, hosts: &[Host], log: &Log) -> Result<(), Failure> {
+    let audit = log.audit();
+    if audit.entries() > 0 {
+        out.line(&format!(
+            "audit: {} entries, {} of them signed by persons, trust root {}",
+            audit.entries(),
+            audit.signed(),
+            audit.trust().map_or(0, |root| root.version)
+        ))?;
+    }
     let lines = || hosts.iter().flat_map(|host| &host.lines);
     let proven = total(lines().map(|line| line.proven));
     let batches = total(lines().map(|line| line.batches));

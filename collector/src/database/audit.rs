@@ -1,38 +1,24 @@
-//! Who did what, in an order that cannot be changed unseen.
-//!
-//! ```text
-//! hash = SHA-256( previous hash | number u64 le | time i64 le | then each text: len u32 le | bytes )
-//! texts: who, action, object, detail
-//! ```
+//! Who did what, in an order that cannot be changed unseen. What is hashed: [`picket_event::audit`].
 
 use picket_event::UnixNanos;
+use picket_event::checkpoint::AuditHead;
+use picket_proto::v1;
 use picket_seal::Digest;
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::{DatabaseError, count, number};
 
-/// One entry.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
-    /// When.
-    pub time: UnixNanos,
-    /// An operator's name, or `collector`.
-    pub who: &'a str,
-    /// What was done, as `token.create`.
-    pub action: &'a str,
-    /// To what.
-    pub object: &'a str,
-    /// With which particulars.
-    pub detail: &'a str,
-}
+pub use picket_event::audit::Entry;
 
 /// Adds an entry behind the last.
 pub fn add(t: &Transaction<'_>, entry: Entry<'_>) -> Result<(), DatabaseError> {
-    let (last, previous) = head(t)?;
+    let last = head(t)?;
+    let (last, previous) = last.map_or((0, Digest::ZERO), |last| (last.entries, last.head));
     let next = last.saturating_add(1);
-    let hash = hash(next, previous, entry);
-    let sql = "INSERT INTO audit (number, time, who, action, object, detail, previous, hash)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let hash = entry.hash(next, &previous);
+    let sql = "INSERT INTO audit (number, time, who, action, object, detail, previous, hash, proof)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let proof = (!entry.proof.is_empty()).then_some(entry.proof);
     t.prepare_cached(sql)?.execute((
         number(next),
         entry.time.0,
@@ -42,6 +28,7 @@ pub fn add(t: &Transaction<'_>, entry: Entry<'_>) -> Result<(), DatabaseError> {
         entry.detail,
         previous.as_bytes(),
         hash.as_bytes(),
+        proof,
     ))?;
     Ok(())
 }
@@ -59,57 +46,74 @@ pub fn of_action(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The entries behind `after` from `since` on, at most `limit`, in their order.
+pub fn list(
+    t: &Transaction<'_>,
+    after: u64,
+    since: UnixNanos,
+    limit: u64,
+) -> Result<Vec<v1::AuditEntry>, DatabaseError> {
+    let sql = "SELECT number, time, who, action, object, detail, previous, hash, proof FROM audit
+               WHERE number > ?1 AND time >= ?2 ORDER BY number LIMIT ?3";
+    let mut query = t.prepare_cached(sql)?;
+    let rows = query.query_map((number(after), since.0, number(limit)), |row| {
+        let proof: Option<Vec<u8>> = row.get(8)?;
+        Ok(v1::AuditEntry {
+            number: count(row.get(0)?),
+            time_unix_ns: row.get(1)?,
+            who: row.get(2)?,
+            action: row.get(3)?,
+            object: row.get(4)?,
+            detail: row.get(5)?,
+            previous: row.get(6)?,
+            hash: row.get(7)?,
+            proof: proof.unwrap_or_default(),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Walks over all entries. Returns how many there are, or the number of the first that does not
 /// follow from the one before.
 pub fn verify(t: &Transaction<'_>) -> Result<Result<u64, u64>, DatabaseError> {
-    let sql = "SELECT number, time, who, action, object, detail, hash FROM audit ORDER BY number";
-    let mut query = t.prepare(sql)?;
-    let mut rows = query.query([])?;
     let (mut at, mut previous) = (0_u64, Digest::ZERO);
-    while let Some(row) = rows.next()? {
-        let stored: i64 = row.get(0)?;
-        let texts: [String; 4] = [row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
-        let [who, action, object, detail] = texts.each_ref().map(String::as_str);
-        let time = UnixNanos(row.get(1)?);
-        at = at.saturating_add(1);
-        let hash = hash(
-            at,
-            previous,
-            Entry {
-                time,
-                who,
-                action,
-                object,
-                detail,
-            },
-        );
-        let kept: Vec<u8> = row.get(6)?;
-        if count(stored) != at || kept != hash.as_bytes() {
-            return Ok(Err(at));
+    loop {
+        let entries = list(t, at, UnixNanos(i64::MIN), GROUP)?;
+        if entries.is_empty() {
+            return Ok(Ok(at));
         }
-        previous = hash;
+        for stored in entries {
+            at = at.saturating_add(1);
+            let entry = Entry {
+                time: UnixNanos(stored.time_unix_ns),
+                who: &stored.who,
+                action: &stored.action,
+                object: &stored.object,
+                detail: &stored.detail,
+                proof: &stored.proof,
+            };
+            previous = entry.hash(at, &previous);
+            if stored.number != at || stored.hash != previous.as_bytes() {
+                return Ok(Err(at));
+            }
+        }
     }
-    Ok(Ok(at))
 }
 
-fn head(t: &Transaction<'_>) -> Result<(u64, Digest), DatabaseError> {
+/// How far it is; `None`: there is no entry.
+pub fn head(t: &Transaction<'_>) -> Result<Option<AuditHead>, DatabaseError> {
     let sql = "SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
     let last = t.prepare_cached(sql)?.query_row([], read).optional()?;
     let Some((last, hash)) = last else {
-        return Ok((0, Digest::ZERO));
+        return Ok(None);
     };
-    let hash = Digest::from_slice(&hash).map_err(|_length| DatabaseError::Damaged("audit hash"))?;
-    Ok((count(last), hash))
+    let head = Digest::from_slice(&hash).map_err(|_length| DatabaseError::Damaged("audit hash"))?;
+    Ok(Some(AuditHead {
+        entries: count(last),
+        head,
+    }))
 }
 
-fn hash(number: u64, previous: Digest, entry: Entry<'_>) -> Digest {
-    let mut bytes = previous.as_bytes().to_vec();
-    bytes.extend(number.to_le_bytes());
-    bytes.extend(entry.time.0.to_le_bytes());
-    for text in [entry.who, entry.action, entry.object, entry.detail] {
-        bytes.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
-        bytes.extend(text.as_bytes());
-    }
-    Digest::of(&bytes)
-}
+/// Entries that are read at once.
+const GROUP: u64 = 1_024;

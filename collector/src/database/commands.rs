@@ -5,7 +5,7 @@ use picket_proto::v1;
 use prost::Message;
 use rusqlite::{OptionalExtension, Row, Transaction};
 
-use super::{DatabaseError, number};
+use super::{DatabaseError, count, number};
 
 /// A command as it is kept.
 #[derive(Clone, Debug)]
@@ -26,6 +26,16 @@ pub struct CommandRow {
     pub expires: UnixNanos,
     /// When it was cancelled; 0: never.
     pub cancelled: UnixNanos,
+    /// Whether it waits for approvals.
+    pub requested: bool,
+    /// When the last approval came that it waited for; 0: it waited for none.
+    pub approved: UnixNanos,
+    /// When it was denied; 0: never.
+    pub denied: UnixNanos,
+    /// The signed denial or cancellation.
+    pub ended: Option<v1::SignedStatement>,
+    /// Whether it went out on one person's word.
+    pub alone: bool,
 }
 
 /// How far one host has come.
@@ -48,8 +58,8 @@ pub fn add(
     hosts: &[HostId],
 ) -> Result<bool, DatabaseError> {
     let sql =
-        "INSERT OR IGNORE INTO command (id, signed, action, requester, reason, submitted, expires)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        "INSERT OR IGNORE INTO command (id, signed, action, requester, reason, submitted, expires, requested, alone)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let added = t.prepare_cached(sql)?.execute((
         command.id.as_bytes(),
         command.signed.encode_to_vec(),
@@ -58,6 +68,8 @@ pub fn add(
         &command.reason,
         command.submitted.0,
         command.expires.0,
+        i64::from(command.requested),
+        i64::from(command.alone),
     ))?;
     if added == 0 {
         return Ok(false);
@@ -110,14 +122,58 @@ pub fn hosts(t: &Transaction<'_>, id: &CommandId) -> Result<Vec<HostState>, Data
     Ok(hosts)
 }
 
-/// The commands that the host is to be given: without a last word, not cancelled, not expired.
+/// On how many hosts this person acts since then on their own word.
+pub fn hosts_alone(
+    t: &Transaction<'_>,
+    requester: &str,
+    since: UnixNanos,
+) -> Result<u64, DatabaseError> {
+    let sql = "SELECT COUNT(DISTINCT host) FROM command_host WHERE command IN
+               (SELECT id FROM command WHERE requester = ?1 AND alone = 1 AND submitted > ?2)";
+    let hosts: i64 = t
+        .prepare_cached(sql)?
+        .query_row((requester, since.0), |row| row.get(0))?;
+    Ok(count(hosts))
+}
+
+/// A further signature. With the last one it goes out and ends at `expires`.
+pub fn approve(
+    t: &Transaction<'_>,
+    command: &CommandRow,
+    complete: Option<(UnixNanos, UnixNanos)>,
+) -> Result<(), DatabaseError> {
+    let id = command.id.as_bytes();
+    let signed = command.signed.encode_to_vec();
+    t.prepare_cached("UPDATE command SET signed = ?2 WHERE id = ?1")?
+        .execute((id, signed))?;
+    if let Some((now, expires)) = complete {
+        let sql = "UPDATE command SET requested = 0, approved = ?2, expires = ?3 WHERE id = ?1";
+        t.prepare_cached(sql)?.execute((id, now.0, expires.0))?;
+    }
+    Ok(())
+}
+
+/// Somebody said no.
+pub fn deny(
+    t: &Transaction<'_>,
+    id: &CommandId,
+    statement: &v1::SignedStatement,
+    now: UnixNanos,
+) -> Result<(), DatabaseError> {
+    let sql = "UPDATE command SET denied = ?2, ended = ?3 WHERE id = ?1";
+    t.prepare_cached(sql)?
+        .execute((id.as_bytes(), now.0, statement.encode_to_vec()))?;
+    Ok(())
+}
+
+/// The commands that the host is to be given: approved, without a last word, not cancelled, not expired.
 pub fn open_for(
     t: &Transaction<'_>,
     host: &HostId,
     now: UnixNanos,
 ) -> Result<Vec<CommandRow>, DatabaseError> {
     let sql = format!(
-        "{SELECT} WHERE cancelled = 0 AND expires > ?2 AND id IN
+        "{SELECT} WHERE cancelled = 0 AND denied = 0 AND requested = 0 AND expires > ?2 AND id IN
          (SELECT command FROM command_host WHERE host = ?1 AND final = 0)
          ORDER BY submitted LIMIT 256"
     );
@@ -168,9 +224,16 @@ pub fn receipt(
 }
 
 /// Nobody is to be given the command any more; `false` if that was so already.
-pub fn cancel(t: &Transaction<'_>, id: &CommandId, now: UnixNanos) -> Result<bool, DatabaseError> {
-    let sql = "UPDATE command SET cancelled = ?2 WHERE id = ?1 AND cancelled = 0";
-    Ok(t.prepare_cached(sql)?.execute((id.as_bytes(), now.0))? == 1)
+pub fn cancel(
+    t: &Transaction<'_>,
+    id: &CommandId,
+    statement: &v1::SignedStatement,
+    now: UnixNanos,
+) -> Result<bool, DatabaseError> {
+    let sql = "UPDATE command SET cancelled = ?2, ended = ?3
+               WHERE id = ?1 AND cancelled = 0 AND denied = 0";
+    let parameters = (id.as_bytes(), now.0, statement.encode_to_vec());
+    Ok(t.prepare_cached(sql)?.execute(parameters)? == 1)
 }
 
 /// A receipt beyond any honest size is kept without its particulars; all of it is in the store.
@@ -200,6 +263,7 @@ fn read(row: &Row<'_>) -> Result<CommandRow, DatabaseError> {
     let damaged = DatabaseError::Damaged("command");
     let id: Vec<u8> = row.get(0)?;
     let signed: Vec<u8> = row.get(1)?;
+    let ended: Option<Vec<u8>> = row.get(11)?;
     let signed = v1::SignedCommand::decode(signed.as_slice());
     let (Ok(id), Ok(signed)) = (CommandId::from_slice(&id), signed) else {
         return Err(damaged);
@@ -213,11 +277,17 @@ fn read(row: &Row<'_>) -> Result<CommandRow, DatabaseError> {
         submitted: UnixNanos(row.get(5)?),
         expires: UnixNanos(row.get(6)?),
         cancelled: UnixNanos(row.get(7)?),
+        requested: row.get::<_, i64>(8)? != 0,
+        approved: UnixNanos(row.get(9)?),
+        denied: UnixNanos(row.get(10)?),
+        ended: ended.and_then(|bytes| v1::SignedStatement::decode(bytes.as_slice()).ok()),
+        alone: row.get::<_, i64>(12)? != 0,
     })
 }
 
 /// Largest receipt that is kept whole, in bytes.
 const LARGEST_RECEIPT: usize = 32 << 10;
 
-const SELECT: &str = "SELECT id, signed, action, requester, reason, submitted, expires, cancelled
+const SELECT: &str = "SELECT id, signed, action, requester, reason, submitted, expires, cancelled,
+                             requested, approved, denied, ended, alone
                       FROM command";

@@ -149,6 +149,7 @@ impl EnrollmentService {
                 action: "host.renew",
                 object: &object,
                 detail: "by event key, after the certificate had run out",
+                proof: &[],
             };
             audit::add(t, entry)
         });

@@ -1,6 +1,6 @@
 //! Evidence: everything that is needed to verify without believing the collector.
 //!
-//! First all checkpoints, then the wanted hosts, each with its first key and its successions, then their batches in
+//! First all checkpoints, then the audit if it is wanted, then the wanted hosts, each with its first key and its successions, then their batches in
 //! the order of arrival, byte for byte as they were signed, each with its place in the last checkpoint.
 
 use std::ops::ControlFlow;
@@ -31,7 +31,7 @@ impl OperatorService {
         }
         let ids: Vec<HostId> = wanted.into_iter().map(|(id, _)| id).collect();
         let since = UnixNanos(request.since_unix_ns);
-        let (service, now) = (self.clone(), request.checkpoint_now);
+        let (service, now, audit) = (self.clone(), request.checkpoint_now, request.audit);
         Ok(Answers::filled(
             operator.closing(),
             PARTS,
@@ -41,6 +41,12 @@ impl OperatorService {
                     ..Query::default()
                 };
                 let prover = service.send_checkpoints(now, &parts).await?;
+                if audit {
+                    let entry = |entry| item(Item::Audit(entry));
+                    service
+                        .send_audit(UnixNanos(i64::MIN), &parts, entry)
+                        .await?;
+                }
                 for id in ids {
                     service.send_keys(id, &parts).await?;
                 }

@@ -47,6 +47,7 @@ impl OperatorService {
                         action,
                         object,
                         detail: &detail,
+                        proof: &[],
                     },
                 )?;
             }
@@ -82,6 +83,7 @@ impl OperatorService {
                         action,
                         object,
                         detail: "",
+                        proof: &[],
                     },
                 )?;
             }
@@ -129,6 +131,7 @@ impl OperatorService {
                 action,
                 object: &object,
                 detail: &name,
+                proof: &[],
             };
             audit::add(t, entry)?;
             keys::latest(t, &id)
@@ -161,6 +164,7 @@ impl OperatorService {
                 .collect(),
             epoch,
             host_epoch: known.host_epoch,
+            trust_version: known.trust_version,
             alarms: known.alarms.iter().map(shown_alarm).collect(),
         }
     }

@@ -28,14 +28,7 @@ impl OperatorService {
             .commands
             .submit(signed, operator.name().to_owned(), now)
             .await;
-        submitted.map_err(|refused| {
-            let refusal = refused.refusal();
-            self.metrics.call_refused(refusal);
-            match refused {
-                SubmitError::Database(failed) => internal(&failed).status(),
-                other => refusal.saying(chain(&other)),
-            }
-        })
+        submitted.map_err(|refused| self.not_taken(refused))
     }
 
     /// The newest commands, as many as fit into one answer.
@@ -62,18 +55,41 @@ impl OperatorService {
 
     pub(super) async fn cancel(
         &self,
-        operator: &OperatorIdentity,
-        id: &[u8],
+        request: v1::CancelCommandRequest,
     ) -> Result<v1::CommandStatus, Status> {
-        let id = command_id(id)?;
-        let now = self.clock.now();
-        let cancelled = self
-            .commands
-            .cancel(id, operator.name().to_owned(), now)
-            .await;
-        cancelled
-            .map_err(|failed| self.failed(failed))?
-            .ok_or_else(no_command)
+        let id = command_id(&request.command_id)?;
+        let statement = request.statement.ok_or_else(not_signed)?;
+        let cancelled = self.commands.cancel(id, statement, self.clock.now()).await;
+        cancelled.map_err(|refused| self.not_taken(refused))
+    }
+
+    pub(super) async fn approve(
+        &self,
+        request: v1::ApproveCommandRequest,
+    ) -> Result<v1::CommandStatus, Status> {
+        let id = command_id(&request.command_id)?;
+        let signature = request.signature.ok_or_else(not_signed)?;
+        let approved = self.commands.approve(id, signature, self.clock.now()).await;
+        approved.map_err(|refused| self.not_taken(refused))
+    }
+
+    pub(super) async fn deny(
+        &self,
+        request: v1::DenyCommandRequest,
+    ) -> Result<v1::CommandStatus, Status> {
+        let id = command_id(&request.command_id)?;
+        let statement = request.statement.ok_or_else(not_signed)?;
+        let denied = self.commands.deny(id, statement, self.clock.now()).await;
+        denied.map_err(|refused| self.not_taken(refused))
+    }
+
+    fn not_taken(&self, refused: SubmitError) -> Status {
+        let refusal = refused.refusal();
+        self.metrics.call_refused(refusal);
+        match refused {
+            SubmitError::Database(failed) => internal(&failed).status(),
+            other => refusal.saying(chain(&other)),
+        }
     }
 
     /// A file that a host sent, and the note in the audit of who took it.
@@ -94,6 +110,7 @@ impl OperatorService {
                 action: "file.fetch",
                 object: &id.to_string(),
                 detail: &host.to_string(),
+                proof: &[],
             };
             audit::add(t, entry)
         });
@@ -145,6 +162,10 @@ impl OperatorService {
 
 fn command_id(bytes: &[u8]) -> Result<CommandId, Status> {
     CommandId::from_slice(bytes).map_err(|wrong| Refusal::BadQuery.saying(wrong))
+}
+
+fn not_signed() -> Status {
+    Refusal::BadStatement.saying("the request holds no signature")
 }
 
 fn no_command() -> Status {

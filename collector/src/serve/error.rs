@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use picket_event::trust::TrustError;
 use picket_rpc::tls::TlsError;
 use picket_store::StoreError;
 
@@ -13,6 +12,7 @@ use crate::data::DataError;
 use crate::database::DatabaseError;
 use crate::init::InitError;
 use crate::receipts::ReceiptError;
+use crate::trust::PublishError;
 
 /// Why the service did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum ServeError {
     Renew(#[source] InitError),
     /// The trust root cannot be read.
     #[error("failed to read the trust root")]
-    TrustRoot(#[source] TrustError),
+    TrustRoot(#[source] PublishError),
     /// TLS cannot be set up.
     #[error("failed to set up TLS")]
     Tls(#[from] TlsError),

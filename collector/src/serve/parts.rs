@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use picket_event::Clock;
-use picket_event::trust::TrustRoot;
 use picket_rpc::v1::agent_server::AgentServer;
 use picket_rpc::v1::enrollment_server::EnrollmentServer;
 use picket_rpc::v1::operator_server::OperatorServer;
@@ -39,6 +38,7 @@ use crate::receipts::Receipts;
 use crate::registry::Registry;
 use crate::seal::Sealing;
 use crate::session::Sessions;
+use crate::trust::Trust;
 use crate::writer::Writer;
 
 /// What all parts share.
@@ -58,6 +58,7 @@ pub(super) struct Parts {
 struct Kept {
     reader: Reader,
     checkpoints: Checkpoints,
+    trust: Trust,
 }
 
 impl Parts {
@@ -88,7 +89,7 @@ impl Parts {
             Arc::clone(&self.clock),
         )?;
         tasks.spawn(self.clone().keep_checkpoints(checkpoints.clone()));
-        let (trust, commands) = self.trust()?;
+        let (trust, commands, roots) = self.trust()?;
         let receipts = Receipts {
             reader: reader.clone(),
             database: self.database.clone(),
@@ -104,6 +105,7 @@ impl Parts {
         let kept = Kept {
             reader,
             checkpoints,
+            trust: roots,
         };
         tasks.spawn(watchdog::pat(
             self.database.clone(),
@@ -157,10 +159,16 @@ impl Parts {
         Ok(())
     }
 
-    fn trust(&self) -> Result<(TrustService, Commands), ServeError> {
+    fn trust(&self) -> Result<(TrustService, Commands, Trust), ServeError> {
         let trust_root = data::read(&self.data.trust_root())?;
-        let decoded = TrustRoot::decode(&trust_root).map_err(ServeError::TrustRoot)?;
-        let commands = Commands::new(self.database.clone(), self.registry.clone(), decoded);
+        let opened = Trust::open(self.database.clone(), &trust_root, self.clock.now());
+        let trust = opened.map_err(ServeError::TrustRoot)?;
+        let commands = Commands::new(
+            self.database.clone(),
+            self.registry.clone(),
+            trust.clone(),
+            self.config.operator_hosts_per_hour,
+        );
         let ca_certificate = self.authority.certificate().to_vec();
         Ok((
             TrustService {
@@ -168,6 +176,7 @@ impl Parts {
                 trust_root,
             },
             commands,
+            trust,
         ))
     }
 
@@ -199,6 +208,7 @@ impl Parts {
             commands: commands.clone(),
             database: self.database.clone(),
             reader: kept.reader.clone(),
+            trust: kept.trust.clone(),
             checkpoints: kept.checkpoints.newest(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),
@@ -245,6 +255,7 @@ impl Parts {
             database: self.database.clone(),
             registry: self.registry.clone(),
             commands,
+            trust: kept.trust,
             reader: kept.reader,
             checkpoints: kept.checkpoints,
             synced: writer.synced(),

@@ -49,6 +49,8 @@ impl Clock for Ahead {
 pub(crate) struct Collector {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) operator: Operator,
+    /// The others who may approve.
+    pub(crate) others: Vec<Operator>,
     pub(crate) fingerprint: Digest,
     pub(crate) clock: Arc<Ahead>,
     running: Option<Running>,
@@ -106,17 +108,26 @@ pub(crate) fn identity(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Id
 impl Collector {
     /// Made and running.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With further operators.
+    pub(crate) async fn start_with(others: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let operator = Operator::new("alice", folder.path());
+        let others = others.iter().map(|name| Operator::new(name, folder.path()));
+        let others: Vec<Operator> = others.collect();
+        let all = [&operator].into_iter().chain(&others);
         let setup = Setup {
             data: folder.path().join("data"),
             names: vec!["127.0.0.1".to_owned()],
-            operators: vec![operator.folder.join("request.pem")],
+            operators: all.map(|one| one.folder.join("request.pem")).collect(),
         };
         let made = init(&setup, SystemClock.now()).unwrap();
         let mut collector = Self {
             folder,
             operator,
+            others,
             fingerprint: made.fingerprint,
             clock: Arc::default(),
             running: None,

@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use picket_event::command::{Action, Command, Mode, Target};
+use picket_event::statement::{Statement, StatementKind};
 use picket_event::{
     Clock, CommandId, Containment, Detail, Event, HostId, Kind, ProcessUid, ReceiptState, Source,
     SystemClock, UnixNanos,
 };
 use picket_proto::v1;
 use picket_proto::v1::collector_frame::Frame as ToAgent;
-use picket_seal::{Domain, SigningKey};
+use picket_seal::{Digest, Domain, SigningKey};
 use tonic::Status;
 
 use crate::collector::{Collector, eventually};
 use crate::host::Host;
 use crate::session::{Session, open};
 
-fn command(host: HostId) -> Command {
+pub(crate) fn command(host: HostId) -> Command {
     let now = SystemClock.now();
     Command {
         id: CommandId::new(picket_seal::random().unwrap()),
@@ -38,7 +39,7 @@ fn command(host: HostId) -> Command {
     }
 }
 
-fn signed(command: &Command, key: &SigningKey) -> v1::SignedCommand {
+pub(crate) fn signed(command: &Command, key: &SigningKey) -> v1::SignedCommand {
     let body = command.encode();
     let signature = v1::Signature {
         key_id: key.public_key().key_id().0.to_vec(),
@@ -50,7 +51,24 @@ fn signed(command: &Command, key: &SigningKey) -> v1::SignedCommand {
     }
 }
 
-async fn submit(
+pub(crate) fn cancellation(command: &Command, key: &SigningKey) -> v1::CancelCommandRequest {
+    v1::CancelCommandRequest {
+        command_id: command.id.as_bytes().to_vec(),
+        statement: Some(statement(command, StatementKind::Cancel).sign(key)),
+    }
+}
+
+pub(crate) fn statement(command: &Command, kind: StatementKind) -> Statement {
+    Statement {
+        kind,
+        command: command.id,
+        command_sha256: Digest::of(&command.encode()),
+        reason: "not today".to_owned(),
+        time: SystemClock.now(),
+    }
+}
+
+pub(crate) async fn submit(
     collector: &Collector,
     command: v1::SignedCommand,
 ) -> Result<v1::CommandStatus, Status> {
@@ -62,7 +80,7 @@ async fn submit(
         .into_inner())
 }
 
-async fn status(collector: &Collector) -> v1::CommandStatus {
+pub(crate) async fn status(collector: &Collector) -> v1::CommandStatus {
     let request = v1::ListCommandsRequest { limit: 0 };
     let listed = collector
         .operators()
@@ -73,7 +91,7 @@ async fn status(collector: &Collector) -> v1::CommandStatus {
     listed.into_inner().commands.remove(0)
 }
 
-async fn next_command(session: &mut Session) -> v1::SignedCommand {
+pub(crate) async fn next_command(session: &mut Session) -> v1::SignedCommand {
     let frame = session.from.message().await.unwrap().unwrap().frame;
     let Some(ToAgent::Command(command)) = frame else {
         panic!("{frame:?}")
@@ -271,9 +289,7 @@ async fn a_cancelled_or_expired_command_is_not_handed_out() {
     submit(&collector, signed(&cancelled, &collector.operator.signing))
         .await
         .unwrap();
-    let request = v1::CancelCommandRequest {
-        command_id: cancelled.id.as_bytes().to_vec(),
-    };
+    let request = cancellation(&cancelled, &collector.operator.signing);
     let shown = collector
         .operators()
         .await

@@ -10,11 +10,13 @@ mod checkpoints;
 mod collector;
 mod host;
 
+mod approvals;
 mod commands;
 mod enrolment;
 mod forgery;
 mod identity;
 mod ingest;
+mod life;
 mod operators;
 mod renewal;
 mod restart;

@@ -10,6 +10,7 @@ use picket_seal::{Digest, Domain, PublicKey, SealError, Signature, SigningKey};
 use prost::Message;
 
 use crate::UnixNanos;
+use crate::wire::digest_bytes;
 
 /// What a checkpoint says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,6 +25,17 @@ pub struct Checkpoint {
     pub wall: UnixNanos,
     /// The hash of the one before; zeros for the first.
     pub previous: Digest,
+    /// How far the audit was; `None`: there was none, or the collector was of an earlier version.
+    pub audit: Option<AuditHead>,
+}
+
+/// How far an audit is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AuditHead {
+    /// How many entries there are.
+    pub entries: u64,
+    /// The hash of the last.
+    pub head: Digest,
 }
 
 /// Why a checkpoint is refused.
@@ -46,6 +58,8 @@ impl Checkpoint {
             root: self.root.as_bytes().to_vec(),
             wall_unix_ns: self.wall.0,
             previous: self.previous.as_bytes().to_vec(),
+            audit_entries: self.audit.map_or(0, |audit| audit.entries),
+            audit_head: digest_bytes(self.audit.map(|audit| audit.head)),
         };
         let body = body.encode_to_vec();
         v1::SignedCheckpoint {
@@ -73,6 +87,13 @@ impl Checkpoint {
             root: digest(&body.root)?,
             wall: UnixNanos(body.wall_unix_ns),
             previous: digest(&body.previous)?,
+            audit: match body.audit_entries {
+                0 => None,
+                entries => Some(AuditHead {
+                    entries,
+                    head: digest(&body.audit_head)?,
+                }),
+            },
         };
         Ok((checkpoint, hash(signed)))
     }
@@ -96,6 +117,10 @@ mod tests {
             root: Digest::of(b"root"),
             wall: UnixNanos(5),
             previous: Digest::of(b"previous"),
+            audit: Some(AuditHead {
+                entries: 9,
+                head: Digest::of(b"audit"),
+            }),
         };
         let signed = checkpoint.sign(&key);
         let (read, hash) = Checkpoint::read(&signed, &key.public_key()).expect("it is whole");

@@ -142,8 +142,11 @@ impl Command {
 
     /// The class of the action on one host, whose threshold its signatures must meet.
     ///
-    /// What could be undone but has no near end counts as what cannot be undone.
+    /// What could be undone but has no near end counts as what cannot be undone. Who only looks, only reads.
     pub fn class(&self) -> ActionClass {
+        if self.mode == Mode::DryRun {
+            return ActionClass::Read;
+        }
         match self.action.class() {
             ActionClass::Reversible if self.lasts() => ActionClass::Destructive,
             class => class,
@@ -152,7 +155,8 @@ impl Command {
 
     /// Every class whose threshold must be met: its own, and the fleet's if it is for many hosts.
     pub fn classes(&self) -> impl Iterator<Item = ActionClass> {
-        let fleet = (self.hosts.len() > FLEET).then_some(ActionClass::Fleet);
+        let acts = self.mode == Mode::Enforce;
+        let fleet = (acts && self.hosts.len() > FLEET).then_some(ActionClass::Fleet);
         [self.class()].into_iter().chain(fleet)
     }
 

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+pub mod audit;
 pub mod batch;
 pub mod checkpoint;
 pub mod command;
@@ -22,6 +23,7 @@ pub mod identity;
 pub mod json;
 pub mod ocsf;
 pub mod request;
+pub mod statement;
 pub mod token;
 pub mod trust;
 
@@ -29,6 +31,7 @@ mod detail;
 mod event;
 mod ids;
 mod kind;
+mod pem;
 mod process;
 mod text;
 mod time;

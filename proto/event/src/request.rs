@@ -3,13 +3,12 @@
 //! Only public halves are in it. The proof shows that whoever wrote it holds the signing key and
 //! meant this name and this TLS key.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use picket_proto::v1;
 use picket_seal::{Domain, PublicKey, SealError, Signature, SigningKey};
 use prost::Message;
 
 use crate::identity::is_operator_name;
+use crate::pem::{self, PemError};
 
 /// An operator's request, its proof checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -66,20 +65,17 @@ impl OperatorRequest {
             signing_public_key: self.signing_key.as_bytes().to_vec(),
             proof: self.proof.0.to_vec(),
         };
-        let body = STANDARD.encode(message.encode_to_vec());
-        let mut pem = format!("-----BEGIN {LABEL}-----\n");
-        for line in body.as_bytes().chunks(64) {
-            pem.push_str(&String::from_utf8_lossy(line));
-            pem.push('\n');
-        }
-        pem + &format!("-----END {LABEL}-----\n")
+        pem::write(LABEL, &message.encode_to_vec())
     }
 
     /// From a PEM block, checked.
-    pub fn from_pem(pem: &str) -> Result<Self, RequestError> {
-        let damaged = || RequestError::Damaged;
-        let body = STANDARD.decode(block(pem)?).map_err(|_base64| damaged())?;
-        let wire = v1::OperatorRequest::decode(body.as_slice()).map_err(|_message| damaged())?;
+    pub fn from_pem(text: &str) -> Result<Self, RequestError> {
+        let body = pem::read(LABEL, text).map_err(|error| match error {
+            PemError::Missing => RequestError::NoBlock,
+            PemError::Damaged => RequestError::Damaged,
+        })?;
+        let wire = v1::OperatorRequest::decode(body.as_slice());
+        let wire = wire.map_err(|_message| RequestError::Damaged)?;
         if !is_operator_name(&wire.name) {
             return Err(RequestError::Name(wire.name));
         }
@@ -100,16 +96,6 @@ impl OperatorRequest {
             proof,
         })
     }
-}
-
-fn block(pem: &str) -> Result<String, RequestError> {
-    let (_, rest) = pem
-        .split_once(&format!("-----BEGIN {LABEL}-----"))
-        .ok_or(RequestError::NoBlock)?;
-    let (body, _) = rest
-        .split_once(&format!("-----END {LABEL}-----"))
-        .ok_or(RequestError::NoBlock)?;
-    Ok(body.split_whitespace().collect())
 }
 
 fn proven_bytes(name: &str, csr_der: &[u8]) -> Vec<u8> {

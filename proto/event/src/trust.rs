@@ -2,9 +2,10 @@
 //!
 //! # Invariants
 //!
-//! - Thresholds count persons, not keys and not signatures.
-//! - A signature by a key that the trust root does not name counts for nothing.
-//! - An expired trust root approves nothing (releasing and undoing come with the actions that can be undone).
+//! - Thresholds count persons, not keys and not signatures, and never automation.
+//! - Nobody approves what they asked for: the first signature is the requester's, the others are of other persons.
+//! - A signature by a key that the trust root does not name, or by a person who lacks the role, refuses the whole.
+//! - An expired trust root lets effects end and nothing begin; the next version is taken all the same.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,8 +15,18 @@ use picket_seal::{Domain, KeyId, PublicKey, SealError, Signature};
 use prost::Message;
 
 use crate::kind::closed_set;
-use crate::wire::known;
-use crate::{EventError, UnixNanos};
+use crate::wire::{id, known};
+use crate::{EventError, HostId, UnixNanos};
+
+mod file;
+mod standing;
+mod succession;
+#[cfg(test)]
+mod tests;
+
+pub use file::{TrustFileError, from_pem, to_pem};
+pub use standing::Standing;
+pub use succession::SuccessorStanding;
 
 /// A trust root is good for at most so long.
 pub const MAX_TRUST_AGE: Duration = Duration::from_hours(90 * 24);
@@ -33,6 +44,8 @@ pub struct TrustRoot {
     pub persons: Vec<Person>,
     /// How many of them each class of actions takes.
     pub thresholds: Vec<(ActionClass, u32)>,
+    /// Hosts on which what cannot be undone, or lasts, takes more persons.
+    pub critical_hosts: BTreeSet<HostId>,
 }
 
 /// One operator.
@@ -88,6 +101,10 @@ closed_set! {
         Content = "content",
         /// The trust root itself.
         Trust = "trust",
+        /// Cannot be undone or lasts, on a critical host.
+        Critical = "critical",
+        /// The trust root, by the role of recovery alone.
+        Recovery = "recovery",
     }
 }
 
@@ -123,6 +140,38 @@ pub enum TrustError {
     /// A signature is by a key that nobody of the trust root holds.
     #[error("the key {0} belongs to nobody in the trust root")]
     UnknownKey(KeyId),
+    /// A person signed who lacks the role for it.
+    #[error("`{person}` signed without the role {role}")]
+    WrongRole {
+        /// Who.
+        person: String,
+        /// What they would have to be.
+        role: Role,
+    },
+    /// Somebody both approves and is a program, or the like.
+    #[error("`{0}` is automation and can have no other role")]
+    Automation(String),
+    /// Not the version that comes next.
+    #[error("trust root {got} does not follow trust root {has}")]
+    Version {
+        /// The version in force.
+        has: u64,
+        /// The one that came.
+        got: u64,
+    },
+    /// Good for longer than 90 days, or from the future.
+    #[error("a trust root is good for at most 90 days from now")]
+    TooLong,
+    /// Nobody could ever meet a threshold.
+    #[error("the class {class} takes {needed} persons, but only {eligible} could sign")]
+    Unmeetable {
+        /// Which class.
+        class: ActionClass,
+        /// How many persons it takes.
+        needed: u32,
+        /// How many there are.
+        eligible: u32,
+    },
     /// A signature or key id of the wrong length.
     #[error("a signature is malformed")]
     Malformed(#[source] SealError),
@@ -156,12 +205,19 @@ impl TrustRoot {
             .into_iter()
             .map(threshold)
             .collect::<Result<_, _>>()?;
+        let critical = wire
+            .critical_hosts
+            .iter()
+            .map(|host| id("critical_hosts", host, HostId::from_slice));
         Ok(Self {
             version: wire.version,
             created: UnixNanos(wire.created_unix_ns),
             expires: UnixNanos(wire.expires_unix_ns),
             persons,
             thresholds,
+            critical_hosts: critical
+                .collect::<Result<_, _>>()
+                .map_err(TrustError::Field)?,
         })
     }
 
@@ -178,6 +234,7 @@ impl TrustRoot {
             expires: now.plus(MAX_TRUST_AGE),
             thresholds: thresholds.collect(),
             persons,
+            critical_hosts: BTreeSet::new(),
         }
     }
 
@@ -196,7 +253,11 @@ impl TrustRoot {
                     persons: *persons,
                 })
                 .collect(),
-            critical_hosts: Vec::new(),
+            critical_hosts: self
+                .critical_hosts
+                .iter()
+                .map(|host| host.as_bytes().to_vec())
+                .collect(),
         }
         .encode_to_vec()
     }
@@ -207,52 +268,43 @@ impl TrustRoot {
         listed.map_or_else(|| class.wanted(), |(_, persons)| (*persons).max(1))
     }
 
-    /// The names of those whose signatures count, if they are enough for `class`.
-    pub fn approve(
-        &self,
-        class: ActionClass,
-        signed: Signed<'_>,
-        now: UnixNanos,
-    ) -> Result<Vec<String>, TrustError> {
-        if now > self.expires {
-            return Err(TrustError::Expired(self.expires));
-        }
-        let mut signers = BTreeSet::new();
-        for signature in signed.signatures {
-            signers.insert(self.signer(signed.domain, signed.body, signature)?);
-        }
-        let needed = self.threshold(class);
-        if signers.len() < usize::try_from(needed).unwrap_or(usize::MAX) {
-            return Err(TrustError::TooFew {
-                class,
-                got: signers.len(),
-                needed,
-            });
-        }
-        Ok(signers.into_iter().map(str::to_owned).collect())
+    /// The person who holds this key.
+    pub fn holder(&self, key_id: KeyId) -> Option<&Person> {
+        self.key(key_id).map(|(person, _)| person)
     }
 
-    fn signer(
+    /// The person of this name.
+    pub fn person(&self, name: &str) -> Option<&Person> {
+        self.persons.iter().find(|person| person.name == name)
+    }
+
+    /// Whose signature it is; it must fit.
+    pub fn signer(
         &self,
         domain: Domain,
         body: &[u8],
         signed: &v1::Signature,
-    ) -> Result<&str, TrustError> {
+    ) -> Result<&Person, TrustError> {
         let key_id = KeyId::from_slice(&signed.key_id).map_err(TrustError::Malformed)?;
         let signature = Signature::from_slice(&signed.signature).map_err(TrustError::Malformed)?;
-        let (person, key) = self.holder(key_id).ok_or(TrustError::UnknownKey(key_id))?;
+        let (person, key) = self.key(key_id).ok_or(TrustError::UnknownKey(key_id))?;
         key.verify(domain, body, &signature)
             .map_err(|_unfit| TrustError::BadSignature(person.name.clone()))?;
-        Ok(&person.name)
+        Ok(person)
     }
 
-    fn holder(&self, key_id: KeyId) -> Option<(&Person, &PublicKey)> {
-        let keys = self
-            .persons
-            .iter()
-            .filter(|person| person.roles.contains(&Role::Requester));
-        keys.flat_map(|person| person.keys.iter().map(move |key| (person, key)))
+    fn key(&self, key_id: KeyId) -> Option<(&Person, &PublicKey)> {
+        let persons = self.persons.iter();
+        persons
+            .flat_map(|person| person.keys.iter().map(move |key| (person, key)))
             .find(|(_, key)| key.key_id() == key_id)
+    }
+}
+
+impl Person {
+    /// Whether they have one of these roles.
+    pub fn is_any(&self, roles: &[Role]) -> bool {
+        roles.iter().any(|role| self.roles.contains(role))
     }
 }
 
@@ -261,7 +313,7 @@ impl ActionClass {
     const fn wanted(self) -> u32 {
         match self {
             Self::Read | Self::Reversible | Self::Destructive => 1,
-            Self::Fleet | Self::Content | Self::Trust => 2,
+            Self::Fleet | Self::Content | Self::Trust | Self::Critical | Self::Recovery => 2,
         }
     }
 }
@@ -293,6 +345,9 @@ fn refuse_doubles(persons: &[Person]) -> Result<(), TrustError> {
     }
     let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
     for person in persons {
+        if person.roles.contains(&Role::Automation) && person.roles.len() > 1 {
+            return Err(TrustError::Automation(person.name.clone()));
+        }
         if !names.insert(&person.name) {
             return Err(TrustError::Twice(person.name.clone()));
         }

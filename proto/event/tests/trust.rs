@@ -101,15 +101,12 @@ fn approve(
     signatures: &[v1::Signature],
 ) -> Result<Vec<String>, TrustError> {
     let class = command().class();
-    root.approve(
-        class,
-        Signed {
-            domain: Domain::Command,
-            body,
-            signatures,
-        },
-        NOW,
-    )
+    let signed = Signed {
+        domain: Domain::Command,
+        body,
+        signatures,
+    };
+    Ok(root.approve(class, signed, NOW)?.signers())
 }
 
 fn root_of(people: usize) -> (TrustRoot, Vec<SigningKey>) {

@@ -1334,6 +1334,12 @@ pub struct CheckpointBody {
     /// hash of the checkpoint before; zeros for the first
     #[prost(bytes = "vec", tag = "5")]
     pub previous: ::prost::alloc::vec::Vec<u8>,
+    /// how long the audit was
+    #[prost(uint64, tag = "6")]
+    pub audit_entries: u64,
+    /// hash of its last entry; empty if there was none
+    #[prost(bytes = "vec", tag = "7")]
+    pub audit_head: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1588,6 +1594,57 @@ pub struct Threshold {
     #[prost(uint32, tag = "2")]
     pub persons: u32,
 }
+/// Signed under the domain "picket/trust-root/v1" by persons of the version before; version 1 has no signatures.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignedTrustRoot {
+    /// TrustRoot
+    #[prost(bytes = "vec", tag = "1")]
+    pub body: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, repeated, tag = "2")]
+    pub signatures: ::prost::alloc::vec::Vec<Signature>,
+}
+/// What a person says about a command. Signed under the domain "picket/statement/v1".
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatementBody {
+    #[prost(enumeration = "StatementKind", tag = "1")]
+    pub kind: i32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub command_id: ::prost::alloc::vec::Vec<u8>,
+    /// of the command's body, so that no other command of this id is meant
+    #[prost(bytes = "vec", tag = "3")]
+    pub command_sha256: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(int64, tag = "5")]
+    pub time_unix_ns: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedStatement {
+    /// StatementBody
+    #[prost(bytes = "vec", tag = "1")]
+    pub body: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    pub signature: ::core::option::Option<Signature>,
+}
+/// What an entry of the audit rests on.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuditProof {
+    #[prost(oneof = "audit_proof::Signed", tags = "1, 2, 3")]
+    pub signed: ::core::option::Option<audit_proof::Signed>,
+}
+/// Nested message and enum types in `AuditProof`.
+pub mod audit_proof {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Signed {
+        /// with the one signature that the entry is about
+        #[prost(message, tag = "1")]
+        Command(super::SignedCommand),
+        #[prost(message, tag = "2")]
+        Statement(super::SignedStatement),
+        #[prost(message, tag = "3")]
+        TrustRoot(super::SignedTrustRoot),
+    }
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Mode {
@@ -1665,6 +1722,10 @@ pub enum ActionClass {
     Fleet = 4,
     Content = 5,
     Trust = 6,
+    /// what is destructive or lasts, on a critical host
+    Critical = 7,
+    /// trust roots signed by the role of recovery alone
+    Recovery = 8,
 }
 impl ActionClass {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1680,6 +1741,8 @@ impl ActionClass {
             Self::Fleet => "ACTION_CLASS_FLEET",
             Self::Content => "ACTION_CLASS_CONTENT",
             Self::Trust => "ACTION_CLASS_TRUST",
+            Self::Critical => "ACTION_CLASS_CRITICAL",
+            Self::Recovery => "ACTION_CLASS_RECOVERY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1692,6 +1755,37 @@ impl ActionClass {
             "ACTION_CLASS_FLEET" => Some(Self::Fleet),
             "ACTION_CLASS_CONTENT" => Some(Self::Content),
             "ACTION_CLASS_TRUST" => Some(Self::Trust),
+            "ACTION_CLASS_CRITICAL" => Some(Self::Critical),
+            "ACTION_CLASS_RECOVERY" => Some(Self::Recovery),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StatementKind {
+    Unspecified = 0,
+    Deny = 1,
+    Cancel = 2,
+}
+impl StatementKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STATEMENT_KIND_UNSPECIFIED",
+            Self::Deny => "STATEMENT_KIND_DENY",
+            Self::Cancel => "STATEMENT_KIND_CANCEL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STATEMENT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "STATEMENT_KIND_DENY" => Some(Self::Deny),
+            "STATEMENT_KIND_CANCEL" => Some(Self::Cancel),
             _ => None,
         }
     }
@@ -1795,7 +1889,7 @@ pub struct Enrolled {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AgentFrame {
-    #[prost(oneof = "agent_frame::Frame", tags = "1, 2")]
+    #[prost(oneof = "agent_frame::Frame", tags = "1, 2, 10")]
     pub frame: ::core::option::Option<agent_frame::Frame>,
 }
 /// Nested message and enum types in `AgentFrame`.
@@ -1806,7 +1900,18 @@ pub mod agent_frame {
         Hello(super::Hello),
         #[prost(message, tag = "2")]
         Heartbeat(super::Heartbeat),
+        #[prost(message, tag = "10")]
+        Trust(super::TrustAck),
     }
+}
+/// Which trust root the host believes now, after one was offered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrustAck {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// why the one that was offered is not believed; empty: it is
+    #[prost(string, tag = "2")]
+    pub refused: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Hello {
@@ -1859,7 +1964,7 @@ pub struct ClassLedger {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CollectorFrame {
-    #[prost(oneof = "collector_frame::Frame", tags = "1, 2, 3")]
+    #[prost(oneof = "collector_frame::Frame", tags = "1, 2, 3, 10")]
     pub frame: ::core::option::Option<collector_frame::Frame>,
 }
 /// Nested message and enum types in `CollectorFrame`.
@@ -1873,6 +1978,9 @@ pub mod collector_frame {
         /// hash of a new checkpoint, to be named in the next headers
         #[prost(bytes, tag = "3")]
         Checkpoint(::prost::alloc::vec::Vec<u8>),
+        /// the version after the one that the host believes
+        #[prost(message, tag = "10")]
+        TrustRoot(super::SignedTrustRoot),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2037,6 +2145,9 @@ pub struct Host {
     /// what an operator has to look at
     #[prost(message, repeated, tag = "14")]
     pub alarms: ::prost::alloc::vec::Vec<HostAlarm>,
+    /// of the trust root that it believes; 0: not heard of since the collector started
+    #[prost(uint64, tag = "15")]
+    pub trust_version: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostAlarm {
@@ -2161,11 +2272,14 @@ pub struct EvidenceRequest {
     /// sign a checkpoint first, so that everything stored is in one
     #[prost(bool, tag = "3")]
     pub checkpoint_now: bool,
+    /// the audit too, behind the checkpoints
+    #[prost(bool, tag = "4")]
+    pub audit: bool,
 }
 /// Everything that is needed to verify without believing the collector.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EvidenceItem {
-    #[prost(oneof = "evidence_item::Item", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "evidence_item::Item", tags = "1, 2, 3, 4, 5, 6")]
     pub item: ::core::option::Option<evidence_item::Item>,
 }
 /// Nested message and enum types in `EvidenceItem`.
@@ -2184,6 +2298,9 @@ pub mod evidence_item {
         /// of the batch before it, in the last checkpoint
         #[prost(message, tag = "5")]
         Inclusion(super::Inclusion),
+        /// all of them, the first one first
+        #[prost(message, tag = "6")]
+        Audit(super::AuditEntry),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2231,11 +2348,17 @@ pub struct CommandStatus {
     pub expires_unix_ns: i64,
     #[prost(message, repeated, tag = "7")]
     pub hosts: ::prost::alloc::vec::Vec<HostOutcome>,
-    /// pending, delivered, done, cancelled, expired
+    /// requested, pending, delivered, done, denied, cancelled, expired
     #[prost(string, tag = "8")]
     pub state: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "9")]
     pub command: ::core::option::Option<SignedCommand>,
+    /// when the last approval came that it waited for; 0: it waited for none
+    #[prost(int64, tag = "10")]
+    pub approved_unix_ns: i64,
+    /// the denial or cancellation
+    #[prost(message, optional, tag = "11")]
+    pub ended_by: ::core::option::Option<SignedStatement>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HostOutcome {
@@ -2243,7 +2366,7 @@ pub struct HostOutcome {
     pub host_id: ::prost::alloc::vec::Vec<u8>,
     #[prost(string, tag = "2")]
     pub host_name: ::prost::alloc::string::String,
-    /// waiting, delivered, or the receipt's state
+    /// requested, waiting, delivered, denied, cancelled, expired, unapproved, or the receipt's state
     #[prost(string, tag = "3")]
     pub state: ::prost::alloc::string::String,
     #[prost(int64, tag = "4")]
@@ -2278,6 +2401,76 @@ pub struct FetchCollectedRequest {
 pub struct CancelCommandRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub command_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    pub statement: ::core::option::Option<SignedStatement>,
+}
+/// A further signature over the very bytes that the requester signed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApproveCommandRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub command_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    pub signature: ::core::option::Option<Signature>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DenyCommandRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub command_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    pub statement: ::core::option::Option<SignedStatement>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListTrustRootsRequest {
+    /// only later ones
+    #[prost(uint64, tag = "1")]
+    pub after_version: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListTrustRootsResponse {
+    /// the oldest first
+    #[prost(message, repeated, tag = "1")]
+    pub trust_roots: ::prost::alloc::vec::Vec<SignedTrustRoot>,
+    /// the newest version that the collector has
+    #[prost(uint64, tag = "2")]
+    pub newest: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PublishTrustRootResponse {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadAuditRequest {
+    /// 0: from the beginning
+    #[prost(int64, tag = "1")]
+    pub since_unix_ns: i64,
+}
+/// One entry of the audit. Its hash: docs/formats/command.md.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditEntry {
+    /// from 1 on
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// the collector's clock
+    #[prost(int64, tag = "2")]
+    pub time_unix_ns: i64,
+    /// an operator, or "collector"
+    #[prost(string, tag = "3")]
+    pub who: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub object: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub detail: ::prost::alloc::string::String,
+    /// hash of the entry before; zeros for the first
+    #[prost(bytes = "vec", tag = "7")]
+    pub previous: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "8")]
+    pub hash: ::prost::alloc::vec::Vec<u8>,
+    /// AuditProof, exact bytes; empty: nobody signed it
+    #[prost(bytes = "vec", tag = "9")]
+    pub proof: ::prost::alloc::vec::Vec<u8>,
 }
 /// How often each value of a field occurs over the fleet.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use picket_event::audit::{AuditError, Chain};
 use picket_event::checkpoint::{Checkpoint, CheckpointError};
 use picket_proto::v1;
 use picket_seal::tree::{TreeError, leaf_hash, verify_consistency, verify_inclusion};
@@ -74,6 +75,18 @@ pub(crate) enum LogFault {
     /// Without a proof, where one is demanded.
     #[error("the batch is in no checkpoint")]
     Unproven,
+    /// The audit does not verify.
+    #[error("the audit does not hold")]
+    Audit(#[source] AuditError),
+    /// Checkpoints speak of an audit that is not there.
+    #[error("checkpoint {number} was signed over an audit, which is not here")]
+    NoAudit {
+        /// Which one.
+        number: u64,
+    },
+    /// It rests on other persons.
+    #[error("the audit begins with another trust root than the one that is pinned here")]
+    OtherTrust,
 }
 
 /// What the verifier must find again.
@@ -87,6 +100,8 @@ pub(crate) struct Expected {
     pub(crate) lost: Vec<Digest>,
     /// Whether each batch must be proven.
     pub(crate) strict: bool,
+    /// SHA-256 of the first trust root.
+    pub(crate) first_trust: Option<Digest>,
 }
 
 /// The log, as far as it verified.
@@ -96,6 +111,7 @@ pub(crate) struct Log {
     key: Option<PublicKey>,
     last: Option<(Checkpoint, Digest)>,
     known: BTreeMap<Digest, Checkpoint>,
+    audit: Chain,
     /// The first thing that is wrong with it.
     pub(crate) fault: Option<LogFault>,
 }
@@ -107,6 +123,7 @@ impl Log {
             expected,
             last: None,
             known: BTreeMap::new(),
+            audit: Chain::new(),
             fault: None,
         }
     }
@@ -207,8 +224,47 @@ impl Log {
         }
     }
 
+    /// The audit, as far as it verified.
+    pub(crate) const fn audit(&self) -> &Chain {
+        &self.audit
+    }
+
+    pub(super) fn take_audit(&mut self, entry: &v1::AuditEntry) {
+        if matches!(self.fault, Some(LogFault::Audit(_))) {
+            return;
+        }
+        if let Err(fault) = self.audit.take(entry) {
+            self.fault.get_or_insert(LogFault::Audit(fault));
+        }
+    }
+
+    /// Each checkpoint must have been signed over the beginning of this audit.
+    fn check_audit(&self) -> Result<(), LogFault> {
+        let expected = self.expected.first_trust;
+        let first = self.audit.first_trust();
+        if first.is_some() && expected.is_some() && first != expected {
+            return Err(LogFault::OtherTrust);
+        }
+        for checkpoint in self.known.values() {
+            let number = checkpoint.number;
+            let Some(head) = checkpoint.audit else {
+                continue;
+            };
+            if self.audit.entries() == 0 {
+                return Err(LogFault::NoAudit { number });
+            }
+            self.audit
+                .check(number, head.entries, &head.head)
+                .map_err(LogFault::Audit)?;
+        }
+        Ok(())
+    }
+
     /// Nothing comes any more.
     pub(super) fn close(&mut self) {
+        if let Err(fault) = self.check_audit() {
+            self.fault.get_or_insert(fault);
+        }
         let Some(pinned) = self.expected.pinned else {
             return;
         };
@@ -263,6 +319,7 @@ mod tests {
                 root: leaf(1),
                 wall: UnixNanos(1),
                 previous: Digest::ZERO,
+                audit: None,
             };
             let second = Checkpoint {
                 number: 2,

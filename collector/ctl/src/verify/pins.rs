@@ -71,6 +71,7 @@ impl Pins {
             pinned,
             lost: lost.collect::<Result<_, _>>()?,
             strict: false,
+            first_trust: None,
         })
     }
 

@@ -1784,6 +1784,126 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("picket.v1.Operator", "CancelCommand"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn approve_command(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::ApproveCommandRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::CommandStatus>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Operator/ApproveCommand",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Operator", "ApproveCommand"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn deny_command(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::DenyCommandRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::CommandStatus>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Operator/DenyCommand",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Operator", "DenyCommand"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_trust_roots(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::ListTrustRootsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::ListTrustRootsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Operator/ListTrustRoots",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Operator", "ListTrustRoots"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn publish_trust_root(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::SignedTrustRoot>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::PublishTrustRootResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Operator/PublishTrustRoot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Operator", "PublishTrustRoot"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn read_audit(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::ReadAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<::picket_proto::v1::AuditEntry>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Operator/ReadAudit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Operator", "ReadAudit"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         pub async fn fetch_collected(
             &mut self,
             request: impl tonic::IntoRequest<::picket_proto::v1::FetchCollectedRequest>,
@@ -1938,6 +2058,44 @@ pub mod operator_server {
             tonic::Response<::picket_proto::v1::CommandStatus>,
             tonic::Status,
         >;
+        async fn approve_command(
+            &self,
+            request: tonic::Request<::picket_proto::v1::ApproveCommandRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::CommandStatus>,
+            tonic::Status,
+        >;
+        async fn deny_command(
+            &self,
+            request: tonic::Request<::picket_proto::v1::DenyCommandRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::CommandStatus>,
+            tonic::Status,
+        >;
+        async fn list_trust_roots(
+            &self,
+            request: tonic::Request<::picket_proto::v1::ListTrustRootsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::ListTrustRootsResponse>,
+            tonic::Status,
+        >;
+        async fn publish_trust_root(
+            &self,
+            request: tonic::Request<::picket_proto::v1::SignedTrustRoot>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::PublishTrustRootResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ReadAudit method.
+        type ReadAuditStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<::picket_proto::v1::AuditEntry, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn read_audit(
+            &self,
+            request: tonic::Request<::picket_proto::v1::ReadAuditRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ReadAuditStream>, tonic::Status>;
         /// Server streaming response type for the FetchCollected method.
         type FetchCollectedStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<::picket_proto::v1::Chunk, tonic::Status>,
@@ -2633,6 +2791,241 @@ pub mod operator_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/ApproveCommand" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApproveCommandSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<
+                        ::picket_proto::v1::ApproveCommandRequest,
+                    > for ApproveCommandSvc<T> {
+                        type Response = ::picket_proto::v1::CommandStatus;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::picket_proto::v1::ApproveCommandRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::approve_command(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApproveCommandSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/DenyCommand" => {
+                    #[allow(non_camel_case_types)]
+                    struct DenyCommandSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<::picket_proto::v1::DenyCommandRequest>
+                    for DenyCommandSvc<T> {
+                        type Response = ::picket_proto::v1::CommandStatus;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::picket_proto::v1::DenyCommandRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::deny_command(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DenyCommandSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/ListTrustRoots" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListTrustRootsSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<
+                        ::picket_proto::v1::ListTrustRootsRequest,
+                    > for ListTrustRootsSvc<T> {
+                        type Response = ::picket_proto::v1::ListTrustRootsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::picket_proto::v1::ListTrustRootsRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::list_trust_roots(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListTrustRootsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/PublishTrustRoot" => {
+                    #[allow(non_camel_case_types)]
+                    struct PublishTrustRootSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<::picket_proto::v1::SignedTrustRoot>
+                    for PublishTrustRootSvc<T> {
+                        type Response = ::picket_proto::v1::PublishTrustRootResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<::picket_proto::v1::SignedTrustRoot>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::publish_trust_root(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PublishTrustRootSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/ReadAudit" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadAuditSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::ServerStreamingService<
+                        ::picket_proto::v1::ReadAuditRequest,
+                    > for ReadAuditSvc<T> {
+                        type Response = ::picket_proto::v1::AuditEntry;
+                        type ResponseStream = T::ReadAuditStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<::picket_proto::v1::ReadAuditRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::read_audit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadAuditSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
