@@ -1,11 +1,10 @@
 //! The end at the deadline, which needs nobody alive.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use picket_isolation::{Deadline, Table, Wanted};
 
-use super::ground::{Ground, PEER, only, speaks, speaks_soon};
+use super::ground::{Ground, PEER, only, pass, speaks, speaks_soon};
 
 #[test]
 fn the_kernel_ends_it_when_nobody_is_alive() {
@@ -29,7 +28,7 @@ fn the_kernel_ends_it_when_nobody_is_alive() {
         began.elapsed() < lasts,
         "the machine is too slow to see it in force"
     );
-    thread::park_timeout(lasts.saturating_sub(began.elapsed()));
+    pass(lasts.saturating_sub(began.elapsed()));
     assert!(speaks_soon(&flow), "what was cut goes on");
     assert!(ground.host.connect(elsewhere).is_ok());
     let left = ground
@@ -46,7 +45,7 @@ fn a_table_without_an_end_stays() {
     let form = ground
         .host
         .inside(|| Table::open().unwrap().apply(&wanted).unwrap());
-    thread::park_timeout(Duration::from_secs(2));
+    pass(Duration::from_secs(2));
     assert!(ground.host.connect(elsewhere).is_err());
     let differs = ground
         .host

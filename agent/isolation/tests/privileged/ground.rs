@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use picket_isolation::{Own, Wanted};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -213,6 +213,14 @@ fn repeat(mut stream: TcpStream) {
 fn run(program: &str, args: &[&str]) {
     let status = Command::new(program).args(args).status().unwrap();
     assert!(status.success(), "{program} {args:?}");
+}
+
+/// Lets time pass; a thread that ends elsewhere may wake this one early.
+pub(crate) fn pass(time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        thread::park_timeout(until.saturating_duration_since(Instant::now()));
+    }
 }
 
 /// Whether a program is on this machine; says so where it is not.

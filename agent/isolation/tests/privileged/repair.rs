@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use picket_isolation::{Guard, Repair, Table, Wanted};
 
-use super::ground::{Ground, PEER, has, only, speaks, speaks_soon};
+use super::ground::{Ground, PEER, has, only, pass, speaks, speaks_soon};
 
 const SOON: Duration = Duration::from_secs(2);
 
@@ -107,7 +107,7 @@ fn nothing_is_repaired_once_it_is_ended_or_over() {
         ..wanted
     };
     let (guard, repairs) = guarded(&ground, &over);
-    std::thread::park_timeout(Duration::from_millis(600));
+    pass(Duration::from_millis(600));
     ground
         .host
         .inside(|| Table::open().unwrap().remove().unwrap());
