@@ -29,6 +29,7 @@ use crate::enrich::hash::HashDone;
 use crate::enrich::noted::Answer;
 use crate::enrich::{Enricher, FileStates, Hasher};
 use crate::failure::Failure;
+use crate::respond::block::Gate;
 
 pub(crate) mod alarm;
 pub(crate) mod bounds;
@@ -109,6 +110,8 @@ pub(crate) struct Stages {
     pub(crate) detect: Detector,
     /// Both sensors' ledgers.
     pub(crate) ledgers: Ledgers,
+    /// Where blocked programs are stopped; `None`: nobody can block any.
+    pub(crate) gate: Option<Gate>,
     /// The agent's memory.
     pub(crate) bounds: Bounds,
     /// The wall clock.
@@ -248,6 +251,9 @@ impl Stages {
     fn judge(&mut self, events: Vec<Boxed>, sink: &mut impl Sink) -> Result<(), Failure> {
         let now = self.clock.now();
         for mut event in events {
+            if let Some(gate) = &self.gate {
+                gate.pass(&event);
+            }
             self.detect.judge(now, &mut event);
             sink.take(event)?;
         }

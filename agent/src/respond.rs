@@ -22,6 +22,7 @@ use crate::enrich::SharedTable;
 use crate::state::commands::{CommandLog, Known};
 use crate::state::{StateDir, StateError};
 
+pub(crate) mod block;
 mod cgroup;
 pub(crate) mod check;
 pub(crate) mod effects;
@@ -41,6 +42,7 @@ pub(crate) mod tests;
 mod undo;
 mod vault;
 
+use block::Blocklist;
 use check::{Checked, Refusal};
 use effects::Effects;
 use lock_user::Accounts;
@@ -90,6 +92,7 @@ pub(crate) struct Responder {
     accounts: Accounts,
     /// Effects whose time is over and that could not be undone yet.
     stuck: HashSet<String>,
+    blocklist: Arc<Blocklist>,
     table: SharedTable,
     protection: Protection,
     refusals: (UnixNanos, u32),
@@ -115,14 +118,21 @@ impl Responder {
             state: kept.state,
             accounts: kept.accounts,
             stuck: HashSet::new(),
+            blocklist: Arc::default(),
             table,
             protection,
             refusals,
         }
     }
 
+    /// What may not start, for the path to look at.
+    pub(crate) fn blocklist(&self) -> Arc<Blocklist> {
+        Arc::clone(&self.blocklist)
+    }
+
     /// Answers commands that were begun before a crash, by reading their effect again.
     pub(crate) fn resume(&mut self) -> Vec<Containment> {
+        self.block_what_is_in_force();
         let Ok(log) = &mut self.log else {
             return Vec::new();
         };
@@ -209,6 +219,7 @@ impl Responder {
         match &checked.command.action {
             Action::Kill(_) | Action::KillTree(_) => self.end_processes(checked).map(one),
             Action::Suspend(target) => self.suspend(checked, *target).map(one),
+            Action::BlockHash(digest) => self.block(checked, *digest).map(one),
             Action::LockUser(name) => self.lock_user(checked, name).map(one),
             Action::Quarantine(file) => self.quarantine(checked, file).map(one),
             action if action.is_undo() => self.undo(checked),

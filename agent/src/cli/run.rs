@@ -33,6 +33,7 @@ use crate::pipeline::hasher::HashThread;
 use crate::pipeline::ledger::Ledgers;
 use crate::pipeline::sensors::{self, Opened, Readers};
 use crate::pipeline::{self, INPUTS, Input, Stages, World, alarm, signals};
+use crate::respond::block::Gate;
 use crate::respond::effects::Effects;
 use crate::respond::lock_user::Accounts;
 use crate::respond::protect::Protection;
@@ -137,13 +138,14 @@ impl Service {
         self.health.status().sensor = sensor_state(opened.sensor.as_ref());
         let baseline = Baseline::new(config.integrity());
         let mut stages = self.stages(config, &baseline)?;
+        let responder = self.responder(config);
+        stages.gate = Some(self.gate(&responder, config, inputs.clone())?);
         let hasher = HashThread::start(inputs.clone())?;
         let store = Store::start(Arc::clone(&self.spool), Arc::clone(&self.health))?;
         if let Err(failure) = socket::serve(self.state.root(), &self.health) {
             tracing::error!(reason = failure.line, "nobody can ask for the status");
         }
         let (commands, asked) = mpsc::channel(COMMANDS);
-        let responder = self.responder(config);
         let health = Arc::clone(&self.health);
         let responding = responder.serve(asked, inputs.clone(), health)?;
         // Before anything else can fill the queue that only this thread empties.
@@ -230,6 +232,7 @@ impl Service {
                 .remembering(Arc::clone(baseline)),
             detect: detector(&self.state, config, rules)?,
             ledgers: Ledgers::default(),
+            gate: None,
             bounds: Bounds::new(config.memory_bytes),
             clock: clock::system(),
         })
@@ -247,6 +250,16 @@ impl Service {
             inputs,
         };
         keeper.start()
+    }
+
+    fn gate(
+        &self,
+        responder: &Responder,
+        config: &Config,
+        inputs: SyncSender<Input>,
+    ) -> Result<Gate, Failure> {
+        let protection = Protection::new(self.boot, config.protected_exes.clone());
+        Gate::open(responder.blocklist(), protection, self.boot, inputs)
     }
 
     fn responder(&self, config: &Config) -> Responder {

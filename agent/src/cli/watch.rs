@@ -57,6 +57,7 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
             Scorer::new(scorer_settings(secret, config.scorer_alert_p)),
         ),
         ledgers: Ledgers::default(),
+        gate: None,
         bounds: Bounds::new(config.memory_bytes),
         clock: clock::system(),
     };

@@ -17,6 +17,7 @@ use picket_event::{BootId, CommandId, UnixNanos};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::block::Blocked;
 use super::lock_user::Locked;
 use super::quarantine::Quarantined;
 use super::suspend::Suspended;
@@ -69,6 +70,8 @@ pub(crate) enum Effect {
     Quarantined(Quarantined),
     /// A user is locked.
     Locked(Locked),
+    /// A content may not start.
+    Blocked(Blocked),
 }
 
 /// The table, with its file.

@@ -104,6 +104,12 @@ impl Protection {
             .then_some("its executable is protected by the settings")
     }
 
+    /// The programs that are protected whatever runs them.
+    pub(crate) fn programs(&self) -> Vec<PathBuf> {
+        let sshd = SSHD.iter().map(PathBuf::from);
+        self.exes.iter().cloned().chain(sshd).collect()
+    }
+
     /// Why this file may not be taken away. `state` is the agent's own directory.
     pub(crate) fn file(&self, inode: (u64, u64), state: &Path) -> Option<&'static str> {
         let is = |path: &Path| inode_of(path) == Some(inode);

@@ -6,6 +6,7 @@
 use picket_event::command::{Action, Mode};
 use picket_event::{Affected, CommandId, Containment, ReceiptState};
 
+use super::block::Blocked;
 use super::check::{Checked, Refusal};
 use super::effects::{Effect, End, InForce};
 use super::vault::Vault;
@@ -127,6 +128,7 @@ impl Responder {
             );
             undone.effect.push_str("; the table could not be written");
         }
+        self.block_what_is_in_force();
         let reverted = Containment {
             reason: reason.to_owned(),
             effect: undone.effect.clone(),
@@ -141,6 +143,7 @@ impl Responder {
             Effect::Suspended(suspended) => suspended.undo(self.boot),
             Effect::Quarantined(file) => file.undo(Vault::open(&self.state)),
             Effect::Locked(locked) => locked.undo(&self.accounts),
+            Effect::Blocked(_) => Blocked::undo(),
         }
     }
 
@@ -201,6 +204,7 @@ fn is_meant(action: &Action, one: &InForce) -> bool {
         (Action::Resume(target), Effect::Suspended(suspended)) => suspended.is_of(target.process),
         (Action::Restore(command), Effect::Quarantined(_)) => one.id() == *command,
         (Action::UnlockUser(name), Effect::Locked(locked)) => &locked.name == name,
+        (Action::UnblockHash(digest), Effect::Blocked(blocked)) => blocked.is_of(*digest),
         _ => false,
     }
 }
