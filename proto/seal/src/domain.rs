@@ -32,11 +32,13 @@ pub enum Domain {
     Checkpoint,
     /// The nonce of a renewal, signed by the newest event key.
     Renewal,
+    /// The hash of a code that ends an isolation on the host itself.
+    BreakGlass,
 }
 
 impl Domain {
     /// Every domain.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BatchHeader,
         Self::Succession,
         Self::Command,
@@ -49,6 +51,7 @@ impl Domain {
         Self::OperatorRequest,
         Self::Checkpoint,
         Self::Renewal,
+        Self::BreakGlass,
     ];
 
     /// The fixed text that opens every message of this domain, without the zero byte that ends it.
@@ -66,6 +69,7 @@ impl Domain {
             Self::OperatorRequest => "picket/operator-request/v1",
             Self::Checkpoint => "picket/checkpoint/v1",
             Self::Renewal => "picket/renewal/v1",
+            Self::BreakGlass => "picket/break-glass/v1",
         }
     }
 

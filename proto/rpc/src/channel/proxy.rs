@@ -10,11 +10,11 @@ use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A connection to `address` (`HOST:PORT`) through the proxy at `proxy` (`HOST:PORT`).
+/// Makes a connection to a proxy one to `address` (`HOST:PORT`).
 ///
 /// Fails with the proxy's own words if it refuses.
-pub(super) async fn tunnel(proxy: &str, address: &str) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(proxy).await?;
+pub(super) async fn tunnel(mut stream: TcpStream, address: &str) -> io::Result<TcpStream> {
+    let proxy = stream.peer_addr()?;
     let request = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let head = head(&mut stream).await?;
@@ -65,14 +65,18 @@ mod tests {
     /// What a tunnel becomes through a proxy that answers so, and what the proxy was asked.
     async fn through(answer: &'static [u8]) -> (io::Result<TcpStream>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let proxy = listener.local_addr().expect("an address").to_string();
+        let proxy = listener.local_addr().expect("an address");
         let serve = async {
             let (mut stream, _) = listener.accept().await.expect("a client");
             let asked = head(&mut stream).await.expect("a request");
             stream.write_all(answer).await.expect("it listens");
             asked
         };
-        tokio::join!(tunnel(&proxy, "collector.example:7443"), serve)
+        let tunnelled = async {
+            let stream = TcpStream::connect(proxy).await?;
+            tunnel(stream, "collector.example:7443").await
+        };
+        tokio::join!(tunnelled, serve)
     }
 
     #[tokio::test]
