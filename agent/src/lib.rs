@@ -18,6 +18,7 @@ mod enroll;
 mod failure;
 mod health;
 mod integrity;
+mod outbox;
 mod pipeline;
 mod respond;
 pub mod seal;

@@ -25,6 +25,7 @@ use crate::state::{StateDir, StateError};
 pub(crate) mod block;
 mod cgroup;
 pub(crate) mod check;
+mod collect;
 pub(crate) mod effects;
 mod kill;
 mod kill_tree;
@@ -93,6 +94,8 @@ pub(crate) struct Responder {
     /// Effects whose time is over and that could not be undone yet.
     stuck: HashSet<String>,
     blocklist: Arc<Blocklist>,
+    /// Whether files may be under way.
+    sending: bool,
     table: SharedTable,
     protection: Protection,
     refusals: (UnixNanos, u32),
@@ -119,6 +122,7 @@ impl Responder {
             accounts: kept.accounts,
             stuck: HashSet::new(),
             blocklist: Arc::default(),
+            sending: true,
             table,
             protection,
             refusals,
@@ -219,6 +223,7 @@ impl Responder {
         match &checked.command.action {
             Action::Kill(_) | Action::KillTree(_) => self.end_processes(checked).map(one),
             Action::Suspend(target) => self.suspend(checked, *target).map(one),
+            Action::Collect(what) => self.collect(checked, what).map(one),
             Action::BlockHash(digest) => self.block(checked, *digest).map(one),
             Action::LockUser(name) => self.lock_user(checked, name).map(one),
             Action::Quarantine(file) => self.quarantine(checked, file).map(one),

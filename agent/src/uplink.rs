@@ -47,6 +47,7 @@ mod holes;
 mod renewal;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use backoff::Backoff;
 

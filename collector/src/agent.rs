@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::authority::{self, Authority};
 use crate::calls::Answers;
+use crate::collected::Collected;
 use crate::ingest::{ANSWERS, IN_FLIGHT, Ingest};
 use crate::metrics::Metrics;
 use crate::peer::HostIdentity;
@@ -25,6 +26,8 @@ pub struct AgentService {
     pub ingest: Ingest,
     /// Sessions.
     pub sessions: Sessions,
+    /// Files that commands asked for.
+    pub collected: Collected,
     /// Certificates.
     pub authority: Arc<Authority>,
     /// How long they are good.
@@ -45,6 +48,7 @@ impl AgentService {
 impl Agent for AgentService {
     type SessionStream = Answers<v1::CollectorFrame>;
     type EventsStream = Answers<v1::EventAck>;
+    type UploadStream = Answers<v1::ChunkAck>;
 
     async fn session(
         &self,
@@ -74,6 +78,18 @@ impl Agent for AgentService {
             drop(call);
         });
         tasks.spawn(self.ingest.clone().answer(id, pending, answer));
+        Ok(Response::new(Answers::new(answers, tasks)))
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<v1::Chunk>>,
+    ) -> Result<Response<Self::UploadStream>, Status> {
+        let host = self.host(&request)?;
+        let (answer, answers) = mpsc::channel(1);
+        let mut tasks = JoinSet::new();
+        let collected = self.collected.clone();
+        tasks.spawn(collected.receive(host.id(), request.into_inner(), answer));
         Ok(Response::new(Answers::new(answers, tasks)))
     }
 

@@ -30,6 +30,8 @@ pub struct Config {
     pub host_bytes_per_second: u64,
     /// How often a checkpoint is signed over all that was stored, in minutes.
     pub checkpoint_minutes: u64,
+    /// How many bytes of files that commands collected are kept; beyond it no more are taken.
+    pub collected_bytes: u64,
 }
 
 impl Default for Config {
@@ -44,6 +46,7 @@ impl Default for Config {
             handshake_timeout_seconds: 10,
             host_bytes_per_second: 16 << 20,
             checkpoint_minutes: 60,
+            collected_bytes: 10 << 30,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! wal/             signed batches (docs/formats/wal.md)
 //! checkpoint.key   the key that signs checkpoints (0600)
 //! tree/            the tree over all headers (docs/formats/evidence.md)
+//! collected/       files that commands asked hosts for
 //! lock             held by the process that serves
 //! ```
 
@@ -151,7 +152,10 @@ impl DataDir {
                     .file_type()
                     .map_err(|source| io_error("read", &path, source))?;
                 if kind.is_dir() {
-                    folders.push(path);
+                    // What hosts sent may hold any key; nobody uses it as one.
+                    if path != self.collected() {
+                        folders.push(path);
+                    }
                 } else if kind.is_file() && !own.contains(&path) && holds_private_key(&path)? {
                     return Err(DataError::ForeignKey(path));
                 }
@@ -193,6 +197,11 @@ impl DataDir {
     /// Where the signed batches are.
     pub fn wal(&self) -> PathBuf {
         self.0.join("wal")
+    }
+
+    /// Where the files that hosts sent are.
+    pub fn collected(&self) -> PathBuf {
+        self.0.join("collected")
     }
 
     /// Where the key of checkpoints is.

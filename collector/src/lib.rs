@@ -24,6 +24,7 @@ pub mod budget;
 pub mod calls;
 pub mod checkpoint;
 pub mod cli;
+pub mod collected;
 pub mod command;
 pub mod config;
 pub mod data;

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 
 use crate::calls::Answers;
 use crate::checkpoint::Checkpoints;
+use crate::collected::Collected;
 use crate::command::Commands;
 use crate::database::{Database, DatabaseError, operators};
 use crate::ingest::internal;
@@ -41,6 +42,8 @@ pub struct OperatorService {
     pub synced: watch::Receiver<u64>,
     /// How many walks over the store may run at once; the others wait.
     pub walks: Arc<Semaphore>,
+    /// Files that hosts sent.
+    pub collected: Collected,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -107,6 +110,7 @@ impl Operator for OperatorService {
     type TailEventsStream = Answers<v1::FoundEvent>;
     type EvidenceStream = Answers<v1::EvidenceItem>;
     type WatchCommandStream = Answers<v1::CommandStatus>;
+    type FetchCollectedStream = Answers<v1::Chunk>;
 
     async fn create_token(
         &self,
@@ -216,6 +220,16 @@ impl Operator for OperatorService {
     ) -> Result<Response<Self::WatchCommandStream>, Status> {
         let operator = self.operator(&request).await?;
         self.watch(&operator, &request.get_ref().command_id)
+            .await
+            .map(Response::new)
+    }
+
+    async fn fetch_collected(
+        &self,
+        request: Request<v1::FetchCollectedRequest>,
+    ) -> Result<Response<Self::FetchCollectedStream>, Status> {
+        let operator = self.operator(&request).await?;
+        self.fetch(&operator, request.get_ref())
             .await
             .map(Response::new)
     }

@@ -32,7 +32,7 @@ use crate::pipeline::bounds::Bounds;
 use crate::pipeline::hasher::HashThread;
 use crate::pipeline::ledger::Ledgers;
 use crate::pipeline::sensors::{self, Opened, Readers};
-use crate::pipeline::{self, INPUTS, Input, Stages, World, alarm, signals};
+use crate::pipeline::{self, INPUTS, Input, Stages, World, signals};
 use crate::respond::block::Gate;
 use crate::respond::effects::Effects;
 use crate::respond::lock_user::Accounts;

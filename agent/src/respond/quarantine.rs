@@ -195,10 +195,11 @@ impl Quarantined {
         }
         let temporary = format!(".picket-{}", self.name);
         // Left over by a restore that a crash ended.
-        drop(unlinkat(place.parent(), &temporary, AtFlags::empty()));
+        let forget = || unlinkat(place.parent(), &temporary, AtFlags::empty()).unwrap_or_default();
+        forget();
         let put = self.put_back(vault, &place, &temporary);
         if put.is_err() {
-            drop(unlinkat(place.parent(), &temporary, AtFlags::empty()));
+            forget();
         }
         put?;
         vault

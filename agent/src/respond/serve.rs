@@ -15,6 +15,8 @@ use crate::pipeline::{Input, alarm};
 
 /// The longest sleep: what is in force is looked after at least so often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// The longest while a file is under way.
+const SENDING_SLEEP: Duration = Duration::from_millis(250);
 /// The shortest: an effect that cannot be undone is not tried without pause.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
 
@@ -70,7 +72,13 @@ impl Responder {
         } else {
             LONGEST_SLEEP
         };
-        next.unwrap_or(LONGEST_SLEEP).clamp(shortest, LONGEST_SLEEP)
+        let longest = if self.sending {
+            SENDING_SLEEP
+        } else {
+            LONGEST_SLEEP
+        };
+        next.unwrap_or(longest)
+            .clamp(shortest.min(longest), longest)
     }
 
     fn in_force(&self) -> Vec<serde_json::Value> {

@@ -91,8 +91,9 @@ impl Responder {
     /// What time ended. One that cannot be undone is told once and tried again each time.
     pub(crate) fn tick(&mut self) -> Vec<Containment> {
         let now = self.clock.now();
+        let sent = self.sent();
         let Ok(effects) = &self.effects else {
-            return Vec::new();
+            return sent;
         };
         let mut told = Vec::new();
         for one in effects.due(now) {
@@ -108,7 +109,8 @@ impl Responder {
                 None => {}
             }
         }
-        told.into_iter().map(|answer| self.keep(answer)).collect()
+        let told = told.into_iter().map(|answer| self.keep(answer));
+        sent.into_iter().chain(told).collect()
     }
 
     /// Undoes one effect; if nothing is left of it, the answer of the command that began it.

@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 use super::backoff::Backoff;
 use super::certificate::{self, Validity};
-use super::{FRAMES, LinkError, Uplink, events, facts, renewal};
+use super::{FRAMES, LinkError, Uplink, events, facts, renewal, upload};
 use crate::health::Link;
 use crate::state::host::Certificate;
 
@@ -65,11 +65,12 @@ pub(super) async fn talk(
     let collector = uplink.health.status().collector.clone();
     tracing::info!(collector, known_epoch = welcome.known_epoch, "connected");
     uplink.health.status().link = Link::Connected;
-    let sending = client.clone();
+    let (sending, files) = (client.clone(), client.clone());
     tokio::select! {
         ended = beat(uplink, &frames) => ended,
         ended = listen(uplink, &mut session) => ended,
         ended = events::send(uplink, sending, &welcome) => ended,
+        ended = upload::send(uplink, files) => ended,
         ended = renew(uplink, client, certificate) => ended,
     }
 }

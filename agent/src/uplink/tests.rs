@@ -48,6 +48,7 @@ type Answers<T> = ReceiverStream<Result<T, Status>>;
 #[tonic::async_trait]
 impl Agent for Collector {
     type SessionStream = Answers<v1::CollectorFrame>;
+    type UploadStream = ReceiverStream<Result<v1::ChunkAck, Status>>;
     type EventsStream = Answers<v1::EventAck>;
 
     async fn session(
@@ -99,6 +100,13 @@ impl Agent for Collector {
         let runtime = tokio::runtime::Handle::current();
         drop(std::thread::spawn(move || runtime.block_on(work)));
         Ok(Response::new(ReceiverStream::new(answers)))
+    }
+
+    async fn upload(
+        &self,
+        _request: Request<Streaming<v1::Chunk>>,
+    ) -> Result<Response<Self::UploadStream>, Status> {
+        Err(Status::unimplemented("this collector takes no files"))
     }
 
     async fn renew_certificate(

@@ -339,6 +339,17 @@ pub(crate) enum CommandVerb {
         #[command(flatten)]
         format: Format,
     },
+    /// Fetch the file that a host sent because of `contain collect`, and check its hash
+    Fetch {
+        /// The command's id, or the beginning of it
+        id: String,
+        /// From which host, if it was for several
+        #[arg(long)]
+        host: Option<String>,
+        /// Where to; nothing is overwritten
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     /// Take a command back where no host has it yet
     Cancel {
         /// The command's id, or the beginning of it

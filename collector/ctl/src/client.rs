@@ -179,6 +179,22 @@ impl Collector {
             .into_inner())
     }
 
+    /// A file that a host sent because of a command.
+    pub(crate) async fn fetch(
+        &mut self,
+        command_id: Vec<u8>,
+        host_id: Vec<u8>,
+    ) -> Result<Streaming<v1::Chunk>, Failure> {
+        let request = v1::FetchCollectedRequest {
+            command_id,
+            host_id,
+        };
+        let answer = self.client.fetch_collected(request).await;
+        Ok(answer
+            .map_err(|status| refused("fetch the file", &status))?
+            .into_inner())
+    }
+
     /// Takes a command back.
     pub(crate) async fn cancel(
         &mut self,

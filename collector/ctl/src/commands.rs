@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::cli::{CommandVerb, CommandsArgs};
 use crate::client::Collector;
 use crate::failure::{Exit, Failure, joined};
+use crate::fetch;
 use crate::operator::Operator;
 use crate::output::Output;
 use crate::receipt::Answer;
@@ -51,6 +52,11 @@ pub(crate) async fn run(operator: &Operator, verb: CommandVerb) -> Result<(), Fa
                 in_full(&mut out, &status, &operator.trust_root()?)?;
             }
             out.flush()
+        }
+        CommandVerb::Fetch { id, host, out } => {
+            let mut collector = Collector::open(operator).await?;
+            let status = find(&mut collector, &id).await?;
+            fetch::run(&mut collector, &status, host.as_deref(), &out).await
         }
         CommandVerb::Cancel { id } => cancel(operator, &id).await,
     }

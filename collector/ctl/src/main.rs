@@ -13,6 +13,7 @@ mod contain;
 mod events;
 mod evidence;
 mod failure;
+mod fetch;
 mod folder;
 mod hosts;
 mod keyfile;

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use picket_event::{CommandId, UnixNanos};
+use picket_event::{CommandId, HostId, UnixNanos};
 use picket_proto::v1;
 use prost::Message;
 use tonic::Status;
 
 use super::OperatorService;
 use crate::calls::Answers;
+use crate::collected;
 use crate::command::{SubmitError, is_over};
+use crate::database::{DatabaseError, audit};
 use crate::failure::chain;
 use crate::ingest::internal;
 use crate::peer::OperatorIdentity;
@@ -74,6 +76,33 @@ impl OperatorService {
             .ok_or_else(no_command)
     }
 
+    /// A file that a host sent, and the note in the audit of who took it.
+    pub(super) async fn fetch(
+        &self,
+        operator: &OperatorIdentity,
+        asked: &v1::FetchCollectedRequest,
+    ) -> Result<Answers<v1::Chunk>, Status> {
+        let id = command_id(&asked.command_id)?;
+        let host = HostId::from_slice(&asked.host_id);
+        let host = host.map_err(|_malformed| Refusal::BadRequest.status())?;
+        let file = tokio::task::block_in_place(|| self.collected.read(host, id))?;
+        let (who, time) = (operator.name().to_owned(), self.clock.now());
+        let noted = self.database.call(move |t| -> Result<(), DatabaseError> {
+            let entry = audit::Entry {
+                time,
+                who: &who,
+                action: "file.fetch",
+                object: &id.to_string(),
+                detail: &host.to_string(),
+            };
+            audit::add(t, entry)
+        });
+        noted.await.map_err(|failed| self.failed(failed))?;
+        Ok(Answers::filled(operator.closing(), CHUNKS, move |parts| {
+            collected::give(file, id, parts)
+        }))
+    }
+
     pub(super) async fn watch(
         &self,
         operator: &OperatorIdentity,
@@ -130,6 +159,9 @@ const LARGEST_LIST: usize = 8 << 20;
 
 /// States of a command that may wait to be read.
 const STATES: usize = 4;
+
+/// Parts of a file that wait to be read.
+const CHUNKS: usize = 2;
 
 /// So that the command has expired when it is looked at.
 const JUST_AFTER: Duration = Duration::from_millis(100);

@@ -24,6 +24,7 @@ use crate::alarm::Alarms;
 use crate::authority::Authority;
 use crate::budget::Budgets;
 use crate::checkpoint::Checkpoints;
+use crate::collected::Collected;
 use crate::command::Commands;
 use crate::config::Config;
 use crate::data::{self, DataDir};
@@ -172,6 +173,7 @@ impl Parts {
         let agent = AgentService {
             ingest,
             sessions,
+            collected: self.collected(),
             authority: Arc::clone(&self.authority),
             certificate_lifetime: self.config.host_certificate(),
             clock: Arc::clone(&self.clock),
@@ -190,6 +192,15 @@ impl Parts {
             .add_service(AgentServer::new(agent).max_decoding_message_size(LARGEST_BATCH))
     }
 
+    fn collected(&self) -> Collected {
+        Collected::new(
+            self.data.collected(),
+            self.config.collected_bytes,
+            self.database.clone(),
+            Arc::clone(&self.clock),
+        )
+    }
+
     fn operators(
         &self,
         writer: &Writer,
@@ -205,6 +216,7 @@ impl Parts {
             checkpoints: kept.checkpoints,
             synced: writer.synced(),
             walks: Arc::new(Semaphore::new(WALKS)),
+            collected: self.collected(),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
         };

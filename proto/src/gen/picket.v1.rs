@@ -738,15 +738,19 @@ pub struct Containment {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Affected {
+    /// empty: it is no process
     #[prost(bytes = "vec", tag = "1")]
     pub process_uid: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "2")]
     pub pid: u32,
     #[prost(bytes = "vec", tag = "3")]
     pub exe: ::prost::alloc::vec::Vec<u8>,
-    /// dead, alive, not_found
+    /// dead, alive, not_found; of an object what it is now
     #[prost(string, tag = "4")]
     pub outcome: ::prost::alloc::string::String,
+    /// a path, a user, an address, where it is no process
+    #[prost(bytes = "vec", tag = "5")]
+    pub object: ::prost::alloc::vec::Vec<u8>,
 }
 /// Numbers that stand for nothing but themselves: events that were numbered or known, and are not here.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1382,13 +1386,25 @@ pub struct CommandBody {
     pub expires_unix_ns: i64,
     #[prost(enumeration = "Mode", tag = "8")]
     pub mode: i32,
+    /// when a reversible effect undoes itself, after it began; 0: never
+    #[prost(uint64, tag = "9")]
+    pub auto_release_ms: u64,
     #[prost(message, optional, tag = "10")]
     pub pre: ::core::option::Option<Precondition>,
     #[prost(string, tag = "12")]
     pub reason: ::prost::alloc::string::String,
     #[prost(string, tag = "13")]
     pub incident: ::prost::alloc::string::String,
-    #[prost(oneof = "command_body::Action", tags = "32, 33")]
+    /// SHA-256 of the receipts that the approvers saw; empty: none
+    #[prost(bytes = "vec", tag = "14")]
+    pub dry_run_digest: ::prost::alloc::vec::Vec<u8>,
+    /// SHA-256 under "picket/break-glass/v1" of the code that releases on the host
+    #[prost(bytes = "vec", tag = "15")]
+    pub break_glass_hash: ::prost::alloc::vec::Vec<u8>,
+    #[prost(
+        oneof = "command_body::Action",
+        tags = "32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44"
+    )]
     pub action: ::core::option::Option<command_body::Action>,
 }
 /// Nested message and enum types in `CommandBody`.
@@ -1399,6 +1415,28 @@ pub mod command_body {
         Kill(super::Kill),
         #[prost(message, tag = "33")]
         KillTree(super::KillTree),
+        #[prost(message, tag = "34")]
+        Suspend(super::Suspend),
+        #[prost(message, tag = "35")]
+        Resume(super::Resume),
+        #[prost(message, tag = "36")]
+        Quarantine(super::Quarantine),
+        #[prost(message, tag = "37")]
+        Restore(super::Restore),
+        #[prost(message, tag = "38")]
+        Isolate(super::Isolate),
+        #[prost(message, tag = "39")]
+        Release(super::Release),
+        #[prost(message, tag = "40")]
+        BlockHash(super::BlockHash),
+        #[prost(message, tag = "41")]
+        UnblockHash(super::UnblockHash),
+        #[prost(message, tag = "42")]
+        LockUser(super::LockUser),
+        #[prost(message, tag = "43")]
+        UnlockUser(super::UnlockUser),
+        #[prost(message, tag = "44")]
+        Collect(super::Collect),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1421,6 +1459,84 @@ pub struct KillTree {
     pub process_uid: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "2")]
     pub pid: u32,
+}
+/// Stops a process and all its descendants.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Suspend {
+    #[prost(bytes = "vec", tag = "1")]
+    pub process_uid: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub pid: u32,
+}
+/// Ends a suspension of this root.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resume {
+    #[prost(bytes = "vec", tag = "1")]
+    pub process_uid: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub pid: u32,
+}
+/// Takes a file away, into the host's vault.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Quarantine {
+    /// absolute, any bytes but NUL
+    #[prost(bytes = "vec", tag = "1")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    /// it must have this content; empty: not asked
+    #[prost(bytes = "vec", tag = "2")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+    /// it must be this inode; both 0: not asked
+    #[prost(uint64, tag = "3")]
+    pub dev: u64,
+    #[prost(uint64, tag = "4")]
+    pub inode: u64,
+}
+/// Puts a quarantined file back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Restore {
+    /// the command that took it away
+    #[prost(bytes = "vec", tag = "1")]
+    pub quarantine: ::prost::alloc::vec::Vec<u8>,
+}
+/// Cuts the host off from everything but its collector.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Isolate {
+    /// further addresses or networks in CIDR form
+    #[prost(string, repeated, tag = "1")]
+    pub allow: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Release {}
+/// No program of this content is started any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlockHash {
+    #[prost(bytes = "vec", tag = "1")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnblockHash {
+    #[prost(bytes = "vec", tag = "1")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+}
+/// No new login, the sessions ended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockUser {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnlockUser {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// Sends a file to the collector.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Collect {
+    #[prost(bytes = "vec", tag = "1")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    /// a larger file is refused
+    #[prost(uint64, tag = "2")]
+    pub max_bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SignedCommand {
@@ -1773,6 +1889,38 @@ pub struct Welcome {
     #[prost(bytes = "vec", tag = "4")]
     pub checkpoint: ::prost::alloc::vec::Vec<u8>,
 }
+/// A part of a file. The first of a file may be empty: it asks how far the file is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Chunk {
+    /// the signed command that asked for the file
+    #[prost(bytes = "vec", tag = "1")]
+    pub command_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    /// bytes of the whole file
+    #[prost(uint64, tag = "3")]
+    pub total: u64,
+    /// of the whole file
+    #[prost(bytes = "vec", tag = "4")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+    /// at most 256 KiB
+    #[prost(bytes = "vec", tag = "5")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChunkAck {
+    #[prost(bytes = "vec", tag = "1")]
+    pub command_id: ::prost::alloc::vec::Vec<u8>,
+    /// durable up to here: the next offset
+    #[prost(uint64, tag = "2")]
+    pub received: u64,
+    /// whole, and its hash is the one that was said
+    #[prost(bool, tag = "3")]
+    pub complete: bool,
+    /// a fixed name and words; the file is not wanted
+    #[prost(string, tag = "4")]
+    pub refused: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewRequest {
     #[prost(bytes = "vec", tag = "1")]
@@ -2117,6 +2265,14 @@ pub struct ListCommandsResponse {
 pub struct WatchCommandRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub command_id: ::prost::alloc::vec::Vec<u8>,
+}
+/// A file that a host sent because of a command.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchCollectedRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub command_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub host_id: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelCommandRequest {

@@ -50,7 +50,8 @@ impl Tree<'_> {
             // The group holds them: no signal is needed any more, and none that others send helps.
             for held in self.members.values() {
                 if inside.contains(&held.found.pid) {
-                    drop(held.signal(Signal::CONT));
+                    // A refusal leaves it stopped by signal as well, which a resume ends too.
+                    held.signal(Signal::CONT).unwrap_or_default();
                 }
             }
         }

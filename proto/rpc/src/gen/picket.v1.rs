@@ -994,6 +994,30 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("picket.v1.Agent", "RenewCertificate"));
             self.inner.unary(req, path, codec).await
         }
+        /// Files that signed commands asked for.
+        pub async fn upload(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = ::picket_proto::v1::Chunk,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<::picket_proto::v1::ChunkAck>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static("/picket.v1.Agent/Upload");
+            let mut req = request.into_streaming_request();
+            req.extensions_mut().insert(GrpcMethod::new("picket.v1.Agent", "Upload"));
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1039,6 +1063,17 @@ pub mod agent_server {
             tonic::Response<::picket_proto::v1::CertificateChain>,
             tonic::Status,
         >;
+        /// Server streaming response type for the Upload method.
+        type UploadStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<::picket_proto::v1::ChunkAck, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Files that signed commands asked for.
+        async fn upload(
+            &self,
+            request: tonic::Request<tonic::Streaming<::picket_proto::v1::Chunk>>,
+        ) -> std::result::Result<tonic::Response<Self::UploadStream>, tonic::Status>;
     }
     /// Identity comes from the client certificate and from nowhere else.
     #[derive(Debug)]
@@ -1254,6 +1289,54 @@ pub mod agent_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Agent/Upload" => {
+                    #[allow(non_camel_case_types)]
+                    struct UploadSvc<T: Agent>(pub Arc<T>);
+                    impl<
+                        T: Agent,
+                    > tonic::server::StreamingService<::picket_proto::v1::Chunk>
+                    for UploadSvc<T> {
+                        type Response = ::picket_proto::v1::ChunkAck;
+                        type ResponseStream = T::UploadStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<::picket_proto::v1::Chunk>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::upload(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UploadSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -1701,6 +1784,30 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("picket.v1.Operator", "CancelCommand"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn fetch_collected(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::FetchCollectedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<::picket_proto::v1::Chunk>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Operator/FetchCollected",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Operator", "FetchCollected"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1829,6 +1936,19 @@ pub mod operator_server {
             request: tonic::Request<::picket_proto::v1::CancelCommandRequest>,
         ) -> std::result::Result<
             tonic::Response<::picket_proto::v1::CommandStatus>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the FetchCollected method.
+        type FetchCollectedStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<::picket_proto::v1::Chunk, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn fetch_collected(
+            &self,
+            request: tonic::Request<::picket_proto::v1::FetchCollectedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::FetchCollectedStream>,
             tonic::Status,
         >;
     }
@@ -2513,6 +2633,55 @@ pub mod operator_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/FetchCollected" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchCollectedSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::ServerStreamingService<
+                        ::picket_proto::v1::FetchCollectedRequest,
+                    > for FetchCollectedSvc<T> {
+                        type Response = ::picket_proto::v1::Chunk;
+                        type ResponseStream = T::FetchCollectedStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::picket_proto::v1::FetchCollectedRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::fetch_collected(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchCollectedSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
