@@ -18,6 +18,7 @@ use crate::failure::{Code, Failure};
 mod doctor;
 mod form;
 mod output;
+mod release;
 mod replay;
 mod rules;
 mod run;
@@ -108,6 +109,11 @@ enum Command {
     Rules(RulesCommand),
     /// Ask the running agent how it is
     Status(StatusArgs),
+    /// End an isolation on this host, with the code that its operator was shown
+    Release(ReleaseArgs),
+    /// Put what is in force on this host in force again, without an agent
+    #[command(hide = true)]
+    Containment(ContainmentArgs),
     /// Write man pages and completions, for packages
     #[command(hide = true)]
     Pages(PagesArgs),
@@ -123,6 +129,8 @@ impl Command {
             Self::Replay(arguments) => replay::replay(&arguments),
             Self::Rules(RulesCommand::Check(arguments)) => rules::check(&arguments),
             Self::Status(arguments) => status::status(&arguments),
+            Self::Release(arguments) => release::release(&arguments),
+            Self::Containment(arguments) => release::containment(&arguments),
             Self::Pages(arguments) => picket_pages::write(Cli::command(), &arguments.out)
                 .map_err(|error| Failure::new(Code::Failed, &error)),
         }
@@ -279,6 +287,29 @@ pub(crate) struct StatusArgs {
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where the agent keeps its state
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+    pub(crate) state: PathBuf,
+}
+
+/// What `release` takes.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  picket-agent release --code 7K2QD-0M9XA-...")]
+pub(crate) struct ReleaseArgs {
+    /// The code
+    #[arg(long, env = "PICKET_CODE", hide_env_values = true)]
+    pub(crate) code: String,
+    /// Where the agent keeps its state
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+    pub(crate) state: PathBuf,
+}
+
+/// What `containment` takes.
+#[derive(Args, Debug)]
+pub(crate) struct ContainmentArgs {
+    /// As the host starts: nobody is let through, until the agent runs
+    #[arg(long, required = true)]
+    pub(crate) apply_boot: bool,
     /// Where the agent keeps its state
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
     pub(crate) state: PathBuf,

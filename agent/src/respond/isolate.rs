@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use picket_event::command::{Isolation as Asked, Mode};
 use picket_event::{Affected, BootId, Containment, ReceiptState, Text, UnixNanos};
-use picket_isolation::{Deadline, Form, Guard, IsolationError, Network, Own, Repair, Table, Wanted, probe};
+use picket_isolation::{
+    Deadline, Form, Guard, IsolationError, Network, Own, Repair, Table, Wanted, probe,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Responder;
@@ -69,8 +71,12 @@ pub(crate) struct Isolation {
 }
 
 impl Isolation {
-    /// Nothing is in force yet.
-    pub(crate) fn new(places: SharedPlaces) -> Self {
+    /// No rules yet. What an earlier run knew of the collectors' addresses is known again.
+    pub(crate) fn new(places: SharedPlaces, in_force: &[InForce]) -> Self {
+        for (_, isolated) in in_force.iter().filter_map(isolated) {
+            places.restore(&isolated.known);
+            places.isolated(!isolated.released);
+        }
         let (tell, repairs) = sync_channel(REPAIRS);
         Self {
             places,
@@ -114,7 +120,9 @@ impl Isolation {
     fn doubts(&self, wanted: &Wanted) -> (String, String) {
         let difference = match &self.guard {
             None => Some("no rules".to_owned()),
-            Some(guard) => guard.difference().unwrap_or_else(|error| Some(chain(&error))),
+            Some(guard) => guard
+                .difference()
+                .unwrap_or_else(|error| Some(chain(&error))),
         };
         let probed = probe(wanted);
         let doubt = match (difference, probed.holds()) {
@@ -159,16 +167,24 @@ impl Responder {
                 self.drop_effect(checked.command.id);
                 // An earlier isolation stays in force as it was.
                 let back = self.follow_effects();
-                let back = back.map_or_else(|error| format!("; {}", chain(&error)), |_| String::new());
+                let back =
+                    back.map_or_else(|error| format!("; {}", chain(&error)), |_| String::new());
                 Err(checked.refuse(code, &format!("{why}{back}")))
             }
         }
     }
 
     /// The rules as they should be now, and the collector still behind them.
-    fn cut_off(&mut self, live: Option<SocketAddr>) -> Result<(Wanted, Form), (&'static str, String)> {
+    fn cut_off(
+        &mut self,
+        live: Option<SocketAddr>,
+    ) -> Result<(Wanted, Form), (&'static str, String)> {
         let failed = |error: IsolationError| {
-            let code = if error.is_unsupported() { "unsupported" } else { "not_isolated" };
+            let code = if error.is_unsupported() {
+                "unsupported"
+            } else {
+                "not_isolated"
+            };
             (code, chain(&error))
         };
         let Some(mut wanted) = self.wanted(None) else {
@@ -179,7 +195,9 @@ impl Responder {
             return Ok((wanted, form));
         };
         // The control group may not be what the kernel sees; the user is.
-        if form.cgroup && let Some(own) = &mut wanted.own {
+        if form.cgroup
+            && let Some(own) = &mut wanted.own
+        {
             own.cgroup = None;
             let form = self.isolation.enforce(wanted.clone()).map_err(failed)?;
             if is_reached(live) {
@@ -193,7 +211,8 @@ impl Responder {
     /// What the table of effects asks for; `None`: nothing. `but`: one that is about to end.
     fn wanted(&self, but: Option<&str>) -> Option<Wanted> {
         let effects = self.effects.as_ref().ok()?.all();
-        let mut in_force: Vec<(&InForce, &Isolated)> = effects.iter().filter_map(isolated).collect();
+        let mut in_force: Vec<(&InForce, &Isolated)> =
+            effects.iter().filter_map(isolated).collect();
         in_force.retain(|(one, isolated)| Some(one.command.as_str()) != but && !isolated.released);
         let (_, newest) = in_force.last()?;
         let known = self.isolation.places.known();
@@ -206,7 +225,11 @@ impl Responder {
             collectors,
             own: Some(Own::find()),
             networks: newest.networks(),
-            until: until(in_force.iter().map(|(one, _)| *one), self.clock.now(), self.boot),
+            until: until(
+                in_force.iter().map(|(one, _)| *one),
+                self.clock.now(),
+                self.boot,
+            ),
         })
     }
 
@@ -221,18 +244,29 @@ impl Responder {
 
     /// At the start: what an earlier run left in force is so again, for the time that it has left.
     pub(super) fn resume_isolation(&mut self) -> Vec<Containment> {
-        let all = self.effects.as_ref().map_or(&[][..], |effects| effects.all());
-        let all: Vec<InForce> = all.iter().filter(|one| isolated(one).is_some()).cloned().collect();
-        for (_, isolated) in all.iter().filter_map(isolated) {
-            self.isolation.places.restore(&isolated.known);
-        }
+        let all = self
+            .effects
+            .as_ref()
+            .map_or(&[][..], |effects| effects.all());
+        let all: Vec<InForce> = all
+            .iter()
+            .filter(|one| isolated(one).is_some())
+            .cloned()
+            .collect();
         let mut told = Vec::new();
-        for (one, _) in all.iter().filter_map(isolated).filter(|(_, it)| it.released) {
+        for (one, _) in all
+            .iter()
+            .filter_map(isolated)
+            .filter(|(_, it)| it.released)
+        {
             told.extend(self.end(one, Containment::BREAK_GLASS).1);
         }
         if let Err(error) = self.follow_effects() {
             let reason = chain(&error);
-            tracing::error!(reason, "an isolation that is in force could not be made so again");
+            tracing::error!(
+                reason,
+                "an isolation that is in force could not be made so again"
+            );
             told.extend(self.newest_isolation().map(|one| Containment {
                 reason: "not_isolated".to_owned(),
                 effect: format!("not in force after a restart: {reason}"),
@@ -253,7 +287,9 @@ impl Responder {
         };
         match done {
             Err(error) => Undone::failed(chain(&error)),
-            Ok(()) if stays => Undone::complete("another isolation is in force; this one is not any more"),
+            Ok(()) if stays => {
+                Undone::complete("another isolation is in force; this one is not any more")
+            }
             Ok(()) => Undone {
                 affected: vec![Affected::object(Text::from("the host"), "released")],
                 ..Undone::complete("the rules are gone; the host reaches and is reached as before")
@@ -278,8 +314,15 @@ impl Responder {
             minute.1 = minute.1.saturating_add(1);
             match minute.1 {
                 0..TOLD_PER_MINUTE => told.push(repaired(&one, &repair, "")),
-                TOLD_PER_MINUTE => told.push(repaired(&one, &repair, "; more in this minute are not told")),
-                _ => tracing::warn!(found = repair.found, "repaired the isolation; too many to tell each"),
+                TOLD_PER_MINUTE => told.push(repaired(
+                    &one,
+                    &repair,
+                    "; more in this minute are not told",
+                )),
+                _ => tracing::warn!(
+                    found = repair.found,
+                    "repaired the isolation; too many to tell each"
+                ),
             }
         }
         told
@@ -304,7 +347,10 @@ impl Responder {
         }
         match self.isolation.enforce(wanted) {
             Ok(_) => tracing::info!("new addresses of the collector are let through the isolation"),
-            Err(error) => tracing::error!(reason = chain(&error), "new addresses of the collector are not let through"),
+            Err(error) => tracing::error!(
+                reason = chain(&error),
+                "new addresses of the collector are not let through"
+            ),
         }
     }
 
@@ -318,7 +364,10 @@ impl Responder {
         if let Ok(effects) = &mut self.effects
             && let Err(error) = effects.put(one)
         {
-            tracing::error!(reason = chain(&error), "the table of effects could not be written");
+            tracing::error!(
+                reason = chain(&error),
+                "the table of effects could not be written"
+            );
         }
     }
 }
@@ -326,7 +375,12 @@ impl Responder {
 impl Isolated {
     fn networks(&self) -> Vec<Network> {
         let allow = self.allow.iter();
-        allow.map(|(address, bits)| Network { address: *address, bits: *bits }).collect()
+        allow
+            .map(|(address, bits)| Network {
+                address: *address,
+                bits: *bits,
+            })
+            .collect()
     }
 }
 
@@ -364,10 +418,19 @@ fn would(checked: &Checked) -> Result<Containment, Refusal> {
     })
 }
 
-fn receipt(checked: &Checked, wanted: &Wanted, form: Form, doubts: &(String, String)) -> Containment {
+fn receipt(
+    checked: &Checked,
+    wanted: &Wanted,
+    form: Form,
+    doubts: &(String, String),
+) -> Containment {
     let (doubt, probed) = doubts;
     let who = if form.cgroup { "control group" } else { "user" };
-    let bridges = if form.bridge { "" } else { "; this kernel has no rules for bridges" };
+    let bridges = if form.bridge {
+        ""
+    } else {
+        "; this kernel has no rules for bridges"
+    };
     let places: Vec<String> = wanted.collectors.iter().map(ToString::to_string).collect();
     let mut effect = format!(
         "cut off; {} stays for this agent, by its {who}; probes: {probed}{bridges}",

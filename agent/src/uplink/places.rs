@@ -171,7 +171,10 @@ mod tests {
         assert_eq!(found, [at(1), at(2)]);
         places.isolated(false);
         let found = places.find("localhost:7443", false).await.unwrap();
-        assert!(found.iter().all(|found| found.ip().is_loopback()), "{found:?}");
+        assert!(
+            found.iter().all(|found| found.ip().is_loopback()),
+            "{found:?}"
+        );
     }
 
     #[tokio::test]
@@ -194,6 +197,10 @@ mod tests {
         places.told(&[vec!["collector.example:7443".to_owned()], many].concat());
         assert_eq!(places.known().told.len(), MAX_ADDRESSES);
         places.told(&[]);
-        assert_eq!(places.known().told.len(), MAX_ADDRESSES, "a collector that says nothing moves nobody");
+        assert_eq!(
+            places.known().told.len(),
+            MAX_ADDRESSES,
+            "a collector that says nothing moves nobody"
+        );
     }
 }

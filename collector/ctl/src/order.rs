@@ -31,6 +31,8 @@ pub(crate) struct Order {
     pub(crate) ttl: Duration,
     /// After which time its effect undoes itself.
     pub(crate) auto_release: Option<Duration>,
+    /// Of the code that ends it on the host itself.
+    pub(crate) break_glass: Option<Digest>,
 }
 
 /// Why there is no signed command.
@@ -62,7 +64,7 @@ impl Order {
             reason: self.reason,
             incident: String::new(),
             dry_run_digest: None,
-            break_glass: None,
+            break_glass: self.break_glass,
         })
     }
 }
@@ -114,6 +116,7 @@ mod tests {
             reason: "reverse shell".to_owned(),
             ttl: Duration::from_mins(15),
             auto_release: None,
+            break_glass: None,
         }
     }
 

@@ -167,6 +167,12 @@ impl Parts {
             database: self.database.clone(),
             reader: kept.reader.clone(),
             checkpoints: kept.checkpoints.newest(),
+            addresses: self
+                .config
+                .agents_at
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),
         };

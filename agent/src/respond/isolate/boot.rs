@@ -12,12 +12,16 @@ use super::{isolated, until};
 use crate::clock;
 use crate::failure::{Code, Failure, chain};
 use crate::respond::effects::{Effects, InForce};
-use crate::state::StateDir;
+use crate::state::{StateDir, StateError};
 
 /// Puts in force what the state directory says is, for the time that it has left. Whether anything is.
 pub(crate) fn apply(state: &Path) -> Result<bool, Failure> {
     let boot = clock::boot_id();
-    let state = StateDir::open(state)?;
+    let state = match StateDir::open(state) {
+        // The agent that runs keeps it in force.
+        Err(StateError::InUse { .. }) => return Ok(false),
+        opened => opened?,
+    };
     let effects = Effects::open(&state, boot)?;
     let Some(wanted) = wanted(effects.all(), boot) else {
         return Ok(false);
@@ -28,7 +32,10 @@ pub(crate) fn apply(state: &Path) -> Result<bool, Failure> {
     });
     match applied {
         Ok(None) => Ok(true),
-        Ok(Some(difference)) => Err(Failure::line(Code::Failed, format!("not isolated: {difference}"))),
+        Ok(Some(difference)) => Err(Failure::line(
+            Code::Failed,
+            format!("not isolated: {difference}"),
+        )),
         Err(error) => Err(Failure::line(Code::Failed, chain(&error))),
     }
 }

@@ -125,7 +125,9 @@ pub(crate) fn use_directly(state: &Path, typed: &str) -> Result<Use, Failure> {
 
 /// Those whose code this is, and all isolations that are in force.
 fn meant(effects: &[InForce], typed: &str) -> (Vec<InForce>, Vec<InForce>) {
-    let hash = BreakGlass::parse(typed).ok().map(|code| code.digest().to_string());
+    let hash = BreakGlass::parse(typed)
+        .ok()
+        .map(|code| code.digest().to_string());
     let all = effects.iter().filter_map(isolated);
     let all: Vec<_> = all.filter(|(_, isolated)| !isolated.released).collect();
     let is_meant = |isolated: &Isolated| hash.is_some() && isolated.break_glass == hash;

@@ -44,7 +44,10 @@ pub(crate) fn serve(state: &Path) -> Result<mpsc::Receiver<Typed>, Failure> {
     let path = path(state);
     let failed = |error: io::Error| {
         let place = path.display();
-        Failure::line(Code::Failed, format!("failed to listen on `{place}`: {error}"))
+        Failure::line(
+            Code::Failed,
+            format!("failed to listen on `{place}`: {error}"),
+        )
     };
     let listener = listen(&path).map_err(failed)?;
     let (typed, asked) = mpsc::channel(WAITING);
@@ -55,7 +58,9 @@ pub(crate) fn serve(state: &Path) -> Result<mpsc::Receiver<Typed>, Failure> {
             }
         }
     };
-    let started = thread::Builder::new().name("release".to_owned()).spawn(work);
+    let started = thread::Builder::new()
+        .name("release".to_owned())
+        .spawn(work);
     started.map_err(failed)?;
     Ok(asked)
 }
@@ -64,7 +69,12 @@ pub(crate) fn serve(state: &Path) -> Result<mpsc::Receiver<Typed>, Failure> {
 pub(crate) fn say(state: &Path, code: &str) -> io::Result<Option<Use>> {
     let mut connection = match UnixStream::connect(path(state)) {
         Ok(connection) => connection,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(error),
@@ -74,19 +84,25 @@ pub(crate) fn say(state: &Path, code: &str) -> io::Result<Option<Use>> {
     connection.write_all(format!("{line}\n").as_bytes())?;
     let mut text = String::new();
     connection.take(MAX_LINE).read_to_string(&mut text)?;
-    parse(text.trim()).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    parse(text.trim())
+        .map(Some)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 fn answer(mut connection: UnixStream, typed: &mpsc::Sender<Typed>) -> io::Result<()> {
     connection.set_read_timeout(Some(PATIENCE))?;
     connection.set_write_timeout(Some(PATIENCE))?;
     let mut code = String::new();
-    BufReader::new(&connection).take(MAX_LINE).read_line(&mut code)?;
+    BufReader::new(&connection)
+        .take(MAX_LINE)
+        .read_line(&mut code)?;
     let (answer, answered) = sync_channel(1);
     let asked = typed.blocking_send(Typed { code, answer });
     let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
     asked.map_err(|_ended| gone())?;
-    let outcome = answered.recv_timeout(LONGEST_ANSWER).map_err(|_ended| gone())?;
+    let outcome = answered
+        .recv_timeout(LONGEST_ANSWER)
+        .map_err(|_ended| gone())?;
     wait(outcome.delay());
     connection.write_all(words(outcome).as_bytes())
 }
@@ -138,7 +154,13 @@ mod tests {
 
     #[test]
     fn every_answer_is_understood() {
-        for outcome in [Use::Released, Use::Another, Use::Wrong(7), Use::NotIsolated, Use::Failed] {
+        for outcome in [
+            Use::Released,
+            Use::Another,
+            Use::Wrong(7),
+            Use::NotIsolated,
+            Use::Failed,
+        ] {
             assert_eq!(parse(words(outcome).trim()), Some(outcome));
         }
         assert_eq!((parse(""), parse("wrong x")), (None, None));
