@@ -129,6 +129,14 @@ logins)
     ;;
 test)
     cargo_tool cargo-nextest cargo-nextest
+    # What the privileged tests of isolation need; elsewhere they say what they skip.
+    if can_install; then
+        need iproute2 command -v ip
+        need nftables sh -c 'command -v nft || test -x /usr/sbin/nft'
+        need iputils-ping command -v ping
+        need procps sh -c 'command -v sysctl || test -x /sbin/sysctl'
+        install_missing
+    fi
     ;;
 *)
     echo "error: unknown verb $verb" >&2

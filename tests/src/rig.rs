@@ -52,12 +52,17 @@ impl Rig {
 
     /// The same with these programs.
     pub fn start_with(programs: Programs) -> Result<Self, Failure> {
+        Self::start_at(programs, "127.0.0.1")
+    }
+
+    /// The same where the collector listens on this address.
+    pub fn start_at(programs: Programs, address: &str) -> Result<Self, Failure> {
         let dir = tempfile::Builder::new().prefix("picket-rig-").tempdir();
         let dir = dir.map_err(Failure::file(std::env::temp_dir()))?;
-        let fingerprint = prepare(&programs, dir.path())?;
+        let fingerprint = prepare(&programs, dir.path(), address)?;
         let any = Addresses {
-            agents: "127.0.0.1:0".to_owned(),
-            operators: "127.0.0.1:0".to_owned(),
+            agents: format!("{address}:0"),
+            operators: format!("{address}:0"),
             metrics: "127.0.0.1:0".to_owned(),
         };
         let (collector, addresses) = serve(&programs, dir.path(), &any)?;
@@ -216,7 +221,7 @@ impl Rig {
     }
 }
 
-fn prepare(programs: &Programs, dir: &Path) -> Result<String, Failure> {
+fn prepare(programs: &Programs, dir: &Path, address: &str) -> Result<String, Failure> {
     let operator = dir.join("operator").display().to_string();
     programs.succeed(
         "picketctl",
@@ -224,13 +229,13 @@ fn prepare(programs: &Programs, dir: &Path) -> Result<String, Failure> {
     )?;
     let request = format!("{operator}/request.pem");
     let data = dir.join("collector").display().to_string();
-    let names = "localhost,127.0.0.1";
+    let names = format!("localhost,127.0.0.1,{address}");
     let args = [
         "init",
         "--data",
         &data,
         "--name",
-        names,
+        &names,
         "--operator",
         &request,
     ];
