@@ -68,6 +68,8 @@ pub(crate) struct Isolation {
     /// Since when repairs were counted, and how many.
     minute: (UnixNanos, u32),
     collectors: Vec<SocketAddr>,
+    /// The control group was not what the kernel sees.
+    user_only: bool,
 }
 
 impl Isolation {
@@ -85,12 +87,21 @@ impl Isolation {
             repairs,
             minute: (UnixNanos(i64::MIN), 0),
             collectors: Vec::new(),
+            user_only: false,
         }
     }
 
     /// Whether the host is cut off by this agent.
     pub(super) const fn is_in_force(&self) -> bool {
         self.guard.is_some()
+    }
+
+    fn own(&self) -> Own {
+        let own = Own::find();
+        Own {
+            cgroup: own.cgroup.filter(|_| !self.user_only),
+            ..own
+        }
     }
 
     fn enforce(&mut self, wanted: Wanted) -> Result<Form, IsolationError> {
@@ -100,8 +111,11 @@ impl Isolation {
             return guard.change(wanted);
         }
         let tell = self.tell.clone();
-        // Full: the newest repair is not told; that there were many is.
-        let told = move |repair: Repair| drop(tell.try_send(repair));
+        let told = move |repair: Repair| {
+            if tell.try_send(repair).is_err() {
+                tracing::warn!("repaired the isolation; too many repairs wait to be told");
+            }
+        };
         let guard = Guard::begin(wanted, told)?;
         let form = guard.form();
         self.guard = Some(guard);
@@ -201,6 +215,7 @@ impl Responder {
             own.cgroup = None;
             let form = self.isolation.enforce(wanted.clone()).map_err(failed)?;
             if is_reached(live) {
+                self.isolation.user_only = true;
                 return Ok((wanted, form));
             }
         }
@@ -223,7 +238,7 @@ impl Responder {
         collectors.dedup();
         Some(Wanted {
             collectors,
-            own: Some(Own::find()),
+            own: Some(self.isolation.own()),
             networks: newest.networks(),
             until: until(
                 in_force.iter().map(|(one, _)| *one),

@@ -59,8 +59,9 @@ impl Responder {
                     }
                     Next::Code(typed) => {
                         let (outcome, answers) = self.use_code(&typed.code);
-                        // Whoever typed it may be gone.
-                        drop(typed.answer.try_send(outcome));
+                        if typed.answer.try_send(outcome).is_err() {
+                            tracing::debug!("whoever typed a code is gone");
+                        }
                         tell(answers)
                     }
                     Next::Nothing => true,
