@@ -123,6 +123,10 @@ bench-sensor: build ## figures of the kernel sensor, as root; SHORT=1 takes unde
 	@$(CARGO_TARGET_DIR)/debug/picket-bench-sensor $(if $(SHORT),--short,--agent $(CARGO_TARGET_DIR)/release/picket-agent) \
 	    $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json)
 
+.PHONY: bench-containment
+bench-containment: build ## figures of containment, as root, in network namespaces; SHORT=1 takes under a minute; ONLY=isolate
+	@$(CARGO_TARGET_DIR)/debug/picket-bench-containment $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json)
+
 .PHONY: bench-ingest
 bench-ingest: build ## figures of the collector's ingest, by simulated agents; SHORT=1 takes under a minute with the everyday build, else the release build; AGENTS=N,N as many connected
 	@$(if $(SHORT),,cargo build --quiet --release -p picket-collector -p picketctl -p picket-tests --bin picket-collector --bin picketctl --bin picket-bench-ingest)

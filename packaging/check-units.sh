@@ -15,6 +15,7 @@ most() {
     case $1 in
     picket-agent) echo 53 ;;
     picket-enroll) echo 18 ;;
+    picket-isolation) echo 23 ;;
     picket-collector) echo 12 ;;
     esac
 }

@@ -137,6 +137,14 @@ test)
             --target "$tools/duckdb-$duckdb" "duckdb==$duckdb" || [ -z "${CI:-}" ]
         ln -sfn "duckdb-$duckdb" "$tools/duckdb"
     }
+    # What the privileged tests of isolation need; elsewhere they say what they skip.
+    if can_install; then
+        need iproute2 command -v ip
+        need nftables sh -c 'command -v nft || test -x /usr/sbin/nft'
+        need iputils-ping command -v ping
+        need procps sh -c 'command -v sysctl || test -x /sbin/sysctl'
+        install_missing
+    fi
     ;;
 *)
     echo "error: unknown verb $verb" >&2

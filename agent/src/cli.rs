@@ -18,6 +18,7 @@ use crate::failure::{Code, Failure};
 mod doctor;
 mod form;
 mod output;
+mod release;
 mod replay;
 mod rules;
 mod run;
@@ -112,6 +113,11 @@ enum Command {
     Trust(TrustCommand),
     /// Ask the running agent how it is
     Status(StatusArgs),
+    /// End an isolation on this host, with the code that its operator was shown
+    Release(ReleaseArgs),
+    /// Put what is in force on this host in force again, without an agent
+    #[command(hide = true)]
+    Containment(ContainmentArgs),
     /// Write man pages and completions, for packages
     #[command(hide = true)]
     Pages(PagesArgs),
@@ -128,6 +134,8 @@ impl Command {
             Self::Rules(RulesCommand::Check(arguments)) => rules::check(&arguments),
             Self::Trust(TrustCommand::Replace(arguments)) => trust::replace(&arguments),
             Self::Status(arguments) => status::status(&arguments),
+            Self::Release(arguments) => release::release(&arguments),
+            Self::Containment(arguments) => release::containment(&arguments),
             Self::Pages(arguments) => picket_pages::write(Cli::command(), &arguments.out)
                 .map_err(|error| Failure::new(Code::Failed, &error)),
         }
@@ -304,6 +312,29 @@ pub(crate) struct StatusArgs {
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where the agent keeps its state
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+    pub(crate) state: PathBuf,
+}
+
+/// What `release` takes.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  picket-agent release --code 7K2QD-0M9XA-...")]
+pub(crate) struct ReleaseArgs {
+    /// The code
+    #[arg(long, env = "PICKET_CODE", hide_env_values = true)]
+    pub(crate) code: String,
+    /// Where the agent keeps its state
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+    pub(crate) state: PathBuf,
+}
+
+/// What `containment` takes.
+#[derive(Args, Debug)]
+pub(crate) struct ContainmentArgs {
+    /// As the host starts: nobody is let through, until the agent runs
+    #[arg(long, required = true)]
+    pub(crate) apply_boot: bool,
     /// Where the agent keeps its state
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
     pub(crate) state: PathBuf,

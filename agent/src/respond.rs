@@ -22,12 +22,14 @@ use crate::clock::SharedClock;
 use crate::enrich::SharedTable;
 use crate::state::commands::{CommandLog, Known};
 use crate::state::{StateDir, StateError};
+use crate::uplink::places::SharedPlaces;
 
 pub(crate) mod block;
 mod cgroup;
 pub(crate) mod check;
 mod collect;
 pub(crate) mod effects;
+pub(crate) mod isolate;
 mod kill;
 mod kill_tree;
 mod likeness;
@@ -48,6 +50,7 @@ mod vault;
 use block::Blocklist;
 use check::{Checked, Refusal};
 use effects::Effects;
+use isolate::Isolation;
 use lock_user::Accounts;
 use protect::Protection;
 
@@ -99,6 +102,8 @@ pub(crate) struct Kept {
     pub(crate) state: Arc<StateDir>,
     /// The users of this host.
     pub(crate) accounts: Accounts,
+    /// Where the collectors are.
+    pub(crate) places: SharedPlaces,
 }
 
 /// Does commands, one after the other.
@@ -113,6 +118,7 @@ pub(crate) struct Responder {
     effects: Result<Effects, StateError>,
     state: Arc<StateDir>,
     accounts: Accounts,
+    isolation: Isolation,
     /// Effects whose time is over and that could not be undone yet.
     stuck: HashSet<String>,
     blocklist: Arc<Blocklist>,
@@ -134,6 +140,9 @@ impl Responder {
     ) -> Self {
         let boot = crate::clock::boot_id();
         let refusals = (UnixNanos(i64::MIN), 0);
+        // Before the uplink looks for a collector that no resolver may be asked for.
+        let in_force = kept.effects.as_ref().map_or(&[][..], Effects::all);
+        let isolation = Isolation::new(kept.places, in_force);
         Self {
             believer,
             boot,
@@ -142,6 +151,7 @@ impl Responder {
             effects: kept.effects,
             state: kept.state,
             accounts: kept.accounts,
+            isolation,
             stuck: HashSet::new(),
             blocklist: Arc::default(),
             sending: true,
@@ -159,9 +169,10 @@ impl Responder {
     /// Answers commands that were begun before a crash, by reading their effect again.
     pub(crate) fn resume(&mut self) -> Vec<Containment> {
         self.block_what_is_in_force();
-        let mut answers = self.end_what_a_boot_ended();
+        let mut told = self.end_what_a_boot_ended();
+        told.extend(self.resume_isolation());
         let Ok(log) = &mut self.log else {
-            return answers;
+            return told;
         };
         let unanswered = log.unanswered().unwrap_or_else(|error| {
             tracing::error!(
@@ -170,11 +181,9 @@ impl Responder {
             );
             Vec::new()
         });
-        answers.extend(unanswered.iter().map(|command| self.read_again(command)));
-        answers
-            .into_iter()
-            .map(|answer| self.keep(answer))
-            .collect()
+        let answers = unanswered.iter().map(|command| self.read_again(command));
+        told.extend(answers);
+        told.into_iter().map(|answer| self.keep(answer)).collect()
     }
 
     /// Checks a command and does it. What it undid is answered too. Nothing: refused, and there were
@@ -251,6 +260,7 @@ impl Responder {
             Action::Suspend(target) => self.suspend(checked, *target).map(one),
             Action::Collect(what) => self.collect(checked, what).map(one),
             Action::BlockHash(digest) => self.block(checked, *digest).map(one),
+            Action::Isolate(isolation) => self.isolate(checked, isolation).map(one),
             Action::LockUser(name) => self.lock_user(checked, name).map(one),
             Action::Quarantine(file) => self.quarantine(checked, file).map(one),
             action if action.is_undo() => self.undo(checked),

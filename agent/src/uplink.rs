@@ -44,12 +44,14 @@ mod connection;
 mod events;
 pub(crate) mod facts;
 mod holes;
+pub(crate) mod places;
 mod renewal;
 #[cfg(test)]
 mod tests;
 mod upload;
 
 use backoff::Backoff;
+use places::SharedPlaces;
 
 /// Frames that may wait to be sent.
 const FRAMES: usize = 4;
@@ -65,6 +67,8 @@ pub(crate) struct Uplink {
     pub(crate) collectors: Vec<String>,
     /// An HTTP proxy on the way.
     pub(crate) proxy: Option<String>,
+    /// Where these are by address.
+    pub(crate) places: SharedPlaces,
     /// The CA, DER.
     pub(crate) ca: Vec<u8>,
     /// The state's generation.
@@ -190,6 +194,7 @@ impl Uplink {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
+            self.places.disconnected();
             let was_connected = matches!(self.health.status().link, Link::Connected);
             let reason = chain(&error);
             if matches!(error, LinkError::Renewed) {

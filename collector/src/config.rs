@@ -14,6 +14,9 @@ use serde::Deserialize;
 pub struct Config {
     /// Where agents connect.
     pub agents: SocketAddr,
+    /// Further addresses under which agents reach this collector, told over their sessions: for isolated hosts,
+    /// which can ask no resolver.
+    pub agents_at: Vec<SocketAddr>,
     /// Where operators connect.
     pub operators: SocketAddr,
     /// Where metrics and health are read.
@@ -88,6 +91,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             agents: SocketAddr::from(([0, 0, 0, 0], 7443)),
+            agents_at: Vec::new(),
             operators: SocketAddr::from(([0, 0, 0, 0], 7444)),
             metrics: SocketAddr::from(([127, 0, 0, 1], 7445)),
             host_certificate_hours: 24,
@@ -173,6 +177,7 @@ impl Config {
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let bounds = [
+            ("agents_at", self.agents_at.len() as u64, 0, 8),
             (
                 "host_certificate_hours",
                 self.host_certificate_hours,

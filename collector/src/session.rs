@@ -46,6 +46,8 @@ pub struct Sessions {
     pub trust: Trust,
     /// The newest checkpoint.
     pub checkpoints: watch::Receiver<Option<Digest>>,
+    /// Where else this collector is.
+    pub addresses: Arc<[String]>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What time it is.
@@ -132,6 +134,7 @@ impl Sessions {
             acks: acks.collect(),
             wall_unix_ns: self.clock.now().0,
             checkpoint,
+            addresses: self.addresses.to_vec(),
         })
     }
 

@@ -29,7 +29,7 @@ if command -v systemd-sysusers >/dev/null 2>&1; then
 fi
 command -v systemctl >/dev/null 2>&1 || exit 0
 case "$1 ${2:-}" in
-'configure ' | '1 '*) systemctl --quiet enable picket-agent.service $paths ;;
+'configure ' | '1 '*) systemctl --quiet enable picket-agent.service picket-isolation.service $paths ;;
 esac
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload

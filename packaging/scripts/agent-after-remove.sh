@@ -9,8 +9,8 @@ wants=/etc/systemd/system
 if [ "$1" = purge ]; then
     rm -rf /var/lib/picket /run/picket /etc/picket/rules.d
     rm -f /etc/picket/enroll.toml /etc/picket/enroll.toml.refused /run/picket-agent.start
-    rm -f $wants/multi-user.target.wants/picket-agent.service $wants/paths.target.wants/picket-agent.path $wants/paths.target.wants/picket-enroll.path
-    rmdir --ignore-fail-on-non-empty $wants/paths.target.wants /etc/picket 2>/dev/null || true # either may be gone
+    rm -f $wants/multi-user.target.wants/picket-agent.service $wants/paths.target.wants/picket-agent.path $wants/paths.target.wants/picket-enroll.path $wants/sysinit.target.wants/picket-isolation.service
+    rmdir --ignore-fail-on-non-empty $wants/paths.target.wants $wants/sysinit.target.wants /etc/picket 2>/dev/null || true # either may be gone
 fi
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload

@@ -11,5 +11,5 @@ remove | 0)
     ;;
 esac
 if [ "$1" = 0 ]; then
-    systemctl --quiet disable picket-agent.service picket-agent.path picket-enroll.path
+    systemctl --quiet disable picket-agent.service picket-isolation.service picket-agent.path picket-enroll.path
 fi

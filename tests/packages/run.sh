@@ -85,7 +85,7 @@ rpms() {
 }
 
 is_enabled() {
-    [ -L "$root/etc/systemd/system/multi-user.target.wants/picket-agent.service" ] && [ -L "$root/etc/systemd/system/paths.target.wants/picket-agent.path" ]
+    [ -L "$root/etc/systemd/system/multi-user.target.wants/picket-agent.service" ] && [ -L "$root/etc/systemd/system/paths.target.wants/picket-agent.path" ] && [ -L "$root/etc/systemd/system/sysinit.target.wants/picket-isolation.service" ]
 }
 
 rpm_installs() {

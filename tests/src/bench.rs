@@ -3,6 +3,7 @@
 //! A goal that is missed is printed as missed. The program fails only when something could not be measured or
 //! when an event was lost or doubled, because that is never a matter of speed.
 
+pub mod containment;
 mod figure;
 pub mod ingest;
 pub mod sensor;

@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! - Everything a [`rig::Rig`] starts ends with it, and its directory is removed.
-//! - All traffic stays on loopback.
+//! - All traffic stays on loopback, or in network namespaces that are made for it.
 //! - Nothing but processes that were started here is ever signalled.
 
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@ pub mod demo;
 pub mod eval;
 pub mod failure;
 pub mod faults;
+pub mod ground;
 pub mod logins;
 pub mod programs;
 pub mod rig;

@@ -43,6 +43,8 @@ pub struct Grounds {
     pub log: Option<PathBuf>,
     /// What else the collector finds in its environment.
     pub environment: Vec<(&'static str, PathBuf)>,
+    /// Where the collector listens; else on the loopback.
+    pub address: Option<String>,
 }
 
 /// Where the collector listens.
@@ -77,16 +79,27 @@ impl Rig {
         Self::start_on(Grounds::default(), programs, others)
     }
 
+    /// The same where the collector listens on this address.
+    pub fn start_at(programs: Programs, address: &str) -> Result<Self, Failure> {
+        let grounds = Grounds {
+            address: Some(address.to_owned()),
+            ..Grounds::default()
+        };
+        Self::start_on(grounds, programs, &[])
+    }
+
     fn start_on(grounds: Grounds, programs: Programs, others: &[&str]) -> Result<Self, Failure> {
         let parent = grounds.parent.clone().unwrap_or_else(std::env::temp_dir);
+        let address = grounds.address.clone();
+        let address = address.unwrap_or_else(|| "127.0.0.1".to_owned());
         let dir = tempfile::Builder::new()
             .prefix("picket-rig-")
             .tempdir_in(&parent);
         let dir = dir.map_err(Failure::file(parent))?;
-        let fingerprint = prepare(&programs, dir.path(), others)?;
+        let fingerprint = prepare(&programs, dir.path(), others, &address)?;
         let any = Addresses {
-            agents: "127.0.0.1:0".to_owned(),
-            operators: "127.0.0.1:0".to_owned(),
+            agents: format!("{address}:0"),
+            operators: format!("{address}:0"),
             metrics: "127.0.0.1:0".to_owned(),
         };
         let (collector, addresses) = serve(&programs, dir.path(), &grounds, &any)?;
@@ -259,14 +272,19 @@ impl Rig {
     }
 }
 
-fn prepare(programs: &Programs, dir: &Path, others: &[&str]) -> Result<String, Failure> {
+fn prepare(
+    programs: &Programs,
+    dir: &Path,
+    others: &[&str],
+    address: &str,
+) -> Result<String, Failure> {
     let mut requests = vec![make_operator(programs, dir, ("operator", "alice"))?];
     for other in others {
         requests.push(make_operator(programs, dir, (other, other))?);
     }
     let data = dir.join("collector").display().to_string();
-    let names = "localhost,127.0.0.1";
-    let mut args = vec!["init", "--data", &data, "--name", names];
+    let names = format!("localhost,127.0.0.1,{address}");
+    let mut args = vec!["init", "--data", &data, "--name", &names];
     for request in &requests {
         args.extend(["--operator", request]);
     }

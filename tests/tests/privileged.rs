@@ -5,6 +5,7 @@ mod privileged {
     mod derived;
     mod fallback;
     mod integrity;
+    mod isolation;
     mod outage;
     mod watch;
     mod written;

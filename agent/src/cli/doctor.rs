@@ -35,7 +35,27 @@ pub(super) fn doctor(arguments: &DoctorArgs) -> Result<(), Failure> {
     logins.begin();
     groups.push(("login", logins.hooks()));
     groups.push(("device", DeviceFollower::open().hooks()));
+    groups.push(("contain", vec![isolation()]));
     print(&groups, arguments.json)
+}
+
+/// Whether this host could be cut off.
+fn isolation() -> Hook {
+    let asked = picket_isolation::Table::open().and_then(|mut table| table.exists());
+    let (state, detail) = match asked {
+        Ok(false) => (HookState::Attached, String::new()),
+        Ok(true) => (
+            HookState::Attached,
+            "the table of an isolation is there".to_owned(),
+        ),
+        Err(error) => (HookState::Unavailable, crate::failure::chain(&error)),
+    };
+    Hook {
+        name: "isolation".to_owned(),
+        state,
+        detail,
+        instead: String::new(),
+    }
 }
 
 fn no_sensor(name: &str, reason: String, instead: &str) -> Hook {

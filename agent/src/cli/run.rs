@@ -34,6 +34,8 @@ use crate::pipeline::sensors::{self, Opened, Readers};
 use crate::pipeline::{self, INPUTS, Input, Stages, World, signals};
 use crate::respond::block::Gate;
 use crate::respond::effects::Effects;
+use crate::respond::isolate;
+use crate::respond::isolate::socket::Typed;
 use crate::respond::lock_user::Accounts;
 use crate::respond::protect::Protection;
 use crate::respond::{Asked, Believer, Kept, Responder, Told};
@@ -43,6 +45,7 @@ use crate::state::epoch::Epochs;
 use crate::state::host::{self, Host};
 use crate::state::{StateDir, stream};
 use crate::store::{Shared, Store};
+use crate::uplink::places::SharedPlaces;
 use crate::uplink::{COMMANDS, Stop, Uplink};
 
 mod previous;
@@ -103,6 +106,7 @@ struct Service {
     spool: Arc<Shared>,
     health: SharedHealth,
     table: SharedTable,
+    places: SharedPlaces,
 }
 
 impl Service {
@@ -118,6 +122,7 @@ impl Service {
             boot: clock::boot_id(),
             spool: Shared::new(spool, dropped),
             table: SharedTable::default(),
+            places: SharedPlaces::default(),
             state,
             host,
             stream,
@@ -147,7 +152,7 @@ impl Service {
         let (commands, asked) = mpsc::channel(COMMANDS);
         let trust = responder.trust();
         let health = Arc::clone(&self.health);
-        let responding = responder.serve(asked, inputs.clone(), health)?;
+        let responding = responder.serve(asked, self.codes(), inputs.clone(), health)?;
         // Before anything else can fill the queue that only this thread empties.
         let began = Input::Events(vec![Box::new(began)], Arc::default());
         if inputs.send(began).is_err() {
@@ -262,6 +267,15 @@ impl Service {
         Gate::open(responder.blocklist(), protection, self.boot, inputs)
     }
 
+    /// Where codes are typed that end an isolation here.
+    fn codes(&self) -> Option<mpsc::Receiver<Typed>> {
+        let codes = isolate::socket::serve(self.state.root());
+        let warn = |failure: &Failure| {
+            tracing::error!(reason = failure.line, "no code can be said to this agent");
+        };
+        codes.inspect_err(warn).ok()
+    }
+
     fn responder(&self, config: &Config) -> Responder {
         let log = CommandLog::open(&self.state, clock::system().now());
         if let Err(error) = &log {
@@ -295,6 +309,7 @@ impl Service {
                 accounts: Accounts {
                     root: PathBuf::from("/"),
                 },
+                places: Arc::clone(&self.places),
             },
             Arc::clone(&self.table),
             protection,
@@ -331,6 +346,7 @@ impl Service {
                 given => given.to_vec(),
             },
             proxy: config.proxy.clone(),
+            places: Arc::clone(&self.places),
             ca: self.host.ca.clone(),
             host_epoch: self.host.epoch,
             trust,

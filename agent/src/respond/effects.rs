@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::block::Blocked;
+use super::isolate::Isolated;
 use super::lock_user::Locked;
 use super::quarantine::Quarantined;
 use super::suspend::Suspended;
@@ -72,6 +73,8 @@ pub(crate) enum Effect {
     Locked(Locked),
     /// A content may not start.
     Blocked(Blocked),
+    /// The host is cut off.
+    Isolated(Isolated),
 }
 
 /// The table, with its file.

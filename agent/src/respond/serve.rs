@@ -7,6 +7,7 @@ use std::time::Duration;
 use picket_event::Containment;
 use tokio::sync::mpsc;
 
+use super::isolate::socket::Typed;
 use super::{Asked, Responder};
 use crate::failure::{Code, Failure};
 use crate::health::SharedHealth;
@@ -16,6 +17,8 @@ use crate::pipeline::{Input, alarm};
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 /// The longest while a file is under way.
 const SENDING_SLEEP: Duration = Duration::from_millis(250);
+/// The longest while the host is isolated: repairs are told so soon.
+const ISOLATED_SLEEP: Duration = Duration::from_secs(1);
 /// The shortest: an effect that cannot be undone is not tried without pause.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
 
@@ -24,6 +27,7 @@ impl Responder {
     pub(crate) fn serve(
         mut self,
         mut asked: mpsc::Receiver<Asked>,
+        mut codes: Option<mpsc::Receiver<Typed>>,
         inputs: SyncSender<Input>,
         health: SharedHealth,
     ) -> Result<JoinHandle<()>, Failure> {
@@ -43,19 +47,26 @@ impl Responder {
             while listened {
                 health.status().containment = self.in_force();
                 let sleep = self.sleep();
-                let next = async { tokio::time::timeout(sleep, asked.recv()).await };
-                listened = match runtime.block_on(next) {
-                    Ok(None) => return,
-                    Ok(Some(Asked::TrustRoot(signed))) => tell(self.take_trust(&signed)),
-                    Ok(Some(Asked::Command(signed))) => {
+                listened = match runtime.block_on(next(&mut asked, &mut codes, sleep)) {
+                    Next::Ended => return,
+                    Next::Asked(Asked::TrustRoot(signed)) => tell(self.take_trust(&signed)),
+                    Next::Asked(Asked::Command(signed)) => {
                         let answers = self.answer(&signed);
                         if answers.is_empty() {
                             health.status().refused("untold");
                         }
                         tell(answers)
                     }
-                    Err(_elapsed) => true,
+                    Next::Code(typed) => {
+                        let (outcome, answers) = self.use_code(&typed.code);
+                        if typed.answer.try_send(outcome).is_err() {
+                            tracing::debug!("whoever typed a code is gone");
+                        }
+                        tell(answers)
+                    }
+                    Next::Nothing => true,
                 } && tell(self.tick())
+                    && tell(self.isolation_news())
                     && tell(self.take_replacement());
             }
         };
@@ -75,6 +86,8 @@ impl Responder {
         };
         let longest = if self.sending {
             SENDING_SLEEP
+        } else if self.isolation.is_in_force() {
+            ISOLATED_SLEEP
         } else {
             LONGEST_SLEEP
         };
@@ -87,6 +100,37 @@ impl Responder {
         let all = effects.map_or(&[][..], super::effects::Effects::all);
         all.iter().map(super::effects::InForce::to_json).collect()
     }
+}
+
+/// What woke the thread.
+enum Next {
+    Asked(Asked),
+    Code(Typed),
+    Nothing,
+    Ended,
+}
+
+async fn next(
+    asked: &mut mpsc::Receiver<Asked>,
+    codes: &mut Option<mpsc::Receiver<Typed>>,
+    sleep: Duration,
+) -> Next {
+    tokio::select! {
+        signed = asked.recv() => signed.map_or(Next::Ended, Next::Asked),
+        typed = code(codes) => Next::Code(typed),
+        () = tokio::time::sleep(sleep) => Next::Nothing,
+    }
+}
+
+/// The next code; never, once nobody can type any.
+async fn code(codes: &mut Option<mpsc::Receiver<Typed>>) -> Typed {
+    if let Some(open) = codes {
+        if let Some(typed) = open.recv().await {
+            return typed;
+        }
+        *codes = None;
+    }
+    std::future::pending().await
 }
 
 fn note(answer: &Containment) {

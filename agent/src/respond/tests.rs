@@ -87,6 +87,7 @@ impl Bench {
             accounts: Accounts {
                 root: self.accounts(),
             },
+            places: Arc::default(),
         };
         Responder::new(believer, clock, kept, SharedTable::default(), protection)
     }

@@ -131,8 +131,8 @@ impl Responder {
     }
 
     /// Undoes one effect; if nothing is left of it, the answer of the command that began it.
-    fn end(&mut self, one: &InForce, reason: &str) -> (Undone, Option<Containment>) {
-        let mut undone = self.take_back(&one.effect);
+    pub(super) fn end(&mut self, one: &InForce, reason: &str) -> (Undone, Option<Containment>) {
+        let mut undone = self.take_back(one);
         if !undone.complete {
             return (undone, None);
         }
@@ -157,12 +157,13 @@ impl Responder {
         (undone, Some(reverted))
     }
 
-    fn take_back(&self, effect: &Effect) -> Undone {
-        match effect {
+    fn take_back(&mut self, one: &InForce) -> Undone {
+        match &one.effect {
             Effect::Suspended(suspended) => suspended.undo(self.boot),
             Effect::Quarantined(file) => file.undo(Vault::open(&self.state)),
             Effect::Locked(locked) => locked.undo(&self.accounts),
             Effect::Blocked(_) => Blocked::undo(),
+            Effect::Isolated(_) => self.lift(one),
         }
     }
 
@@ -222,6 +223,7 @@ fn is_meant(action: &Action, one: &InForce) -> bool {
     match (action, &one.effect) {
         (Action::Resume(target), Effect::Suspended(suspended)) => suspended.is_of(target.process),
         (Action::Restore(command), Effect::Quarantined(_)) => one.id() == *command,
+        (Action::Release, Effect::Isolated(_)) => true,
         (Action::UnlockUser(name), Effect::Locked(locked)) => &locked.name == name,
         (Action::UnblockHash(digest), Effect::Blocked(blocked)) => blocked.is_of(*digest),
         _ => false,

@@ -1,15 +1,17 @@
 //! One connection, from its making to its end: hello, welcome, then words and batches side by side.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use picket_event::{Class, StreamId};
 use picket_proto::v1;
 use picket_proto::v1::agent_frame::Frame as ToCollector;
 use picket_proto::v1::collector_frame::Frame as FromCollector;
-use picket_rpc::channel;
+use picket_rpc::channel::{self, ConnectError, Route};
 use picket_rpc::tls::client_config;
 use picket_rpc::v1::agent_client::AgentClient;
+use rustls::ClientConfig;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -30,6 +32,8 @@ const WELCOME_WAIT: Duration = Duration::from_secs(15);
 const RENEW_WAIT: Duration = Duration::from_secs(30);
 /// How often a renewal that did not work is tried again.
 const RENEW_AGAIN: Duration = Duration::from_mins(5);
+/// How often the collectors' addresses are looked up.
+const LEARN_AGAIN: Duration = Duration::from_mins(10);
 
 /// Makes a connection and keeps it until it ends.
 pub(super) async fn hold(
@@ -45,8 +49,43 @@ pub(super) async fn hold(
         return Err(LinkError::Renewed);
     }
     let config = client_config(&uplink.ca, Some(certificate.identity()))?;
-    let channel = channel::connect_through(uplink.proxy.as_deref(), collector, config).await?;
+    let (channel, at) = connect(uplink, collector, config).await?;
+    uplink.places.connected(at);
     talk(uplink, channel, certificate, backoff).await
+}
+
+/// A channel to the collector, and the address, its own or the proxy's, at which it begins.
+pub(super) async fn connect(
+    uplink: &Uplink,
+    collector: &str,
+    config: ClientConfig,
+) -> Result<(Channel, SocketAddr), LinkError> {
+    let proxy = uplink.proxy.as_deref();
+    let gate = channel::gate(proxy, collector);
+    let found = uplink.places.find(gate, proxy.is_none()).await;
+    let at = found.map_err(|source| ConnectError::Unreachable {
+        address: collector.to_owned(),
+        source,
+    })?;
+    let route = Route {
+        at: &at,
+        proxy,
+    };
+    Ok(channel::connect_along(route, collector, config).await?)
+}
+
+/// Learns where the collectors are that were not tried, for a time when no resolver can be asked.
+async fn learn_places(uplink: &Uplink) -> Result<Infallible, LinkError> {
+    loop {
+        if uplink.proxy.is_none() {
+            for collector in &uplink.collectors {
+                if let Err(error) = uplink.places.find(collector, true).await {
+                    tracing::debug!(collector, %error, "the address of a collector is not known");
+                }
+            }
+        }
+        tokio::time::sleep(LEARN_AGAIN).await;
+    }
 }
 
 /// Hello, welcome, and everything after, over a channel that is open.
@@ -59,6 +98,9 @@ pub(super) async fn talk(
     let mut client = AgentClient::new(channel);
     let (frames, mut session) = open_session(uplink, &mut client).await?;
     let welcome = welcome(&mut session).await?;
+    if uplink.proxy.is_none() {
+        uplink.places.told(&welcome.addresses);
+    }
     take_acks(uplink, &welcome);
     uplink.store.hear_checkpoint(&welcome.checkpoint);
     note_older_state(uplink, welcome.known_epoch);
@@ -73,6 +115,7 @@ pub(super) async fn talk(
         ended = events::send(uplink, sending, &welcome) => ended,
         ended = upload::send(uplink, files) => ended,
         ended = renew(uplink, client, certificate) => ended,
+        ended = learn_places(uplink) => ended,
     }
 }
 

@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use picket_proto::v1;
-use picket_rpc::channel;
 use picket_rpc::tls::client_config;
 use picket_rpc::v1::enrollment_client::EnrollmentClient;
 use picket_seal::{Domain, Signature};
 use tonic::transport::Channel;
 
 use super::certificate::{keep, own_key, prove, request};
+use super::connection::connect;
 use super::{LinkError, Uplink};
 use crate::state::epoch::successions_after;
 use crate::state::host::Certificate;
@@ -30,7 +30,7 @@ pub(super) async fn after_expiry(
     mut certificate: Certificate,
 ) -> Result<(), LinkError> {
     let config = client_config(&uplink.ca, None)?;
-    let channel = channel::connect_through(uplink.proxy.as_deref(), collector, config).await?;
+    let (channel, _) = connect(uplink, collector, config).await?;
     let late = |_elapsed| LinkError::Protocol("the certificate was not renewed in time");
     let renewed = renew(uplink, EnrollmentClient::new(channel), &certificate);
     certificate.chain = tokio::time::timeout(RENEWAL_WAIT, renewed)

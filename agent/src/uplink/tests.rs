@@ -67,6 +67,7 @@ impl Agent for Collector {
             acks: self.0.welcome_acks.clone(),
             wall_unix_ns: 0,
             checkpoint: vec![8; 32],
+            addresses: vec!["192.0.2.7:7443".to_owned()],
         };
         let welcome = v1::collector_frame::Frame::Welcome(welcome);
         let (to, answers) = mpsc::channel(4);
@@ -211,6 +212,7 @@ impl Bench {
         let uplink = Uplink {
             collectors: vec!["test".to_owned()],
             proxy: None,
+            places: Arc::default(),
             ca: Vec::new(),
             host_epoch: 1,
             trust: watch::channel(Told::default()).1,

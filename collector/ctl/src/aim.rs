@@ -44,6 +44,10 @@ pub(crate) enum Object {
 impl Aim {
     /// What was typed, if it makes sense.
     pub(crate) fn parse(args: &ContainArgs) -> Result<Self, Failure> {
+        if args.break_glass && args.action != ContainAction::Isolate {
+            let text = "--break-glass is for isolate";
+            return Err(Failure::new(Exit::Usage, text.to_owned()));
+        }
         let mut hosts = args.host.clone();
         let object = match args.action {
             ContainAction::Isolate | ContainAction::Release => {

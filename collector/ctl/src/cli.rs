@@ -337,6 +337,9 @@ pub(crate) struct ContainArgs {
     /// A network that stays reachable from an isolated host, as 10.0.0.0/8
     #[arg(long, value_name = "NETWORK")]
     pub(crate) allow: Vec<String>,
+    /// Make a code that ends the isolation on the host itself, and show it once, on stderr
+    #[arg(long)]
+    pub(crate) break_glass: bool,
     /// The file to quarantine must have this SHA-256
     #[arg(long, value_name = "HEX")]
     pub(crate) sha256: Option<String>,

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use picket_event::command::{Command, Mode};
+use picket_event::command::{BreakGlass, Command, Mode};
 use picket_event::trust::TrustRoot;
 use picket_event::{BootId, Clock, Event, HostId, SystemClock, UnixNanos};
 use picket_proto::v1;
+use picket_seal::Digest;
 
 use crate::aim::{Aim, Object};
 use crate::approve;
@@ -34,7 +35,10 @@ pub(crate) async fn run(operator: &Operator, args: ContainArgs) -> Result<(), Fa
         ));
     }
     let root = operator.sync_trust(&mut collector).await?;
-    let order = order_of(&mut collector, &args, &aim, &hosts).await?;
+    let mut order = order_of(&mut collector, &args, &aim, &hosts).await?;
+    if args.break_glass {
+        order.break_glass = Some(break_glass()?);
+    }
     let command = in_time(order, &args, &root)?;
     let signed = sign(operator, &args, (&command, &root))?;
     let status = collector.submit(signed).await?;
@@ -127,7 +131,17 @@ async fn order_of(
             None => None,
         },
         auto_release: aim.auto_release,
+        break_glass: None,
     })
+}
+
+/// A fresh code, shown before anything is sent: it is nowhere else.
+fn break_glass() -> Result<Digest, Failure> {
+    let code = BreakGlass::generate();
+    let code = code.map_err(|source| Failure::new(Exit::Failed, source))?;
+    note(&format!("break-glass code {code}"));
+    note("hint: keep it; on the host, as root: picket-agent release --code CODE");
+    Ok(code.digest())
 }
 
 fn sign(

@@ -33,6 +33,8 @@ pub(crate) struct Order {
     pub(crate) auto_release: Option<Duration>,
     /// Of the dry run that it follows.
     pub(crate) dry_run_digest: Option<Digest>,
+    /// Of the code that ends it on the host itself.
+    pub(crate) break_glass: Option<Digest>,
 }
 
 /// Why there is no signed command.
@@ -64,7 +66,7 @@ impl Order {
             reason: self.reason,
             incident: String::new(),
             dry_run_digest: self.dry_run_digest,
-            break_glass: None,
+            break_glass: self.break_glass,
         })
     }
 }
@@ -117,6 +119,7 @@ mod tests {
             ttl: Duration::from_mins(15),
             auto_release: None,
             dry_run_digest: None,
+            break_glass: None,
         }
     }
 

@@ -210,6 +210,12 @@ impl Parts {
             reader: kept.reader.clone(),
             trust: kept.trust.clone(),
             checkpoints: kept.checkpoints.newest(),
+            addresses: self
+                .config
+                .agents_at
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),
         };

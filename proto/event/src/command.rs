@@ -11,10 +11,12 @@ use crate::wire::{digest_bytes, digest_or_none, id, known};
 use crate::{CommandId, EventError, HostId, UnixNanos};
 
 mod action;
+mod break_glass;
 #[cfg(test)]
 mod tests;
 
 pub use action::{Action, ActionError, Collection, FileTarget, Isolation, Target};
+pub use break_glass::{BreakGlass, NoCode};
 
 /// Largest signed command, in bytes.
 pub const MAX_COMMAND_BYTES: usize = 64 << 10;

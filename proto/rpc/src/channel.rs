@@ -3,13 +3,14 @@
 mod proxy;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -65,9 +66,41 @@ pub async fn connect_through(
     address: &str,
     config: ClientConfig,
 ) -> Result<Channel, ConnectError> {
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, open(proxy, address, config));
+    let gate = gate(proxy, address);
+    let at = tokio::time::timeout(CONNECT_TIMEOUT, lookup_host(gate)).await;
+    let at: Vec<SocketAddr> = at
+        .map_err(|_elapsed| unreachable(address, io::ErrorKind::TimedOut.into()))?
+        .map_err(|source| unreachable(address, source))?
+        .collect();
+    let route = Route { at: &at, proxy };
+    connect_along(route, address, config)
+        .await
+        .map(|(channel, _)| channel)
+}
+
+/// Where to begin a connection, for who knows addresses and asks no resolver.
+#[derive(Clone, Copy, Debug)]
+pub struct Route<'a> {
+    /// The collector's addresses, or its HTTP proxy's, in the order in which they are tried.
+    pub at: &'a [SocketAddr],
+    /// The proxy (`[USER:PASSWORD@]HOST:PORT`), if they are its.
+    pub proxy: Option<&'a str>,
+}
+
+/// Where a connection to `address` begins, as `HOST:PORT`: there, or at its proxy.
+pub fn gate<'a>(proxy: Option<&'a str>, address: &'a str) -> &'a str {
+    proxy.map_or(address, |proxy| proxy::parts(proxy).0)
+}
+
+/// As [`connect`], along this route. Also says which of the addresses it was.
+pub async fn connect_along(
+    route: Route<'_>,
+    address: &str,
+    config: ClientConfig,
+) -> Result<(Channel, SocketAddr), ConnectError> {
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, open(route, address, config));
     let late = |_elapsed| unreachable(address, io::ErrorKind::TimedOut.into());
-    let stream = stream.await.map_err(late)??;
+    let (stream, peer) = stream.await.map_err(late)??;
     let failed = |source| ConnectError::Channel {
         address: address.to_owned(),
         source,
@@ -88,32 +121,32 @@ pub async fn connect_through(
                 .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
         }
     });
-    endpoint
-        .connect_with_connector(connector)
-        .await
-        .map_err(failed)
+    let channel = endpoint.connect_with_connector(connector).await;
+    Ok((channel.map_err(failed)?, peer))
 }
 
 async fn open(
-    proxy: Option<&str>,
+    route: Route<'_>,
     address: &str,
     config: ClientConfig,
-) -> Result<TlsStream<TcpStream>, ConnectError> {
+) -> Result<(TlsStream<TcpStream>, SocketAddr), ConnectError> {
     let name = server_name(address)?;
-    let tcp = match proxy {
-        Some(proxy) => proxy::tunnel(proxy, address).await,
-        None => TcpStream::connect(address).await,
+    let failed = |source| unreachable(address, source);
+    let tcp = TcpStream::connect(route.at).await.map_err(failed)?;
+    let peer = tcp.peer_addr().map_err(failed)?;
+    let tcp = match route.proxy {
+        Some(proxy) => proxy::tunnel(tcp, proxy, address).await.map_err(failed)?,
+        None => tcp,
     };
-    let tcp = tcp.map_err(|source| unreachable(address, source))?;
-    tcp.set_nodelay(true)
-        .map_err(|source| unreachable(address, source))?;
-    TlsConnector::from(Arc::new(config))
+    tcp.set_nodelay(true).map_err(failed)?;
+    let tls = TlsConnector::from(Arc::new(config))
         .connect(name, tcp)
         .await
         .map_err(|source| ConnectError::Tls {
             address: address.to_owned(),
             source,
-        })
+        })?;
+    Ok((tls, peer))
 }
 
 fn server_name(address: &str) -> Result<ServerName<'static>, ConnectError> {

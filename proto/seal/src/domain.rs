@@ -34,11 +34,13 @@ pub enum Domain {
     Renewal,
     /// What a person says about a command: a denial, a cancellation.
     Statement,
+    /// The hash of a code that ends an isolation on the host itself.
+    BreakGlass,
 }
 
 impl Domain {
     /// Every domain.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BatchHeader,
         Self::Succession,
         Self::Command,
@@ -52,6 +54,7 @@ impl Domain {
         Self::Checkpoint,
         Self::Renewal,
         Self::Statement,
+        Self::BreakGlass,
     ];
 
     /// The fixed text that opens every message of this domain, without the zero byte that ends it.
@@ -70,6 +73,7 @@ impl Domain {
             Self::Checkpoint => "picket/checkpoint/v1",
             Self::Renewal => "picket/renewal/v1",
             Self::Statement => "picket/statement/v1",
+            Self::BreakGlass => "picket/break-glass/v1",
         }
     }
 

@@ -98,6 +98,7 @@ const FINGERPRINT: &str = "9719138d834962292c5e1f12ae3f6ff47b41a77a79a839efa761c
 /// Of the secret `example`.
 const TOKEN_HASH: &str = "d1a7dc1c6a9c6f60eb59c4cd597e23842a1b084284fbead00193ef895b3ca07c";
 /// Of the machine id `example`.
+const BREAK_GLASS_HASH: &str = "3a9e165c88b42d36f36d97660bb317d6998982cd37ef7b12966bb508243e711c";
 const MACHINE_ID_HASH: &str = "4273c36c95bcabf9c0c9327dfc2fc76290f66036a2c2a598c6e09506ac30bc20";
 
 #[test]
@@ -223,6 +224,10 @@ fn secrets_are_hashed_under_their_domain() {
         Digest::of_domain(Domain::MachineId, b"example"),
         digest(MACHINE_ID_HASH)
     );
+    assert_eq!(
+        Digest::of_domain(Domain::BreakGlass, b"0123456789ABCDEFGHJKMNPQR"),
+        digest(BREAK_GLASS_HASH)
+    );
 }
 
 #[test]
@@ -257,6 +262,7 @@ fn the_format_document_cites_every_vector_and_every_domain() {
         FINGERPRINT,
         TOKEN_HASH,
         MACHINE_ID_HASH,
+        BREAK_GLASS_HASH,
     ];
     let missing: Vec<&str> = vectors
         .into_iter()

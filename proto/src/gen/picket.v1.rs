@@ -1996,6 +1996,9 @@ pub struct Welcome {
     /// hash of the newest checkpoint, to be named in the next headers; empty: none yet
     #[prost(bytes = "vec", tag = "4")]
     pub checkpoint: ::prost::alloc::vec::Vec<u8>,
+    /// further addresses of this collector, `ADDRESS:PORT`, for hosts that cannot ask a resolver; at most 8
+    #[prost(string, repeated, tag = "5")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A part of a file. The first of a file may be empty: it asks how far the file is.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

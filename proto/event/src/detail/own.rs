@@ -35,6 +35,10 @@ pub struct Containment {
 impl Containment {
     /// The reason of a receipt that only says what would be done; the host's last word on a dry run.
     pub const DRY_RUN: &str = "dry_run";
+    /// The reason of a release by the code that the command's hash belongs to.
+    pub const BREAK_GLASS: &str = "break_glass";
+    /// The reason when what somebody undid on the host was done again.
+    pub const REPAIRED: &str = "repaired";
 }
 
 /// One process, or one object of another kind, that a command was about.

@@ -12,12 +12,15 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A connection to `address` (`HOST:PORT`) through the proxy at `proxy` (`[USER:PASSWORD@]HOST:PORT`).
+/// Makes a connection to the proxy `proxy` (`[USER:PASSWORD@]HOST:PORT`) one to `address` (`HOST:PORT`).
 ///
 /// Fails with the proxy's own words if it refuses. The password is in no error.
-pub(super) async fn tunnel(proxy: &str, address: &str) -> io::Result<TcpStream> {
+pub(super) async fn tunnel(
+    mut stream: TcpStream,
+    proxy: &str,
+    address: &str,
+) -> io::Result<TcpStream> {
     let (proxy, credentials) = parts(proxy);
-    let mut stream = TcpStream::connect(proxy).await?;
     let basic = credentials.map_or_else(String::new, |credentials| {
         let encoded = STANDARD.encode(credentials);
         format!("Proxy-Authorization: Basic {encoded}\r\n")
@@ -40,7 +43,7 @@ pub(super) async fn tunnel(proxy: &str, address: &str) -> io::Result<TcpStream> 
 }
 
 /// Where the proxy is, and what proves us to it (RFC 7617). A password may hold an `@`, a host cannot.
-fn parts(proxy: &str) -> (&str, Option<&str>) {
+pub(super) fn parts(proxy: &str) -> (&str, Option<&str>) {
     match proxy.rsplit_once('@') {
         Some((credentials, place)) => (place, Some(credentials)),
         None => (proxy, None),
@@ -88,14 +91,18 @@ mod tests {
     ) -> (io::Result<TcpStream>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let proxy = listener.local_addr().expect("an address");
-        let proxy = format!("{credentials}{proxy}");
         let serve = async {
             let (mut stream, _) = listener.accept().await.expect("a client");
             let asked = head(&mut stream).await.expect("a request");
             stream.write_all(answer).await.expect("it listens");
             asked
         };
-        tokio::join!(tunnel(&proxy, "collector.example:7443"), serve)
+        let tunnelled = async {
+            let stream = TcpStream::connect(proxy).await?;
+            let named = format!("{credentials}{proxy}");
+            tunnel(stream, &named, "collector.example:7443").await
+        };
+        tokio::join!(tunnelled, serve)
     }
 
     #[tokio::test]
