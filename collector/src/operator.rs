@@ -4,8 +4,8 @@ mod events;
 mod evidence;
 mod fleet;
 mod orders;
-mod stack;
 mod records;
+mod stack;
 
 use std::sync::Arc;
 

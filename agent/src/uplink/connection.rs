@@ -67,10 +67,7 @@ pub(super) async fn connect(
         address: collector.to_owned(),
         source,
     })?;
-    let route = Route {
-        at: &at,
-        proxy,
-    };
+    let route = Route { at: &at, proxy };
     Ok(channel::connect_along(route, collector, config).await?)
 }
 

@@ -91,6 +91,7 @@ impl World {
             parent: collector_disk.as_ref().map(|disk| disk.path().to_owned()),
             log: Some(base.join("collector.log")),
             environment: vec![(CLOCK, base.join("collector.clock"))],
+            address: None,
         };
         let rig = Rig::start_in(grounds, programs.clone())?;
         let home = agent_disk.as_ref().map_or(base, Disk::path);

@@ -1928,6 +1928,27 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("picket.v1.Operator", "FetchCollected"));
             self.inner.server_streaming(req, path, codec).await
         }
+        pub async fn stack(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::StackRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::StackResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static("/picket.v1.Operator/Stack");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("picket.v1.Operator", "Stack"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2107,6 +2128,13 @@ pub mod operator_server {
             request: tonic::Request<::picket_proto::v1::FetchCollectedRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::FetchCollectedStream>,
+            tonic::Status,
+        >;
+        async fn stack(
+            &self,
+            request: tonic::Request<::picket_proto::v1::StackRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::StackResponse>,
             tonic::Status,
         >;
     }
@@ -3075,6 +3103,51 @@ pub mod operator_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/Stack" => {
+                    #[allow(non_camel_case_types)]
+                    struct StackSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<::picket_proto::v1::StackRequest>
+                    for StackSvc<T> {
+                        type Response = ::picket_proto::v1::StackResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<::picket_proto::v1::StackRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::stack(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StackSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
