@@ -253,7 +253,7 @@ impl World {
         };
         let stem = first.marker.trim_end_matches(char::is_numeric);
         let seen = wait::until("the processes of the round", READY, || {
-            let told = serde_json::Value::from(self.rig.execs(stem)?).to_string();
+            let told = Value::from(self.rig.execs(stem)?).to_string();
             let is_told = |worker: &Worker| told.contains(&format!("\"{}\"", worker.marker));
             Ok(self.workers.iter().all(is_told).then_some(()))
         });
