@@ -380,6 +380,7 @@ mod tests {
             token: Some(token()),
             fingerprint: Some(format_fingerprint(&fingerprint)),
             file: None,
+            config: None,
             state,
         }
     }

@@ -16,13 +16,12 @@ pub(super) fn release(arguments: &ReleaseArgs) -> Result<(), Failure> {
         Failure::line(Code::Failed, format!("the agent did not answer: {error}"))
             .hint("run as root; journalctl -u picket-agent")
     })?;
-    let outcome = match said {
-        Some(outcome) => outcome,
-        None => {
-            let outcome = use_directly(&arguments.state, &arguments.code)?;
-            socket::wait(outcome.delay());
-            outcome
-        }
+    let outcome = if let Some(outcome) = said {
+        outcome
+    } else {
+        let outcome = use_directly(&arguments.state, &arguments.code)?;
+        socket::wait(outcome.delay());
+        outcome
     };
     let text = match outcome {
         Use::Released => "released: the host reaches and is reached as before",

@@ -19,7 +19,7 @@ pub(super) fn replace(arguments: &TrustReplaceArgs) -> Result<(), Failure> {
     host::require(&arguments.state)?;
     let text = fs::read_to_string(&arguments.file).map_err(|error| {
         let file = arguments.file.display();
-        Failure::line(Code::Failed, &format!("failed to read `{file}`: {error}"))
+        Failure::line(Code::Failed, format!("failed to read `{file}`: {error}"))
     })?;
     let (_, root) = from_pem(&text).map_err(|error| Failure::new(Code::Failed, &error))?;
     root.check_meetable()

@@ -182,7 +182,7 @@ impl Responder {
                 // An earlier isolation stays in force as it was.
                 let back = self.follow_effects();
                 let back =
-                    back.map_or_else(|error| format!("; {}", chain(&error)), |_| String::new());
+                    back.map_or_else(|error| format!("; {}", chain(&error)), |()| String::new());
                 Err(checked.refuse(code, &format!("{why}{back}")))
             }
         }

@@ -251,7 +251,7 @@ mod tests {
         #[test]
         fn no_bytes_of_an_acknowledgement_make_a_hole_that_is_none(
             stream in proptest::collection::vec(0_u8..7, 15..18),
-            (class, durable_seq): (i32, u64),
+            (class, durable_seq) in proptest::prelude::any::<(i32, u64)>(),
             head in proptest::collection::vec(0_u8..3, 31..34),
             named: bool,
             known: u64,

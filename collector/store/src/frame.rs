@@ -314,7 +314,7 @@ mod tests {
                     }
                     Found::Damage { offset, length } => {
                         prop_assert!(offset == at && length > 0);
-                        at += length;
+                        at = at.saturating_add(length);
                     }
                     Found::Torn { offset } => {
                         prop_assert_eq!(offset, at);

@@ -96,7 +96,7 @@ pub(crate) struct Counting {
 
 #[derive(Debug)]
 struct Count {
-    count: u64,
+    events: u64,
     /// Sorted numbers of hosts.
     hosts: Vec<u32>,
     first: i64,
@@ -159,8 +159,8 @@ impl Counting {
             }
         }
         rows.sort_unstable_by(|(value, by, count), (other, other_by, others)| {
-            let here = (count.count, count.hosts.len(), value, by);
-            here.cmp(&(others.count, others.hosts.len(), other, other_by))
+            let here = (count.events, count.hosts.len(), value, by);
+            here.cmp(&(others.events, others.hosts.len(), other, other_by))
         });
         rows.truncate(limit);
         let rows = rows.into_iter();
@@ -169,7 +169,7 @@ impl Counting {
             Some(StackRow {
                 value: value.into(),
                 by: by.into(),
-                count: count.count,
+                count: count.events,
                 hosts: count.hosts.len() as u64,
                 host: *hosts.get(first)?,
                 first: UnixNanos(count.first),
@@ -188,7 +188,7 @@ impl Counting {
 impl Count {
     fn one(host: u32, time: i64) -> Self {
         Self {
-            count: 1,
+            events: 1,
             hosts: vec![host],
             first: time,
             last: time,
@@ -196,7 +196,7 @@ impl Count {
     }
 
     fn add(&mut self, host: u32, time: i64) {
-        self.count = self.count.saturating_add(1);
+        self.events = self.events.saturating_add(1);
         self.first = self.first.min(time);
         self.last = self.last.max(time);
         if let Err(place) = self.hosts.binary_search(&host) {

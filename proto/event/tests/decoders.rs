@@ -171,6 +171,7 @@ proptest! {
             root: Digest::of(b"root"),
             wall: UnixNanos(5),
             previous: Digest::of(b"previous"),
+            audit: None,
         };
         let honest = checkpoint.sign(&key);
         let mut signed = honest.clone();
@@ -247,8 +248,8 @@ fn frame(beat: bool) -> v1::AgentFrame {
 }
 
 thread_local! {
-    static KEY: Shared = Shared(std::rc::Rc::new(SigningKey::generate().unwrap()));
-    static TOKEN: String = EnrolmentToken::generate(Digest::of(b"anchors")).unwrap().to_string();
+    static KEY: Shared = Shared(std::rc::Rc::new(SigningKey::generate().expect("entropy")));
+    static TOKEN: String = EnrolmentToken::generate(Digest::of(b"anchors")).expect("entropy").to_string();
 }
 
 /// One key for all cases: making keys is what takes time.

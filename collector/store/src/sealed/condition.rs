@@ -38,7 +38,7 @@ pub(crate) struct Condition {
 #[derive(Clone, Debug)]
 pub(crate) enum Check {
     Texts(HashSet<String>),
-    Contains(Finder<'static>),
+    Contains(Box<Finder<'static>>),
     Begins(String),
     Ends(String),
     Numbers(HashSet<i64>),
@@ -63,7 +63,10 @@ impl<'q> Plan<'q> {
             let check = Check::AtLeast(i64::from(least.to_wire()));
             conditions.push(Condition::new(SEVERITY_ID, check, false));
         }
-        let needs = query.filter.iter().flat_map(|filter| filter.needs());
+        let needs = query
+            .filter
+            .iter()
+            .flat_map(picket_event::filter::Filter::needs);
         // The login of a session may have what the event itself has not.
         let own = needs.filter(|need| !need.path.starts_with("login."));
         conditions.extend(own.filter_map(Condition::of));
@@ -182,7 +185,7 @@ fn text(test: Test) -> Option<Check> {
             let lossy = |text: &Vec<u8>| String::from_utf8_lossy(text).into_owned();
             Check::Texts(texts.iter().map(lossy).collect())
         }
-        Test::Contains(text) => Check::Contains(Finder::new(&within(text)?).into_owned()),
+        Test::Contains(text) => Check::Contains(Box::new(Finder::new(&within(text)?).into_owned())),
         Test::Begins(text) => Check::Begins(within(text)?),
         Test::Ends(text) => Check::Ends(within(text)?),
     })
@@ -219,6 +222,6 @@ fn argument(test: Test) -> Option<Condition> {
         Test::Contains(part) | Test::Begins(part) | Test::Ends(part) => part,
     };
     let part = String::from_utf8(part).ok()?;
-    let check = Check::Contains(Finder::new(&part).into_owned());
+    let check = Check::Contains(Box::new(Finder::new(&part).into_owned()));
     Some(Condition::new(COMMAND_LINE, check, false))
 }
