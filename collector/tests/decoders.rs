@@ -1,5 +1,7 @@
 //! What a host sends, mutated: refused by name or taken, and what is taken is what was signed.
 
+#![cfg(test)]
+
 use picket_collector::authority::Request;
 use picket_collector::verify;
 use picket_event::batch::Header;

@@ -182,7 +182,7 @@ impl Play {
                 return Ok(());
             }
             let acts = plan::round(&mut dice, self.means);
-            if let Err(failure) = self.round(&mut world, &mut memory, &acts) {
+            if let Err(failure) = play_round(&mut world, &mut memory, &acts) {
                 self.explain(&mut world, (seed, round), &acts);
                 return Err(failure);
             }
@@ -193,25 +193,6 @@ impl Play {
             std::fs::remove_dir_all(&base).unwrap_or_default();
         }
         Ok(())
-    }
-
-    fn round(
-        &self,
-        world: &mut World,
-        memory: &mut Memory,
-        acts: &[(u64, Act)],
-    ) -> Result<(), Failure> {
-        world.agent_lost = false;
-        let played = world.play(acts);
-        let touches =
-            |act: &Act| matches!(act, Act::Fill(Side::Agent) | Act::Freeze(Side::Agent, _));
-        let paused = |act: &Act| matches!(act, Act::Pause(Side::Agent));
-        let calm = !acts.iter().any(|(_, act)| touches(act) || paused(act));
-        let rested = played.and_then(|()| world.rest(calm));
-        let markers = world.dismiss();
-        rested?;
-        world.tally.rounds += 1;
-        memory.judge(world, &markers, calm && !world.agent_lost)
     }
 
     /// What is needed to play it again.
@@ -306,3 +287,17 @@ fn say(line: &str) {
 
 /// Set in the program that is in a mount namespace of its own.
 const GROUNDS: &str = "PICKET_FAULTS_GROUNDS";
+
+/// Plays one round and judges it.
+fn play_round(world: &mut World, memory: &mut Memory, acts: &[(u64, Act)]) -> Result<(), Failure> {
+    world.agent_lost = false;
+    let played = world.play(acts);
+    let touches = |act: &Act| matches!(act, Act::Fill(Side::Agent) | Act::Freeze(Side::Agent, _));
+    let paused = |act: &Act| matches!(act, Act::Pause(Side::Agent));
+    let calm = !acts.iter().any(|(_, act)| touches(act) || paused(act));
+    let rested = played.and_then(|()| world.rest(calm));
+    let markers = world.dismiss();
+    rested?;
+    world.tally.rounds += 1;
+    memory.judge(world, &markers, calm && !world.agent_lost)
+}

@@ -1,6 +1,8 @@
 //! Decoders of what comes over the wire, under mutated messages: no panic, and what is taken can be said again and is
 //! then the same.
 
+#![cfg(test)]
+
 use picket_event::batch::{ClassHead, Header, PreviousStream};
 use picket_event::checkpoint::{self, Checkpoint};
 use picket_event::command::{Action, Command, Mode, Target};

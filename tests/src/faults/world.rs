@@ -317,7 +317,7 @@ impl World {
                 _ => "bulk",
             };
             let durable = u64::from_le_bytes(rest[1..].try_into().unwrap_or_default());
-            let stream = stream.iter().map(|byte| format!("{byte:02x}")).collect();
+            let stream = hex::encode(stream);
             self.note_acked(Some((stream, class.to_owned())), durable);
         }
     }
@@ -458,9 +458,10 @@ impl World {
             let world = self.base.file_name().unwrap_or_default().display();
             let marker = format!("faults-{}-{world}-{}", std::process::id(), self.made);
             let noise = 1 + self.dice.small(40);
-            let noise: String = (0..noise)
-                .map(|_| format!("{:016x}{:016x}", self.dice.next(), self.dice.next()))
+            let noise: Vec<u8> = (0..2 * noise)
+                .flat_map(|_| self.dice.next().to_be_bytes())
                 .collect();
+            let noise = hex::encode(noise);
             let mut shell = Command::new("/bin/sh");
             shell.args(["-c", "read line", &marker, &noise]);
             shell.stdin(Stdio::piped()).stdout(Stdio::null());
@@ -510,7 +511,7 @@ fn is_quiet(first: &Value, now: &Value) -> bool {
         && transport(now).iter().all(|line| {
             let is_own = line.get("stream").and_then(Value::as_str) == own;
             let same = |before: &&&Value| chain_of(before) == chain_of(line);
-            let before = transport(first).iter().find(|one| same(&one)).copied();
+            let before = transport(first).iter().find(|one| same(one)).copied();
             let wanted = before.map_or(0, |before| number(before, "numbered"));
             if is_own {
                 number(line, "durable_seq") >= wanted

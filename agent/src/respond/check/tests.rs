@@ -102,7 +102,7 @@ fn originals(signers: &Signers) -> Vec<Original> {
     add(8, &[3], false, &|_| {});
     add(9, &[4], false, &|_| {});
     add(10, &[0], false, &|command| {
-        command.hosts = vec![HostId::new([8; 32])]
+        command.hosts = vec![HostId::new([8; 32])];
     });
     add(11, &[0], false, &|command| command.host_epoch = EPOCH - 1);
     add(12, &[0], false, &|command| {

@@ -1,6 +1,6 @@
 //! Another engine reads the sealed files as they are, and answers alike.
 //!
-//! The other engine is DuckDB's Python module, from the folder that `PICKET_DUCKDB` names (`make` sets it).
+//! The other engine is `DuckDB`'s Python module, from the folder that `PICKET_DUCKDB` names (`make` sets it).
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -19,6 +19,7 @@ use crate::host::SMALL;
 use crate::sealing::{EAGER, Fleet};
 
 /// The rows of each query, each row's values joined by tabs. `None`: the engine is not here.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn duckdb(sealed: &Path, queries: &[&str]) -> Option<Vec<BTreeSet<String>>> {
     let modules = std::env::var_os("PICKET_DUCKDB").unwrap_or_default();
     let mut python = Command::new("python3");

@@ -38,8 +38,8 @@ fn event(number: u64) -> Event {
         name: Text::from(format!("user-{}", number % 5)),
     });
     process.session = Some(u32::try_from(number % 4).unwrap());
-    process.memfd = number % 10 == 0;
-    if number % 11 == 0 {
+    process.memfd = number.is_multiple_of(10);
+    if number.is_multiple_of(11) {
         process.exe = Text::from(&b"/bin/\xff\xfe"[..]);
     }
     match number % 6 {
