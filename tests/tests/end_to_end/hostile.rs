@@ -13,7 +13,8 @@ mod wire;
 
 use picket_proto::v1;
 use picket_seal::{Digest, Domain, seal_header};
-use picket_tests::rig::Rig;
+use picket_tests::rig::{PATIENCE, Rig};
+use picket_tests::wait;
 use prost::Message;
 
 use crate::rogue::{Rogue, Run, new_key};
@@ -194,14 +195,9 @@ impl Play {
 
     /// Sends it, and, if asked for, an honest batch behind it, which must be taken.
     fn say(&mut self, what: &str, batch: Vec<u8>, go_on: bool) {
-        let channel = self
-            .rogue
-            .channel(&self.rig.addresses.agents, Some(&self.rogue.papers));
-        let channel = channel.expect("the collector listens");
-        let mut call: RawCall<'_, v1::EventAck> =
-            RawCall::open(&self.rogue, channel, EVENTS, None).expect("an enrolled host may send");
         self.said += 1;
-        match call.send(batch) {
+        let answer = events(&self.rig, &self.rogue).send(batch);
+        match answer {
             Ok(ack) if ack.refused.is_empty() => {
                 self.taken += 1;
                 if ack.stream == self.run.stream() && ack.class == CLASS {
@@ -219,7 +215,8 @@ impl Play {
         }
         if go_on {
             let honest = self.run.next(&["honest"]);
-            let ack = self.rogue.call().send(honest.seal(&self.rogue.key));
+            let sealed = honest.seal(&self.rogue.key).encode_to_vec();
+            let ack = events(&self.rig, &self.rogue).send(sealed);
             let ack = ack.unwrap_or_else(|status| panic!("after {what}: {status}"));
             assert_eq!(ack.refused, "", "after {what}");
             self.run.goes_on_behind(&honest);
@@ -243,6 +240,22 @@ impl Play {
         let books = self.rig.ctl_json(&["hosts"]).unwrap();
         assert_eq!(books.len(), 2, "{books:?}");
     }
+}
+
+/// A call for batches, as soon as those of before have ended.
+fn events<'a>(rig: &Rig, rogue: &'a Rogue) -> RawCall<'a, v1::EventAck> {
+    let call = wait::until("a call for batches", PATIENCE, || {
+        let channel = rogue.channel(&rig.addresses.agents, Some(&rogue.papers));
+        let channel = channel.expect("the collector listens");
+        match RawCall::open(rogue, channel, EVENTS, None) {
+            Ok(call) => Ok(Some(call)),
+            Err(status) => {
+                assert!(is_typed(&status), "{status}");
+                Ok(None)
+            }
+        }
+    });
+    call.expect("an enrolled host may send")
 }
 
 /// A header that says something in every field.
