@@ -183,6 +183,10 @@ impl Play {
             }
             let acts = plan::round(&mut dice, self.means);
             if let Err(failure) = play_round(&mut world, &mut memory, &acts) {
+                // Somebody asked for the end: then every wait ends too early, which says nothing.
+                if wait::interrupted() {
+                    return Ok(());
+                }
                 self.explain(&mut world, (seed, round), &acts);
                 return Err(failure);
             }
