@@ -206,7 +206,7 @@ fn filled(folder: &Path) -> (Store, std::path::PathBuf) {
     let sealed = folder.join("sealed");
     let (mut store, _) = Store::open(&folder.join("wal"), SMALL).unwrap();
     let (mut sealer, _) = Sealer::open(&store.reader(), &sealed, EAGER).unwrap();
-    Fleet::new().fill(&mut store, 400);
+    Fleet::new().fill(&mut store, 160);
     while sealer.seal().unwrap().events > 0 {}
     sealer.compact().unwrap();
     (store, sealed)

@@ -205,23 +205,22 @@ fn key(stored: &StoredEvent) -> (UnixNanos, String, String, u64) {
 /// Both answer every query alike, whatever its limit and order.
 pub(crate) fn same(reader: &Reader, log: &Reader) {
     for (number, query) in queries(log).iter().enumerate() {
-        for limit in [0, 1, 7, 100_000] {
+        for limit in [number % 9, 100_000] {
             let (here, there) = (reader.newest(query, limit), log.newest(query, limit));
             assert_eq!(here.unwrap(), there.unwrap(), "query {number}, {limit}");
         }
-        for order in [Order::OldestFirst, Order::NewestFirst] {
-            let all = |reader: &Reader| {
-                let mut seen = Vec::new();
-                let walked = reader.scan(query, order, &mut |stored| {
-                    seen.push(stored);
-                    ControlFlow::Continue(())
-                });
-                assert_eq!(walked.unwrap().unreadable, 0);
-                seen.sort_by_key(key);
-                seen
-            };
-            assert_eq!(all(reader), all(log), "query {number}, {order:?}");
-        }
+        let order = [Order::OldestFirst, Order::NewestFirst][number % 2];
+        let all = |reader: &Reader| {
+            let mut seen = Vec::new();
+            let walked = reader.scan(query, order, &mut |stored| {
+                seen.push(stored);
+                ControlFlow::Continue(())
+            });
+            assert_eq!(walked.unwrap().unreadable, 0);
+            seen.sort_by_key(key);
+            seen
+        };
+        assert_eq!(all(reader), all(log), "query {number}, {order:?}");
     }
 }
 
@@ -254,10 +253,10 @@ fn every_query_is_answered_alike_while_the_log_is_sealed_step_by_step() {
     let folder = tempfile::tempdir().unwrap();
     let (mut store, mut fleet) = (wal(folder.path()), Fleet::new());
     let (mut sealer, _) = sealer(&store, folder.path());
-    fleet.fill(&mut store, 240);
+    fleet.fill(&mut store, 160);
     let reader = store.reader();
     same(&reader, &log_alone(folder.path()));
-    for round in 0..3 {
+    for round in 0..2 {
         let report = sealer.seal().unwrap();
         assert!(report.events > 0 && report.more, "{report:?}");
         same(&reader, &log_alone(folder.path()));
@@ -273,7 +272,7 @@ fn small_files_are_merged_and_replaced_ones_go_when_no_reader_has_them() {
     let folder = tempfile::tempdir().unwrap();
     let (mut store, mut fleet) = (wal(folder.path()), Fleet::new());
     let (mut sealer, _) = sealer(&store, folder.path());
-    fleet.fill(&mut store, 240);
+    fleet.fill(&mut store, 160);
     while sealer.seal().unwrap().events > 0 {}
     let sealed = folder.path().join("sealed");
     let before = files(&sealed).len();
@@ -409,7 +408,7 @@ fn stacking_counts_alike_in_columns_and_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let (mut store, mut fleet) = (wal(folder.path()), Fleet::new());
     let (mut sealer, _) = sealer(&store, folder.path());
-    fleet.fill(&mut store, 240);
+    fleet.fill(&mut store, 160);
     sealer.seal().unwrap();
     let log = log_alone(folder.path());
     let field = |path: &str| Field::named(path).unwrap();
@@ -494,7 +493,7 @@ fn what_is_too_old_or_too_much_goes_by_class_and_the_log_stays() {
     let folder = tempfile::tempdir().unwrap();
     let (mut store, mut fleet) = (wal(folder.path()), Fleet::new());
     let (mut sealer, _) = sealer(&store, folder.path());
-    fleet.fill(&mut store, 240);
+    fleet.fill(&mut store, 160);
     while sealer.seal().unwrap().events > 0 {}
     let sealed = folder.path().join("sealed");
     let of_class = |class: &str| {
