@@ -236,9 +236,9 @@ async fn a_further_operator_gets_in_once_added_and_what_is_done_is_on_record() {
     collector.stop().await;
 
     let database = Database::open(&data.join("collector.db")).unwrap();
-    // alice and bob added, a token created and revoked.
+    // alice and bob added, the first trust root, a token created and revoked.
     let verified = database.run(audit::verify).unwrap();
-    assert_eq!(verified, Ok(4));
+    assert_eq!(verified, Ok(5));
     let change = database.run(|t| -> Result<(), DatabaseError> {
         t.execute("UPDATE audit SET who = 'mallory' WHERE number = 2", [])?;
         Ok(())

@@ -225,7 +225,7 @@ impl TrustRoot {
     pub fn first(persons: Vec<Person>, now: UnixNanos) -> Self {
         let people = u32::try_from(persons.len()).unwrap_or(u32::MAX);
         let capped = |wanted: u32| wanted.min(people).max(1);
-        let thresholds = ActionClass::ALL
+        let thresholds = ActionClass::FIRST
             .iter()
             .map(|class| (*class, capped(class.wanted())));
         Self {
@@ -262,10 +262,14 @@ impl TrustRoot {
         .encode_to_vec()
     }
 
-    /// How many persons the class takes.
+    /// How many persons the class takes. On critical hosts as many as for a fleet, unless it is listed.
     pub fn threshold(&self, class: ActionClass) -> u32 {
         let listed = self.thresholds.iter().find(|(listed, _)| *listed == class);
-        listed.map_or_else(|| class.wanted(), |(_, persons)| (*persons).max(1))
+        match (listed, class) {
+            (Some((_, persons)), _) => (*persons).max(1),
+            (None, ActionClass::Critical) => self.threshold(ActionClass::Fleet),
+            (None, _) => class.wanted(),
+        }
     }
 
     /// The person who holds this key.
@@ -309,6 +313,16 @@ impl Person {
 }
 
 impl ActionClass {
+    /// Those that version 1 lists: agents and operators of any version know them.
+    const FIRST: [Self; 6] = [
+        Self::Read,
+        Self::Reversible,
+        Self::Destructive,
+        Self::Fleet,
+        Self::Content,
+        Self::Trust,
+    ];
+
     /// Signatures that the class takes unless the trust root says otherwise.
     const fn wanted(self) -> u32 {
         match self {
