@@ -157,16 +157,24 @@ impl Kept {
             Ok(Some(found)) => found,
             Err(error) => chain(&error),
         };
-        let again = self.table.apply(&wanted).and_then(|form| {
-            self.form = form;
-            self.table.difference(&wanted, form)
-        });
-        let failed = match again {
-            Ok(None) => None,
-            Ok(Some(still)) => Some(still),
-            Err(error) => Some(chain(&error)),
-        };
+        // Whoever removes it may not be done yet.
+        let mut failed = None;
+        for _ in 0..ATTEMPTS {
+            failed = self.write_again(&wanted);
+            if failed.is_none() {
+                break;
+            }
+        }
         Some(Repair { found, failed })
+    }
+
+    /// Why it is not in force again; `None`: it is.
+    fn write_again(&mut self, wanted: &Wanted) -> Option<String> {
+        let again = self.table.apply(wanted).and_then(|form| {
+            self.form = form;
+            self.table.difference(wanted, form)
+        });
+        again.unwrap_or_else(|error| Some(chain(&error)))
     }
 }
 
@@ -191,6 +199,8 @@ fn wait(news: &Socket) {
     }
 }
 
+/// How often a repair is tried before it is told that it failed.
+const ATTEMPTS: u32 = 3;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between looks when the kernel cannot be waited for.
 const BREATH: Duration = Duration::from_millis(100);

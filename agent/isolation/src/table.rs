@@ -92,15 +92,20 @@ impl Table {
 
     /// Takes the table away and reads back that it is gone.
     pub fn remove(&mut self) -> Result<(), IsolationError> {
+        let mut gone = Vec::new();
         for family in [INET, BRIDGE] {
             if self.table(family).map_err(kernel("read"))?.is_some() {
-                let gone = self.socket.transact(&[delete(family)]);
-                // Somebody else may have been faster.
-                match gone {
-                    Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
-                    gone => gone.map_err(kernel("remove"))?,
+                gone.push(delete(family));
+            }
+        }
+        match self.socket.transact(&gone) {
+            // Somebody else was faster with a part of it.
+            Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {
+                for one in &gone {
+                    drop(self.socket.transact(std::slice::from_ref(one)));
                 }
             }
+            done => done.map_err(kernel("remove"))?,
         }
         if self.exists()? {
             let source = io::ErrorKind::AlreadyExists.into();
