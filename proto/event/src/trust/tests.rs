@@ -200,7 +200,11 @@ fn a_critical_host_takes_another_person_for_what_cannot_be_undone() {
 fn with_one_operator_there_is_no_second_approver() {
     let people = People::new(&[BOTH]);
     for class in ActionClass::ALL {
-        let needed = if *class == ActionClass::Recovery { 2 } else { 1 };
+        let needed = if *class == ActionClass::Recovery {
+            2
+        } else {
+            1
+        };
         assert_eq!(people.root.threshold(*class), needed, "{class}");
     }
     assert!(people.weigh(&kill(11), &[0]).is_ok());
