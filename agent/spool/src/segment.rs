@@ -446,7 +446,7 @@ mod tests {
             for entry in &scan.entries {
                 let at = usize::try_from(entry.offset).unwrap();
                 prop_assert!(at >= behind, "{:?}", scan);
-                behind = at + entry.len;
+                behind = at.saturating_add(entry.len);
                 let (record, len) = Record::decode(&bytes[at..]).unwrap();
                 prop_assert_eq!((len, record.seq_first), (entry.len, entry.seq_first));
                 let mut again = Vec::new();
