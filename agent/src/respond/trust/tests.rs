@@ -153,7 +153,9 @@ fn a_stolen_collector_has_no_trust_root_of_its_own() {
     let mut responder = bench.responder();
     let first = responder.believer.trust.clone();
     let own = next(&first, vec![person("alice", &thief)], &thief);
-    let mut mixed = next(&first, vec![person("alice", &thief)], &bench.operator);
+    // What the operator signed was another body.
+    let alice = person("alice", &bench.operator);
+    let mut mixed = next(&first, vec![alice], &bench.operator);
     mixed.body = own.body.clone();
     let garbage = v1::SignedTrustRoot {
         body: vec![0xff; 40],
