@@ -66,6 +66,8 @@ pub async fn connect_through(
     address: &str,
     config: ClientConfig,
 ) -> Result<Channel, ConnectError> {
+    // A malformed address is told as such before any name is looked up.
+    server_name(address)?;
     let gate = gate(proxy, address);
     let at = tokio::time::timeout(CONNECT_TIMEOUT, lookup_host(gate)).await;
     let at: Vec<SocketAddr> = at
