@@ -134,7 +134,7 @@ impl Collector {
         Ok(answer.into_inner())
     }
 
-    /// Everything that is needed to verify without believing the collector.
+    /// How often each value of a field occurs.
     pub(crate) async fn stack(
         &mut self,
         request: v1::StackRequest,
@@ -145,6 +145,7 @@ impl Collector {
             .into_inner())
     }
 
+    /// Everything that is needed to verify without believing the collector.
     pub(crate) async fn evidence(
         &mut self,
         request: v1::EvidenceRequest,
