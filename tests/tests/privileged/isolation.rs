@@ -76,7 +76,11 @@ impl Scene {
         wait::until(&format!("a receipt {state} {reason}"), PATIENCE, || {
             let receipts = self.ground.peer.inside(|| self.rig.receipts())?;
             let mut receipts = receipts.into_iter();
-            Ok(receipts.find(|receipt| receipt["state"] == state && receipt["reason"] == reason))
+            let is_meant = |receipt: &Value| {
+                let found = receipt["reason"].as_str().unwrap_or_default();
+                receipt["state"] == state && found == reason
+            };
+            Ok(receipts.find(is_meant))
         })
         .unwrap()
     }
