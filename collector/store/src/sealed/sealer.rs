@@ -168,8 +168,12 @@ impl Sealer {
     fn gather(&self, report: &mut SealReport) -> Result<Gathered<'_>, StoreError> {
         let (everything, mut met) = (Query::default(), ScanReport::default());
         let mut gathered = Gathered::new(&self.catalogue, self.options.batch_bytes);
-        let segments = self.reader.index().read();
-        let segments = segments.segments_behind(self.catalogue.cursor);
+        // The lock is held for this line only: who stores would wait for whoever reads the log.
+        let segments = self
+            .reader
+            .index()
+            .read()
+            .segments_behind(self.catalogue.cursor);
         for segment in segments {
             let end = Cursor {
                 segment: segment.number,

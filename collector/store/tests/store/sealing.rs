@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use picket_event::field::Field;
 use picket_event::filter::Filter;
@@ -554,4 +555,28 @@ fn what_is_too_old_or_too_much_goes_by_class_and_the_log_stays() {
         store.reader().newest(&Query::default(), 99).unwrap().len(),
         20
     );
+}
+
+// Who seals reads what others write at the same moment.
+#[test]
+fn who_stores_and_who_seals_never_wait_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(&folder.path().join("wal"), SMALL).unwrap();
+    let (mut sealer, _) = sealer(&store, folder.path());
+    let mut fleet = Fleet::new();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Acquire) {
+                sealer.seal().unwrap();
+            }
+        });
+        for _ in 0..60 {
+            fleet.fill(&mut store, 100);
+        }
+        ended.store(true, Ordering::Release);
+    });
+    let all = store.reader().newest(&Query::default(), 100_000).unwrap();
+    let once: HashSet<_> = all.iter().map(key).collect();
+    assert_eq!((all.len(), once.len()), (6_000, 6_000));
 }
