@@ -188,7 +188,7 @@ impl Collected {
     pub fn read(&self, host: HostId, command: CommandId) -> Result<(File, u64, Digest), Status> {
         let path = self.path((host, command));
         let opened = File::open(&path).and_then(|mut file| {
-            let (digest, total) = hash(&mut file)?;
+            let (digest, total) = Digest::of_reader(&mut file)?;
             Ok((File::open(&path)?, total, digest))
         });
         opened.map_err(|error| {
@@ -301,7 +301,7 @@ impl Open<'_> {
     }
 
     fn finish(&self, part: &Path, whole: &Path, chunk: &v1::Chunk) -> io::Result<v1::ChunkAck> {
-        let (digest, _) = hash(&mut File::open(part)?)?;
+        let (digest, _) = Digest::of_reader(&mut File::open(part)?)?;
         if digest.as_bytes().as_slice() != chunk.sha256.as_slice() {
             fs::remove_file(part)?;
             let words = "hash: the file is not the one that was announced".to_owned();
@@ -337,22 +337,6 @@ fn open(part: &Path) -> io::Result<File> {
         .append(true)
         .mode(0o600)
         .open(part)
-}
-
-fn hash(file: &mut File) -> io::Result<(Digest, u64)> {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let (mut total, mut buffer) = (0_u64, vec![0; 64 << 10]);
-    loop {
-        let read = file.read(&mut buffer)?;
-        let part = buffer.get(..read).unwrap_or_default();
-        if part.is_empty() {
-            break;
-        }
-        total = total.saturating_add(read as u64);
-        context.update(part);
-    }
-    let digest = Digest::from_slice(context.finish().as_ref()).map_err(io::Error::other)?;
-    Ok((digest, total))
 }
 
 fn failed(error: DatabaseError) -> Status {

@@ -36,13 +36,12 @@ use crate::pipeline::{Input, alarm};
 /// Starts that may wait to be looked at.
 const QUEUE: usize = 1_024;
 /// Without one of these nobody can administer the host.
-const SHELLS: [&str; 6] = [
+const SHELLS: [&str; 5] = [
     "/bin/sh",
     "/bin/bash",
     "/bin/busybox",
     "/usr/bin/sudo",
     "/bin/login",
-    "/usr/sbin/nft",
 ];
 
 /// A content that may not start.
@@ -149,6 +148,11 @@ impl Blocklist {
         self.count.load(Ordering::Acquire) == 0
     }
 
+    fn has(&self, digest: Digest) -> bool {
+        let blocked = self.blocked.read().unwrap_or_else(PoisonError::into_inner);
+        blocked.contains_key(&digest)
+    }
+
     fn by(&self, digest: Digest) -> Option<InForce> {
         let blocked = self.blocked.read().unwrap_or_else(PoisonError::into_inner);
         blocked.get(&digest).cloned()
@@ -191,7 +195,7 @@ impl Gate {
             (_, Kind::Exec) => process.sha256,
             _ => return,
         };
-        if sha256.is_some_and(|digest| self.list.by(digest).is_none()) {
+        if sha256.is_some_and(|digest| !self.list.has(digest)) {
             return;
         }
         let started = Started {
@@ -293,8 +297,8 @@ fn needed(digest: Digest, protection: &Protection) -> Option<PathBuf> {
 }
 
 fn content(path: &Path) -> Option<Digest> {
-    let bytes = std::fs::read(path).ok()?;
-    Some(Digest::of(&bytes))
+    let (digest, _) = Digest::of_reader(&mut std::fs::File::open(path).ok()?).ok()?;
+    Some(digest)
 }
 
 fn digest_of(text: &str) -> Option<Digest> {

@@ -9,7 +9,6 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
-use std::os::fd::AsFd;
 
 use picket_event::command::{FileTarget, Mode};
 use picket_event::{Affected, Containment, ReceiptState, Text};
@@ -230,17 +229,9 @@ impl Quarantined {
 }
 
 fn digest_of(file: &mut File) -> std::io::Result<Digest> {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let read = rustix::io::read(file.as_fd(), &mut buffer)?;
-        match buffer.get(..read) {
-            Some([]) | None => break,
-            Some(bytes) => context.update(bytes),
-        }
-    }
+    let (digest, _) = Digest::of_reader(file)?;
     file.seek(SeekFrom::Start(0))?;
-    Digest::from_slice(context.finish().as_ref()).map_err(std::io::Error::other)
+    Ok(digest)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

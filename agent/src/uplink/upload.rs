@@ -9,7 +9,7 @@ use picket_rpc::v1::agent_client::AgentClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 use super::{LinkError, Uplink};
 use crate::outbox::{Outbox, Parcel, ParcelEnd};
@@ -34,11 +34,7 @@ pub(super) async fn send(
         for parcel in outbox.all().iter().filter(|parcel| parcel.end.is_none()) {
             let end = match one(&outbox, parcel, client.clone()).await {
                 Ok(end) => end,
-                // A collector of an older version: the file waits for a newer one.
-                Err(error) if error.code() == Code::Unimplemented => {
-                    tokio::time::sleep(AGAIN).await;
-                    continue;
-                }
+                // Also a collector of an older version: the file waits for a newer one.
                 Err(error) => {
                     tracing::warn!(
                         reason = error.message(),

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use picket_event::CommandId;
-use picket_event::command::{Action, ActionError, Collection, FileTarget, Isolation, Target};
+use picket_event::command::{Action, ActionError, Collection, FileTarget, Isolation, Target, user};
 use picket_proto::v1;
 use picket_seal::Digest;
 
@@ -44,10 +44,7 @@ pub(crate) enum Object {
 impl Aim {
     /// What was typed, if it makes sense.
     pub(crate) fn parse(args: &ContainArgs) -> Result<Self, Failure> {
-        if args.break_glass && args.action != ContainAction::Isolate {
-            let text = "--break-glass is for isolate";
-            return Err(Failure::new(Exit::Usage, text.to_owned()));
-        }
+        refuse_strays(args)?;
         let mut hosts = args.host.clone();
         let object = match args.action {
             ContainAction::Isolate | ContainAction::Release => {
@@ -105,6 +102,27 @@ impl Aim {
     }
 }
 
+/// An option that the action does not know would be signed for nothing.
+fn refuse_strays(args: &ContainArgs) -> Result<(), Failure> {
+    let isolates = args.action == ContainAction::Isolate;
+    let stray = [
+        ("--allow", !args.allow.is_empty() && !isolates, "isolate"),
+        ("--break-glass", args.break_glass && !isolates, "isolate"),
+        (
+            "--sha256",
+            args.sha256.is_some() && args.action != ContainAction::Quarantine,
+            "quarantine",
+        ),
+    ];
+    match stray.iter().find(|(_, is_stray, _)| *is_stray) {
+        None => Ok(()),
+        Some((option, _, action)) => {
+            let text = format!("{option} is for {action} alone");
+            Err(Failure::new(Exit::Usage, text))
+        }
+    }
+}
+
 fn on_host(args: &ContainArgs) -> Result<Action, Failure> {
     if args.action == ContainAction::Release {
         return Ok(Action::Release);
@@ -129,8 +147,10 @@ fn object(args: &ContainArgs) -> Result<Object, Failure> {
         ContainAction::Restore => Action::Restore(command_id(target)?),
         ContainAction::BlockHash => Action::BlockHash(hash(target)?),
         ContainAction::UnblockHash => Action::UnblockHash(hash(target)?),
-        ContainAction::LockUser => Action::LockUser(target.to_owned()),
-        ContainAction::UnlockUser => Action::UnlockUser(target.to_owned()),
+        ContainAction::LockUser => Action::LockUser(user(target.to_owned()).map_err(malformed)?),
+        ContainAction::UnlockUser => {
+            Action::UnlockUser(user(target.to_owned()).map_err(malformed)?)
+        }
         ContainAction::Collect => {
             Action::Collect(Collection::at(path, args.max_bytes).map_err(malformed)?)
         }

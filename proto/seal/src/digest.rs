@@ -10,6 +10,9 @@ use crate::{Domain, SealError, error::exact};
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Digest(pub [u8; 32]);
 
+/// So much is read at a time.
+const READ_BYTES: usize = 64 << 10;
+
 impl Digest {
     /// 32 zero bytes: stands where there is nothing to point to, as before the first header of a chain.
     pub const ZERO: Self = Self([0; 32]);
@@ -17,6 +20,23 @@ impl Digest {
     /// SHA-256 of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self::of_parts(&[bytes])
+    }
+
+    /// Of everything that a reader gives, and how many bytes that were. Needs little memory.
+    pub fn of_reader(reader: &mut impl std::io::Read) -> std::io::Result<(Self, u64)> {
+        let mut context = Context::new(&SHA256);
+        let (mut total, mut buffer) = (0_u64, vec![0; READ_BYTES]);
+        loop {
+            let read = reader.read(&mut buffer)?;
+            let part = buffer.get(..read).unwrap_or_default();
+            if part.is_empty() {
+                break;
+            }
+            total = total.saturating_add(read as u64);
+            context.update(part);
+        }
+        let digest = Self::from_slice(context.finish().as_ref());
+        Ok((digest.map_err(std::io::Error::other)?, total))
     }
 
     /// SHA-256 of the domain's prefix, one zero byte, and `bytes`.

@@ -141,6 +141,9 @@ fn what_makes_no_sense_is_refused_before_it_is_signed() {
         &["kill", "42", "--for", "1h"],
         &["restore", "42"],
         &["suspend"],
+        &["lock-user", "a b"],
+        &["kill", "42", "--allow", "10.0.0.0/8"],
+        &["release", "--break-glass"],
     ] {
         let args = [&["contain"], wrong, &["--host", &host]].concat();
         let ended = rig.ctl(&args).unwrap();

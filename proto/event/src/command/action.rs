@@ -303,7 +303,7 @@ impl Collection {
 }
 
 /// A user's name as a command may have it: one word without what separates fields in account files.
-pub(super) fn user(name: String) -> Result<String, ActionError> {
+pub fn user(name: String) -> Result<String, ActionError> {
     let fits = |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, ':' | '/' | ',');
     let well_formed = !name.starts_with('-') && name.chars().all(fits);
     if name.is_empty() || name.len() > MAX_USER || !well_formed {

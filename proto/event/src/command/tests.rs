@@ -82,7 +82,7 @@ fn nothing_malformed_is_an_action() {
         assert_eq!(FileTarget::at(path), Err(ActionError::Path));
     }
     for name in ["", "-r", "a b", "a:b", "../x", "a\n", &"x".repeat(257)] {
-        assert!(action::user(name.to_owned()).is_err(), "{name}");
+        assert!(user(name.to_owned()).is_err(), "{name}");
     }
     for network in [
         "",
