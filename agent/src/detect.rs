@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use picket_event::content::ContentFile;
 use picket_event::{Event, ScorerVerdict, Source, UnixNanos, Verdict};
 use picket_rules::{Loaded, RuleSet, Scratch};
 use picket_scorer::{Alerts, Decision, Maturity, Scorer, Settings, incident_of};
@@ -129,12 +130,15 @@ fn is_of_the_agent_itself(event: &Event) -> bool {
 }
 
 /// Reads and compiles rules. A rule that is refused is logged and left out; the others are used.
-pub(crate) fn load_rules(from: RulesFrom<'_>) -> Result<RuleSet, PackError> {
+pub(crate) fn load_rules(
+    from: RulesFrom<'_>,
+    signed: &[ContentFile],
+) -> Result<RuleSet, PackError> {
     let Loaded {
         rules,
         refused,
         notes,
-    } = RuleSet::compile(&pack::sources(from)?);
+    } = compile(from, signed)?;
     for refusal in refused {
         tracing::warn!(file = refusal.file, reason = %refusal.reason, "rule refused");
     }
@@ -142,6 +146,11 @@ pub(crate) fn load_rules(from: RulesFrom<'_>) -> Result<RuleSet, PackError> {
         tracing::debug!(file = note.file, rule = note.id, remark = %note.remark, "rule looks wrong");
     }
     Ok(rules)
+}
+
+/// Reads and compiles rules, `signed` ones by operators among them, and says which are refused.
+pub(crate) fn compile(from: RulesFrom<'_>, signed: &[ContentFile]) -> Result<Loaded, PackError> {
+    Ok(RuleSet::compile(&pack::sources(from, signed)?))
 }
 
 /// A scorer's settings under this secret and, if given, this threshold.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use picket_event::content::ContentKind;
 use picket_event::{
     Class, Hook, HostId, KindCounts, SensorState, StreamId, UnixNanos, json as event_json,
 };
@@ -72,6 +73,10 @@ pub(crate) struct Status {
     pub(crate) refused_commands: BTreeMap<String, u64>,
     /// What is in force on this host, as `status --json` prints it.
     pub(crate) containment: Vec<Value>,
+    /// The policy in force and what it did, as `status --json` prints it.
+    pub(crate) policy: Value,
+    /// The version in use of each kind of signed content; 0: none.
+    pub(crate) content: [(ContentKind, u64); 2],
     /// Why commands are refused whatever they are; empty: they are not.
     pub(crate) respond_error: String,
     /// What is wrong although the link is up.
@@ -171,11 +176,19 @@ impl Status {
             commands: (0, String::new()),
             refused_commands: BTreeMap::new(),
             containment: Vec::new(),
+            policy: Value::Null,
+            content: [(ContentKind::Rules, 0), (ContentKind::Policy, 0)],
             respond_error: String::new(),
             link_note: String::new(),
             refused_batches: 0,
             certificate_ends: 0,
         }
+    }
+
+    fn content_json(&self) -> Value {
+        let versions = self.content.iter();
+        let versions = versions.map(|(kind, version)| (kind.name().to_owned(), json!(version)));
+        Value::Object(versions.collect())
     }
 
     /// Counts a refused command under its reason.
@@ -224,6 +237,8 @@ impl Status {
                 "refused": self.refused_commands, "refusing": self.respond_error,
                 "in_force": self.containment,
             },
+            "policy": self.policy,
+            "content": self.content_json(),
             "resident_bytes": resident_bytes(),
         })
     }

@@ -12,6 +12,7 @@ mod books;
 mod cli;
 mod clock;
 mod config;
+mod content;
 mod detect;
 mod enrich;
 mod enroll;

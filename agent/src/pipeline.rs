@@ -21,6 +21,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use picket_event::{Containment, Detail, Event, Hook, Kind, KindCounts, Loss, Source};
+use picket_rules::RuleSet;
 use picket_sensor::login::Position;
 
 use crate::clock::{SharedClock, boot_ns};
@@ -30,6 +31,7 @@ use crate::enrich::noted::Answer;
 use crate::enrich::{Enricher, FileStates, Hasher};
 use crate::failure::Failure;
 use crate::respond::block::Gate;
+use crate::respond::policy::Lookout;
 
 pub(crate) mod alarm;
 pub(crate) mod bounds;
@@ -69,6 +71,8 @@ pub(crate) enum Input {
     Outcome(Box<Containment>),
     /// Read the rules again.
     Reload,
+    /// Use these rules.
+    Rules(Box<RuleSet>),
     /// Close the books and end.
     Stop,
     /// Where the login follower stands after the events that it sent before.
@@ -112,6 +116,8 @@ pub(crate) struct Stages {
     pub(crate) ledgers: Ledgers,
     /// Where blocked programs are stopped; `None`: nobody can block any.
     pub(crate) gate: Option<Gate>,
+    /// Who hears what the host may do by itself; `None`: nobody.
+    pub(crate) policy: Option<Lookout>,
     /// The agent's memory.
     pub(crate) bounds: Bounds,
     /// The wall clock.
@@ -188,7 +194,7 @@ pub(crate) struct World<'a> {
     /// Where hash jobs go.
     pub(crate) hasher: &'a dyn Hasher,
     /// Reads the rules again.
-    pub(crate) reload: &'a dyn Fn() -> Option<picket_rules::RuleSet>,
+    pub(crate) reload: &'a dyn Fn() -> Option<RuleSet>,
     /// Tells the sensors to stop, and how many will say that they are done.
     pub(crate) stop: &'a mut dyn FnMut() -> usize,
 }
@@ -224,6 +230,7 @@ impl Stages {
                     self.detect.replace_rules(rules);
                 }
             }
+            Input::Rules(rules) => self.detect.replace_rules(*rules),
             Input::Positions(positions) => sink.positions(positions),
             Input::Logins(hooks) => sink.logins(hooks),
             Input::Stop => return Ok(Next::End),
@@ -255,6 +262,9 @@ impl Stages {
                 gate.pass(&event);
             }
             self.detect.judge(now, &mut event);
+            if let Some(policy) = &self.policy {
+                policy.look(&event);
+            }
             sink.take(event)?;
         }
         Ok(())

@@ -11,6 +11,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use picket_event::command::{Action, Command, MAX_COMMAND_BYTES, Mode};
 use picket_event::trust::TrustRoot;
@@ -19,6 +20,7 @@ use picket_proto::v1;
 use tokio::sync::watch;
 
 use crate::clock::SharedClock;
+use crate::content::SharedContents;
 use crate::enrich::SharedTable;
 use crate::state::commands::{CommandLog, Known};
 use crate::state::{StateDir, StateError};
@@ -28,6 +30,7 @@ pub(crate) mod block;
 mod cgroup;
 pub(crate) mod check;
 mod collect;
+mod content;
 pub(crate) mod effects;
 pub(crate) mod isolate;
 mod kill;
@@ -35,11 +38,12 @@ mod kill_tree;
 mod likeness;
 pub(crate) mod lock_user;
 mod place;
+pub(crate) mod policy;
 mod process;
 pub(crate) mod procfs;
 pub(crate) mod protect;
 mod quarantine;
-mod serve;
+pub(crate) mod serve;
 mod suspend;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -52,6 +56,7 @@ use check::{Checked, Refusal};
 use effects::Effects;
 use isolate::Isolation;
 use lock_user::Accounts;
+use policy::{Memory, Spent};
 use protect::Protection;
 
 /// The most processes that a receipt lists.
@@ -89,6 +94,8 @@ pub(crate) enum Asked {
     Command(v1::SignedCommand),
     /// To believe others from now on.
     TrustRoot(v1::SignedTrustRoot),
+    /// To use these rules or this policy.
+    Content(v1::SignedContent),
 }
 
 /// What this host keeps of commands.
@@ -104,6 +111,8 @@ pub(crate) struct Kept {
     pub(crate) accounts: Accounts,
     /// Where the collectors are.
     pub(crate) places: SharedPlaces,
+    /// Rules and policy that operators signed.
+    pub(crate) contents: SharedContents,
 }
 
 /// Does commands, one after the other.
@@ -122,6 +131,12 @@ pub(crate) struct Responder {
     /// Effects whose time is over and that could not be undone yet.
     stuck: HashSet<String>,
     blocklist: Arc<Blocklist>,
+    contents: SharedContents,
+    /// What the policy used of its budgets.
+    spent: Spent,
+    memory: Memory,
+    /// Since when rules are on trial; `None`: they are not.
+    trial: Option<Instant>,
     /// Whether files may be under way.
     sending: bool,
     table: SharedTable,
@@ -143,6 +158,7 @@ impl Responder {
         // Before the uplink looks for a collector that no resolver may be asked for.
         let in_force = kept.effects.as_ref().map_or(&[][..], Effects::all);
         let isolation = Isolation::new(kept.places, in_force);
+        let spent = Spent::open(&kept.state, clock.now());
         Self {
             believer,
             boot,
@@ -154,6 +170,10 @@ impl Responder {
             isolation,
             stuck: HashSet::new(),
             blocklist: Arc::default(),
+            contents: kept.contents,
+            spent,
+            memory: Memory::default(),
+            trial: Some(Instant::now()),
             sending: true,
             table,
             protection,
@@ -171,6 +191,7 @@ impl Responder {
         self.block_what_is_in_force();
         let mut told = self.end_what_a_boot_ended();
         told.extend(self.resume_isolation());
+        told.extend(self.resume_policy());
         let Ok(log) = &mut self.log else {
             return told;
         };

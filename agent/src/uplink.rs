@@ -31,6 +31,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tonic::{Code as RpcCode, Status};
 
 use crate::clock::SharedClock;
+use crate::content::SharedContents;
 use crate::failure::{Code, Failure, chain};
 use crate::health::{Link, SharedHealth};
 use crate::pipeline::{Input, alarm};
@@ -75,6 +76,8 @@ pub(crate) struct Uplink {
     pub(crate) host_epoch: u64,
     /// The trust root's version, and what is to be said of it.
     pub(crate) trust: watch::Receiver<Told>,
+    /// The rules and the policy that operators signed.
+    pub(crate) contents: SharedContents,
     /// This run.
     pub(crate) stream: StreamId,
     /// Where the successions are.

@@ -9,6 +9,7 @@
 pub mod audit;
 pub mod checkpoints;
 pub mod commands;
+pub mod contents;
 pub mod hosts;
 pub mod keys;
 pub mod operators;
@@ -194,4 +195,5 @@ const SCHEMA: &str = include_str!("database/schema.sql");
 const STEPS: &[(i64, &str)] = &[
     (2, include_str!("database/schema-2.sql")),
     (3, include_str!("database/schema-3.sql")),
+    (4, include_str!("database/schema-4.sql")),
 ];

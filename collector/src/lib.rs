@@ -28,6 +28,7 @@ pub mod cli;
 pub mod collected;
 pub mod command;
 pub mod config;
+pub mod content;
 pub mod data;
 pub mod database;
 pub mod enroll;

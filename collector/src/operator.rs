@@ -1,5 +1,6 @@
 //! The service that operators call. Each method begins with the operator's identity.
 
+mod contents;
 mod events;
 mod evidence;
 mod fleet;
@@ -20,6 +21,7 @@ use crate::calls::Answers;
 use crate::checkpoint::Checkpoints;
 use crate::collected::Collected;
 use crate::command::Commands;
+use crate::content::Contents;
 use crate::database::{Database, DatabaseError, operators};
 use crate::ingest::internal;
 use crate::metrics::Metrics;
@@ -39,6 +41,8 @@ pub struct OperatorService {
     pub commands: Commands,
     /// Trust roots.
     pub trust: Trust,
+    /// Rules and policy.
+    pub contents: Contents,
     /// Events.
     pub reader: Reader,
     /// What was signed over all of them.
@@ -290,6 +294,34 @@ impl Operator for OperatorService {
         self.publish(&operator, request.into_inner())
             .await
             .map(Response::new)
+    }
+
+    async fn publish_content(
+        &self,
+        request: Request<v1::SignedContent>,
+    ) -> Result<Response<v1::ContentState>, Status> {
+        let operator = self.operator(&request).await?;
+        self.publish_it(&operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn release_content(
+        &self,
+        request: Request<v1::ReleaseContentRequest>,
+    ) -> Result<Response<v1::ContentState>, Status> {
+        let operator = self.operator(&request).await?;
+        self.release_it(&operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_content(
+        &self,
+        request: Request<v1::ListContentRequest>,
+    ) -> Result<Response<v1::ListContentResponse>, Status> {
+        self.operator(&request).await?;
+        self.list_it(request.into_inner()).await.map(Response::new)
     }
 
     async fn read_audit(

@@ -149,6 +149,8 @@ refusals! {
     TooManyHosts = "too_many_hosts", FailedPrecondition, "too many hosts in an hour on one person's word";
     /// A trust root that the one before it does not let.
     BadTrustRoot = "bad_trust_root", PermissionDenied, "the trust root does not follow the one in force";
+    /// Content that too few signed, or that does not follow.
+    BadContent = "bad_content", PermissionDenied, "the content is not believed or does not follow";
     /// No such host, command or token.
     NotFound = "not_found", NotFound, "there is none";
     /// More than one host is meant.

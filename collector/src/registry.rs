@@ -47,6 +47,8 @@ pub struct Known {
     pub host_epoch: u64,
     /// Of the trust root that it believes; 0: not heard of yet.
     pub trust_version: u64,
+    /// What it said last of each kind of content; none: not heard of yet.
+    pub content: Vec<v1::ContentAck>,
     /// What was noticed about it, and when.
     pub alarms: BTreeMap<Alarm, UnixNanos>,
     /// Its session's number, while it has one.
@@ -247,6 +249,14 @@ impl Registry {
         }
     }
 
+    /// The host said which content it uses now.
+    pub fn uses(&self, host: &HostId, ack: v1::ContentAck) {
+        if let Some(known) = self.hosts().get_mut(host) {
+            known.content.retain(|one| one.kind != ack.kind);
+            known.content.push(ack);
+        }
+    }
+
     /// Tells the host's session, if it has one, that there is a command for it.
     pub fn wake(&self, host: &HostId) {
         if let Some(known) = self.hosts().get(host) {
@@ -370,6 +380,7 @@ impl From<HostRow> for Known {
             last_seen: row.last_seen,
             host_epoch: row.host_epoch,
             trust_version: 0,
+            content: Vec::new(),
             alarms: BTreeMap::new(),
             session: None,
             wake: watch::Sender::new(0),

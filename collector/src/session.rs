@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use picket_event::content::ContentKind;
 use picket_event::{Clock, CommandId, HostId};
 use picket_proto::v1;
 use picket_proto::v1::agent_frame::Frame as FromAgent;
@@ -21,6 +22,7 @@ use tonic::{Status, Streaming};
 
 use crate::alarm::{Alarm, Alarms};
 use crate::command::Commands;
+use crate::content::Contents;
 use crate::database::{Database, keys};
 use crate::ingest::{ack_of, internal};
 use crate::metrics::Metrics;
@@ -44,6 +46,8 @@ pub struct Sessions {
     pub reader: Reader,
     /// The trust roots that hosts are told of.
     pub trust: Trust,
+    /// The content that hosts are given.
+    pub contents: Contents,
     /// The newest checkpoint.
     pub checkpoints: watch::Receiver<Option<Digest>>,
     /// Where else this collector is.
@@ -95,6 +99,7 @@ impl Sessions {
             ended = self.hand_out(id, session, wake, to) => ended,
             ended = tell_checkpoints(newest, to) => ended,
             ended = self.tell_trust(hello.trust_version, to) => ended,
+            ended = self.give_content(id, &hello.content, to) => ended,
         }
     }
 
@@ -151,6 +156,7 @@ impl Sessions {
                 }
                 Some(FromAgent::Heartbeat(_)) => return Err(Refusal::TooLarge),
                 Some(FromAgent::Trust(ack)) => self.take_trust_ack(host, &ack),
+                Some(FromAgent::Content(ack)) => self.take_content_ack(host, ack),
                 // A second hello says nothing new; an unknown frame is of a newer version.
                 Some(FromAgent::Hello(_)) | None => {}
             }
@@ -174,6 +180,49 @@ impl Sessions {
             if newest.changed().await.is_err() {
                 return Ok(());
             }
+        }
+    }
+
+    /// Gives the host each content that it may have and did not take, each once in this session.
+    async fn give_content(
+        &self,
+        host: HostId,
+        took: &[v1::ContentVersion],
+        to: &Frames,
+    ) -> Result<(), Refusal> {
+        let took = |kind: ContentKind| {
+            let mut versions = took.iter().filter(|one| one.kind == kind.to_wire());
+            (kind, versions.next().map_or(0, |one| one.version))
+        };
+        let mut given: Vec<(ContentKind, u64)> =
+            ContentKind::ALL.iter().copied().map(took).collect();
+        let mut changed = self.contents.changed();
+        loop {
+            changed.mark_unchanged();
+            for (kind, has) in &mut given {
+                let due = self.contents.due(host, *kind, *has).await;
+                let Some((version, signed)) = due.map_err(|failed| internal(&failed))? else {
+                    continue;
+                };
+                if send(to, ToAgent::Content(signed)).await.is_err() {
+                    return Ok(());
+                }
+                *has = version;
+            }
+            if changed.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_content_ack(&self, host: HostId, mut ack: v1::ContentAck) {
+        if !ack.refused.is_empty() {
+            ack.refused = ack.refused.chars().take(LONGEST_REASON).collect();
+            let (version, reason) = (ack.offered, &ack.refused);
+            tracing::warn!(%host, version, reason, "a host refused content");
+        }
+        if ContentKind::from_wire(ack.kind).is_some() {
+            self.registry.uses(&host, ack);
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) fn replay(arguments: &ReplayArgs) -> Result<(), Failure> {
         None => RulesFrom::Pack(Path::new(DEFAULT_RULES)),
     };
     let scorer = scorer(arguments.scorer_state.as_deref())?;
-    let mut detector = Detector::new(load_rules(from)?, scorer);
+    let mut detector = Detector::new(load_rules(from, &[])?, scorer);
     let mut out = Output::new();
     let form = Form::new(arguments.json, arguments.ocsf);
     for file in &arguments.files {

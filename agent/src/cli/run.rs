@@ -21,6 +21,7 @@ use super::watch::{own_uid, remember};
 use crate::books::{ALERTS, Books, LOGINS, Parts, SCORER};
 use crate::clock::{self, boot_ns};
 use crate::config::{Config, DEFAULT_CONFIG};
+use crate::content::{Contents, SharedContents};
 use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
 use crate::enrich::{Enricher, SharedTable};
 use crate::failure::{Code, Failure, chain};
@@ -37,7 +38,9 @@ use crate::respond::effects::Effects;
 use crate::respond::isolate;
 use crate::respond::isolate::socket::Typed;
 use crate::respond::lock_user::Accounts;
+use crate::respond::policy;
 use crate::respond::protect::Protection;
+use crate::respond::serve::Calls;
 use crate::respond::{Asked, Believer, Kept, Responder, Told};
 use crate::seal::{Sealer, Speaker};
 use crate::state::commands::CommandLog;
@@ -107,6 +110,7 @@ struct Service {
     health: SharedHealth,
     table: SharedTable,
     places: SharedPlaces,
+    contents: SharedContents,
 }
 
 impl Service {
@@ -118,7 +122,9 @@ impl Service {
         let stream = picket_seal::random().map_err(|error| Failure::new(Code::Failed, &error))?;
         let stream = StreamId::new(stream);
         let health = Health::new(Status::new(host.id, stream, host.collector.clone()));
+        let contents = Contents::open(Arc::clone(&state), config.rules.clone(), &host.trust);
         Ok(Self {
+            contents,
             boot: clock::boot_id(),
             spool: Shared::new(spool, dropped),
             table: SharedTable::default(),
@@ -144,6 +150,8 @@ impl Service {
         let mut stages = self.stages(config, &baseline)?;
         let responder = self.responder(config);
         stages.gate = Some(self.gate(&responder, config, inputs.clone())?);
+        let (lookout, due) = policy::lookout(Arc::clone(&self.contents), &responder);
+        stages.policy = Some(lookout);
         let hasher = HashThread::start(inputs.clone())?;
         let store = Store::start(Arc::clone(&self.spool), Arc::clone(&self.health))?;
         if let Err(failure) = socket::serve(self.state.root(), &self.health) {
@@ -152,7 +160,9 @@ impl Service {
         let (commands, asked) = mpsc::channel(COMMANDS);
         let trust = responder.trust();
         let health = Arc::clone(&self.health);
-        let responding = responder.serve(asked, self.codes(), inputs.clone(), health)?;
+        let codes = self.codes();
+        let calls = Calls { asked, codes, due };
+        let responding = responder.serve(calls, inputs.clone(), health)?;
         // Before anything else can fill the queue that only this thread empties.
         let began = Input::Events(vec![Box::new(began)], Arc::default());
         if inputs.send(began).is_err() {
@@ -162,13 +172,13 @@ impl Service {
         let keeping = self.keeper(&baseline, inputs.clone())?;
         self.begin();
         let (stop, uplink) = self.uplink(config, (commands, trust), inputs.clone())?;
-        let rules = config.rules.clone();
+        let (rules, contents) = (config.rules.clone(), Arc::clone(&self.contents));
         let (health, shared) = (Arc::clone(&self.health), Arc::clone(&self.spool));
         let mut books = self.books(config, store)?;
         notify::ready();
         let mut world = World {
             hasher: &hasher,
-            reload: &|| reload(&rules),
+            reload: &|| reload(&rules, &contents),
             stop: &mut || {
                 notify::stopping();
                 readers.stop()
@@ -181,6 +191,7 @@ impl Service {
         stop.ring();
         join([uplink, responding]);
         save_cursor(&shared);
+        contents.end_trial();
         tracing::info!("run ends");
         done
     }
@@ -229,7 +240,7 @@ impl Service {
     }
 
     fn stages(&self, config: &Config, baseline: &SharedBaseline) -> Result<Stages, Failure> {
-        let rules = load_rules(RulesFrom::Pack(&config.rules))?;
+        let rules = load_rules(RulesFrom::Pack(&config.rules), &self.contents.rules())?;
         tracing::info!(rules = rules.rules().len(), "rules loaded");
         let own = Some(self.state.root().to_owned());
         Ok(Stages {
@@ -238,6 +249,7 @@ impl Service {
             detect: detector(&self.state, config, rules)?,
             ledgers: Ledgers::default(),
             gate: None,
+            policy: None,
             bounds: Bounds::new(config.memory_bytes),
             clock: clock::system(),
         })
@@ -310,6 +322,7 @@ impl Service {
                     root: PathBuf::from("/"),
                 },
                 places: Arc::clone(&self.places),
+                contents: Arc::clone(&self.contents),
             },
             Arc::clone(&self.table),
             protection,
@@ -350,6 +363,7 @@ impl Service {
             ca: self.host.ca.clone(),
             host_epoch: self.host.epoch,
             trust,
+            contents: Arc::clone(&self.contents),
             stream: self.stream,
             successions: self.epochs.log().to_owned(),
             store: Arc::clone(&self.spool),
@@ -460,8 +474,8 @@ fn began(sensor: &dyn Sensor) -> Event {
     event.with(Detail::Sensor(sensor_state(sensor)))
 }
 
-fn reload(rules: &Path) -> Option<RuleSet> {
-    match load_rules(RulesFrom::Pack(rules)) {
+fn reload(rules: &Path, contents: &Contents) -> Option<RuleSet> {
+    match load_rules(RulesFrom::Pack(rules), &contents.rules()) {
         Ok(rules) => {
             tracing::info!(rules = rules.rules().len(), "rules loaded again");
             Some(rules)

@@ -64,7 +64,16 @@ fn readable(status: &Value) -> Vec<String> {
             text("/integrity/built"),
             text("/integrity/note")
         ),
-        format!("rules     {}", text("/rules")),
+        format!(
+            "rules     {} (signed content: version {})",
+            text("/rules"),
+            text("/content/rules")
+        ),
+        format!(
+            "policy    version {}, {} entries",
+            text("/content/policy"),
+            text("/policy/entries")
+        ),
         format!(
             "scorer    {} events on {} days, {} of {} contexts mature",
             text("/scorer/events"),

@@ -36,7 +36,7 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
         config.environment = EnvironmentArg::All;
     }
     let boot = clock::boot_id();
-    let rules = load_rules(rules_from(arguments, &config))?;
+    let rules = load_rules(rules_from(arguments, &config), &[])?;
     let (inputs, waiting) = sync_channel(INPUTS);
     signals::watch(inputs.clone(), arguments.time)?;
     let source = arguments.source.unwrap_or(config.source);

@@ -51,8 +51,12 @@ impl From<PackError> for Failure {
     }
 }
 
-/// The texts of the rules.
-pub(crate) fn sources(from: RulesFrom<'_>) -> Result<Vec<Source>, PackError> {
+/// The texts of the rules. Of the same name, those that operators signed replace the built-in one, and the
+/// directory's replace both.
+pub(crate) fn sources(
+    from: RulesFrom<'_>,
+    signed: &[ContentFile],
+) -> Result<Vec<Source>, PackError> {
     let mut texts: BTreeMap<String, String> = BTreeMap::new();
     let directory = match from {
         RulesFrom::Only(directory) => directory,
@@ -61,6 +65,8 @@ pub(crate) fn sources(from: RulesFrom<'_>) -> Result<Vec<Source>, PackError> {
                 .iter()
                 .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
             texts.extend(pack);
+            let signed = signed.iter();
+            texts.extend(signed.map(|file| (file.name.clone(), file.text.clone())));
             if !directory.exists() {
                 return Ok(into_sources(texts));
             }
@@ -149,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_pack_that_is_built_in_compiles_whole() {
-        let sources = sources(RulesFrom::Pack(Path::new("/nonexistent"))).unwrap();
+        let sources = sources(RulesFrom::Pack(Path::new("/nonexistent")), &[]).unwrap();
         let loaded = RuleSet::compile(&sources);
         assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);
         assert!(loaded.rules.rules().len() >= PACK.len());
@@ -162,18 +168,18 @@ mod tests {
         fs::write(dir.path().join(name), "mine").unwrap();
         fs::write(dir.path().join("more.yaml"), "more").unwrap();
         fs::write(dir.path().join("README.md"), "no rule").unwrap();
-        let all = sources(RulesFrom::Pack(dir.path())).unwrap();
+        let all = sources(RulesFrom::Pack(dir.path()), &[]).unwrap();
         assert_eq!(all.len(), PACK.len() + 1);
         assert!(
             all.iter()
                 .any(|source| source.name == name && source.text == "mine")
         );
-        assert_eq!(sources(RulesFrom::Only(dir.path())).unwrap().len(), 2);
+        assert_eq!(sources(RulesFrom::Only(dir.path()), &[]).unwrap().len(), 2);
     }
 
     #[test]
     fn a_directory_that_was_named_must_exist() {
-        let error = sources(RulesFrom::Only(Path::new("/nonexistent"))).unwrap_err();
+        let error = sources(RulesFrom::Only(Path::new("/nonexistent")), &[]).unwrap_err();
         assert!(matches!(error, PackError::Read { .. }));
     }
 }

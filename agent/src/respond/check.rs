@@ -191,6 +191,7 @@ impl Refusal {
             undo_token: String::new(),
             signers: Vec::new(),
             stated_reason: String::new(),
+            cause: None,
         });
         Self { code, receipt }
     }

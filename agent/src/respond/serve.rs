@@ -8,6 +8,7 @@ use picket_event::Containment;
 use tokio::sync::mpsc;
 
 use super::isolate::socket::Typed;
+use super::policy::Decision;
 use super::{Asked, Responder};
 use crate::failure::{Code, Failure};
 use crate::health::SharedHealth;
@@ -26,8 +27,7 @@ impl Responder {
     /// Answers commands, one after the other, until nobody can send any.
     pub(crate) fn serve(
         mut self,
-        mut asked: mpsc::Receiver<Asked>,
-        mut codes: Option<mpsc::Receiver<Typed>>,
+        mut calls: Calls,
         inputs: SyncSender<Input>,
         health: SharedHealth,
     ) -> Result<JoinHandle<()>, Failure> {
@@ -35,7 +35,7 @@ impl Responder {
             .enable_time()
             .build()
             .map_err(|error| Failure::new(Code::Failed, &error))?;
-        let alarmed = inputs.clone();
+        let (alarmed, path) = (inputs.clone(), inputs.clone());
         let tell = move |answers: Vec<Containment>| {
             answers.into_iter().all(|answer| {
                 note(&answer);
@@ -45,9 +45,9 @@ impl Responder {
         let work = move || {
             let mut listened = tell(self.resume()) && tell(self.take_replacement());
             while listened {
-                health.status().containment = self.in_force();
+                self.show(&health);
                 let sleep = self.sleep();
-                listened = match runtime.block_on(next(&mut asked, &mut codes, sleep)) {
+                listened = match runtime.block_on(calls.next(sleep)) {
                     Next::Ended => return,
                     Next::Asked(Asked::TrustRoot(signed)) => tell(self.take_trust(&signed)),
                     Next::Asked(Asked::Command(signed)) => {
@@ -57,6 +57,8 @@ impl Responder {
                         }
                         tell(answers)
                     }
+                    Next::Asked(Asked::Content(signed)) => tell(self.take_content(&signed, &path)),
+                    Next::Due(decision) => tell(self.decide(*decision)),
                     Next::Code(typed) => {
                         let (outcome, answers) = self.use_code(&typed.code);
                         if typed.answer.try_send(outcome).is_err() {
@@ -95,6 +97,14 @@ impl Responder {
             .clamp(shortest.min(longest), longest)
     }
 
+    fn show(&self, health: &SharedHealth) {
+        let (in_force, policy) = (self.in_force(), self.policy_status());
+        let mut status = health.status();
+        status.containment = in_force;
+        status.policy = policy;
+        status.content = self.contents.used();
+    }
+
     fn in_force(&self) -> Vec<serde_json::Value> {
         let effects = self.effects.as_ref();
         let all = effects.map_or(&[][..], super::effects::Effects::all);
@@ -102,23 +112,34 @@ impl Responder {
     }
 }
 
+/// Who may want something of the responder.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    /// The collector, for those who sign.
+    pub(crate) asked: mpsc::Receiver<Asked>,
+    /// Whoever types a code on this host.
+    pub(crate) codes: Option<mpsc::Receiver<Typed>>,
+    /// The path, by the policy.
+    pub(crate) due: mpsc::Receiver<Decision>,
+}
+
 /// What woke the thread.
 enum Next {
     Asked(Asked),
     Code(Typed),
+    Due(Box<Decision>),
     Nothing,
     Ended,
 }
 
-async fn next(
-    asked: &mut mpsc::Receiver<Asked>,
-    codes: &mut Option<mpsc::Receiver<Typed>>,
-    sleep: Duration,
-) -> Next {
-    tokio::select! {
-        signed = asked.recv() => signed.map_or(Next::Ended, Next::Asked),
-        typed = code(codes) => Next::Code(typed),
-        () = tokio::time::sleep(sleep) => Next::Nothing,
+impl Calls {
+    async fn next(&mut self, sleep: Duration) -> Next {
+        tokio::select! {
+            signed = self.asked.recv() => signed.map_or(Next::Ended, Next::Asked),
+            typed = code(&mut self.codes) => Next::Code(typed),
+            Some(decision) = self.due.recv() => Next::Due(Box::new(decision)),
+            () = tokio::time::sleep(sleep) => Next::Nothing,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use picket_event::ProcessUid;
 use picket_seal::Digest;
 
 use super::*;
+use crate::content::Contents;
 use crate::state::StateDir;
 
 pub(super) const OWN: HostId = HostId::new([7; 32]);
@@ -68,22 +69,26 @@ impl Bench {
         let person = Person {
             name: "alice".to_owned(),
             keys: vec![self.operator.public_key()],
-            roles: vec![Role::Requester],
+            roles: vec![Role::Requester, Role::Content],
         };
         let trust = TrustRoot::first(vec![person], NOW);
         let believer = Believer {
             host: OWN,
             host_epoch: 3,
-            trust,
+            trust: trust.clone(),
             told: watch::Sender::new(Told::default()),
         };
         let clock: SharedClock = Arc::<Hands>::clone(&self.clock);
         let protection = Protection::new(crate::clock::boot_id(), vec![self.protected_exe()]);
         let boot = crate::clock::boot_id();
+        let state = Arc::new(state);
+        let rules = self.dir.path().join("rules.d");
+        let contents = Contents::open(Arc::clone(&state), rules, &trust);
         let kept = Kept {
             log: CommandLog::open(&state, NOW),
             effects: Effects::open(&state, boot),
-            state: Arc::new(state),
+            state,
+            contents,
             accounts: Accounts {
                 root: self.accounts(),
             },

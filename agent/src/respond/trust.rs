@@ -129,7 +129,12 @@ fn is_known(signed: &v1::SignedTrustRoot, has: u64) -> bool {
 }
 
 /// It is no command's; its id is the beginning of the trust root's hash.
-fn receipt(body: &[u8], state: ReceiptState, reason: &str, effect: String) -> Containment {
+pub(super) fn receipt(
+    body: &[u8],
+    state: ReceiptState,
+    reason: &str,
+    effect: String,
+) -> Containment {
     let mut id = [0; 16];
     for (to, from) in id.iter_mut().zip(Digest::of(body).as_bytes()) {
         *to = *from;
@@ -146,5 +151,6 @@ fn receipt(body: &[u8], state: ReceiptState, reason: &str, effect: String) -> Co
         undo_token: String::new(),
         signers: Vec::new(),
         stated_reason: String::new(),
+        cause: None,
     }
 }

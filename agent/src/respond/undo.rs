@@ -91,6 +91,7 @@ impl Responder {
     /// What time ended. One that cannot be undone is told once and tried again each time.
     pub(crate) fn tick(&mut self) -> Vec<Containment> {
         let now = self.clock.now();
+        self.judge_trial();
         let sent = self.sent();
         let Ok(effects) = &self.effects else {
             return sent;
@@ -244,6 +245,7 @@ pub(super) fn of(one: &InForce, state: ReceiptState) -> Containment {
         undo_token: one.command.clone(),
         signers: one.signers.clone(),
         stated_reason: one.stated_reason.clone(),
+        cause: None,
     }
 }
 

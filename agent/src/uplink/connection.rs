@@ -12,7 +12,7 @@ use picket_rpc::channel::{self, ConnectError, Route};
 use picket_rpc::tls::client_config;
 use picket_rpc::v1::agent_client::AgentClient;
 use rustls::ClientConfig;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
@@ -21,7 +21,7 @@ use super::backoff::Backoff;
 use super::certificate::{self, Validity};
 use super::{FRAMES, LinkError, Uplink, events, facts, renewal, upload};
 use crate::health::Link;
-use crate::respond::Asked;
+use crate::respond::{Asked, Told};
 use crate::state::host::Certificate;
 
 /// How often the collector hears how the agent is.
@@ -177,6 +177,7 @@ fn hello(uplink: &Uplink) -> v1::Hello {
         host_epoch: uplink.host_epoch,
         sensor: Some(status.sensor.clone().into()),
         trust_version: uplink.trust.borrow().version,
+        content: uplink.contents.versions(),
     }
 }
 
@@ -186,16 +187,35 @@ async fn beat(
 ) -> Result<Infallible, LinkError> {
     let mut trust = uplink.trust.clone();
     trust.mark_unchanged();
+    let mut content = uplink.contents.told();
+    content.mark_changed();
     loop {
         send(frames, ToCollector::Heartbeat(heartbeat(uplink))).await?;
         let next = tokio::time::Instant::now() + HEARTBEAT;
-        while let Ok(Ok(())) = tokio::time::timeout_at(next, trust.changed()).await {
-            let told = trust.borrow_and_update().clone();
-            let (version, refused) = (told.version, told.refused);
-            let ack = v1::TrustAck { version, refused };
-            send(frames, ToCollector::Trust(ack)).await?;
+        while let Ok(news) = tokio::time::timeout_at(next, news(&mut trust, &mut content)).await {
+            for frame in news {
+                send(frames, frame).await?;
+            }
         }
         tokio::time::sleep_until(next).await;
+    }
+}
+
+/// What there is to tell about trust and content, once it changed.
+async fn news(
+    trust: &mut watch::Receiver<Told>,
+    content: &mut watch::Receiver<Vec<v1::ContentAck>>,
+) -> Vec<ToCollector> {
+    tokio::select! {
+        Ok(()) = trust.changed() => {
+            let Told { version, refused } = trust.borrow_and_update().clone();
+            vec![ToCollector::Trust(v1::TrustAck { version, refused })]
+        }
+        Ok(()) = content.changed() => {
+            let acks = content.borrow_and_update().clone();
+            acks.into_iter().map(ToCollector::Content).collect()
+        }
+        else => std::future::pending().await,
     }
 }
 
@@ -244,6 +264,9 @@ async fn listen(
             }
             Some(FromCollector::TrustRoot(root)) => {
                 hand_over(uplink, Asked::TrustRoot(root)).await?;
+            }
+            Some(FromCollector::Content(content)) => {
+                hand_over(uplink, Asked::Content(content)).await?;
             }
             Some(FromCollector::Checkpoint(hash)) => uplink.store.hear_checkpoint(&hash),
             // A second welcome says nothing new; an unknown frame is of a newer version.

@@ -216,6 +216,7 @@ impl Bench {
             ca: Vec::new(),
             host_epoch: 1,
             trust: watch::channel(Told::default()).1,
+            contents: Contents::open(Arc::clone(&state), "/nonexistent".into(), &host.trust),
             stream: STREAM,
             successions: epochs.log().to_owned(),
             store: Shared::new(spool, Vec::new()),

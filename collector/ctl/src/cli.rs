@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use picket_event::content::ContentKind;
 use picket_event::{Kind, Severity};
 use picket_pages::PagesArgs;
 
@@ -71,6 +72,9 @@ pub(crate) enum Verb {
     /// Whom hosts believe: show it, and change it together
     #[command(subcommand)]
     Trust(TrustVerb),
+    /// Rules and policy that hosts take from persons: make, sign, release in rings
+    #[command(subcommand)]
+    Content(ContentVerb),
     /// Who did what; the chain and each person's signature are checked here
     #[command(after_help = "Example:\n  picketctl audit --since 24h --json")]
     Audit(AuditArgs),
@@ -507,6 +511,94 @@ pub(crate) struct SignArgs {
     /// The passphrase of the signing key is the first line of this file
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContentVerb {
+    /// Check and sign new rules or a new policy; release them in rings if that suffices
+    #[command(after_help = PUSH_EXAMPLES)]
+    Push(PushArgs),
+    /// Show what signed content changes, and sign it too
+    Sign(ContentSignArgs),
+    /// Publish content that enough persons signed, and release it in rings
+    Publish(PublishArgs),
+    /// Every version: who signed it, who may have it, who uses it
+    Status(Format),
+    /// Sign an earlier version anew, as the newest
+    Rollback(RollbackArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PushArgs {
+    /// What it is: rules, policy
+    #[arg(value_parser = content_kind)]
+    pub(crate) kind: ContentKind,
+    /// A policy's file; a rule's, or a folder of rules
+    pub(crate) path: PathBuf,
+    /// Why
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: PublishArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ContentSignArgs {
+    #[command(flatten)]
+    pub(crate) how: PublishArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RollbackArgs {
+    /// What it is: rules, policy
+    #[arg(value_parser = content_kind)]
+    pub(crate) kind: ContentKind,
+    /// To which version; the one before the newest if it is not given
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: Option<u64>,
+    /// Why
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: PublishArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PublishArgs {
+    /// The signed content, which goes from person to person while signatures are missing
+    #[arg(long, default_value = "picket.content", value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Do not ask, at a terminal, whether to sign
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// The passphrase of the signing key is the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) rings: RingArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RingArgs {
+    /// Only these hosts, all at once
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Vec<String>,
+    /// How long the hosts of a ring may take to use it
+    #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = some_duration)]
+    pub(crate) wait: Duration,
+    /// How long they must stay connected after that
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = some_duration)]
+    pub(crate) settle: Duration,
+}
+
+const PUSH_EXAMPLES: &str = "Examples:
+  picketctl content push rules ./rules --reason 'miners of this week'
+  picketctl content push policy policy.toml --host web-1
+  picketctl content sign --file picket.content
+  picketctl content publish --file picket.content";
+
+fn content_kind(text: &str) -> Result<ContentKind, String> {
+    ContentKind::from_name(text).ok_or_else(|| "known are rules and policy".to_owned())
 }
 
 fn trust_age(text: &str) -> Result<Duration, String> {

@@ -7,6 +7,7 @@
 
 use std::error::Error;
 
+use picket_event::content::ContentKind;
 use picket_proto::v1;
 use picket_rpc::channel::{ConnectError, connect};
 use picket_rpc::v1::operator_client::OperatorClient;
@@ -239,6 +240,50 @@ impl Collector {
         let answer = self.client.publish_trust_root(signed).await;
         let answer = answer.map_err(|status| refused("publish the trust root", &status))?;
         Ok(answer.into_inner().version)
+    }
+
+    /// Hands content in. Nobody has it yet.
+    pub(crate) async fn publish_content(
+        &mut self,
+        signed: v1::SignedContent,
+    ) -> Result<v1::ContentState, Failure> {
+        let answer = self.client.publish_content(signed).await;
+        Ok(answer
+            .map_err(|status| refused("publish the content", &status))?
+            .into_inner())
+    }
+
+    /// Lets these hosts have a version; `None`: all of them, also those to come.
+    pub(crate) async fn release_content(
+        &mut self,
+        (kind, version): (ContentKind, u64),
+        hosts: Option<Vec<Vec<u8>>>,
+    ) -> Result<v1::ContentState, Failure> {
+        let request = v1::ReleaseContentRequest {
+            kind: kind.to_wire(),
+            version,
+            everyone: hosts.is_none(),
+            host_ids: hosts.unwrap_or_default(),
+        };
+        let answer = self.client.release_content(request).await;
+        Ok(answer
+            .map_err(|status| refused("release the content", &status))?
+            .into_inner())
+    }
+
+    /// The versions of one kind or all; with its body the one that is named.
+    pub(crate) async fn list_content(
+        &mut self,
+        which: Option<(ContentKind, u64)>,
+    ) -> Result<v1::ListContentResponse, Failure> {
+        let request = v1::ListContentRequest {
+            kind: which.map_or(0, |(kind, _)| kind.to_wire()),
+            version: which.map_or(0, |(_, version)| version),
+        };
+        let answer = self.client.list_content(request).await;
+        Ok(answer
+            .map_err(|status| refused("list the content", &status))?
+            .into_inner())
     }
 
     /// The audit.

@@ -12,6 +12,7 @@ mod cli;
 mod client;
 mod commands;
 mod contain;
+mod content;
 mod dry;
 mod events;
 mod evidence;
@@ -98,6 +99,7 @@ async fn as_operator(operator: &Operator, verb: Verb) -> Result<(), Failure> {
         Verb::Approve(args) => approve::approve(operator, args).await,
         Verb::Deny(args) => approve::deny(operator, args).await,
         Verb::Trust(verb) => trust::run(operator, verb).await,
+        Verb::Content(verb) => content::run(operator, verb).await,
         Verb::Audit(args) => audit::run(operator, args).await,
     }
 }

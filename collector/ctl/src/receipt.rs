@@ -145,6 +145,7 @@ mod tests {
             undo_token: String::new(),
             signers: vec!["alice".to_owned()],
             stated_reason: String::new(),
+            cause: None,
         });
         Answer {
             host: "web-1".to_owned(),

@@ -34,20 +34,9 @@ impl When {
     }
 }
 
-/// A whole number and a unit: `ms`, `s`, `m`, `h`, `d` or `w`; several may follow each other: `1h30m`.
+/// As [`picket_event::parse_duration`].
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, WhenError> {
-    let wrong = || WhenError::Duration(text.to_owned());
-    let mut rest = text.trim();
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let (part, behind) = first_part(rest).ok_or_else(wrong)?;
-        total = total.checked_add(part).ok_or_else(wrong)?;
-        rest = behind;
-    }
-    Ok(total)
+    picket_event::parse_duration(text).ok_or_else(|| WhenError::Duration(text.to_owned()))
 }
 
 /// A duration before now, or an instant in RFC 3339.
@@ -84,30 +73,6 @@ pub(crate) fn ago(instant: i64, now: UnixNanos) -> String {
 /// RFC 3339; `None` for 0, which stands for never.
 pub(crate) fn stamp(instant: i64) -> Option<String> {
     (instant != 0).then(|| UnixNanos(instant).to_string())
-}
-
-fn first_part(text: &str) -> Option<(Duration, &str)> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, rest) = text.split_at_checked(digits)?;
-    let letters = rest
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(rest.len());
-    let (unit, behind) = rest.split_at_checked(letters)?;
-    let number: u64 = number.parse().ok()?;
-    Some((in_units(number, unit)?, behind))
-}
-
-fn in_units(number: u64, unit: &str) -> Option<Duration> {
-    let seconds = match unit {
-        "ms" => return Some(Duration::from_millis(number)),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return None,
-    };
-    number.checked_mul(seconds).map(Duration::from_secs)
 }
 
 #[cfg(test)]

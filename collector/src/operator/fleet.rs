@@ -166,6 +166,7 @@ impl OperatorService {
             host_epoch: known.host_epoch,
             trust_version: known.trust_version,
             alarms: known.alarms.iter().map(shown_alarm).collect(),
+            content: known.content,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use picket_event::Clock;
+use picket_event::content::MAX_CONTENT_BYTES;
 use picket_rpc::v1::agent_server::AgentServer;
 use picket_rpc::v1::enrollment_server::EnrollmentServer;
 use picket_rpc::v1::operator_server::OperatorServer;
@@ -26,6 +27,7 @@ use crate::checkpoint::Checkpoints;
 use crate::collected::Collected;
 use crate::command::Commands;
 use crate::config::Config;
+use crate::content::Contents;
 use crate::data::{self, DataDir};
 use crate::database::{Database, hosts};
 use crate::enroll::{EnrollmentService, TrustService};
@@ -59,6 +61,7 @@ struct Kept {
     reader: Reader,
     checkpoints: Checkpoints,
     trust: Trust,
+    contents: Contents,
 }
 
 impl Parts {
@@ -105,6 +108,7 @@ impl Parts {
         let kept = Kept {
             reader,
             checkpoints,
+            contents: Contents::new(self.database.clone(), roots.clone()),
             trust: roots,
         };
         tasks.spawn(watchdog::pat(
@@ -209,6 +213,7 @@ impl Parts {
             database: self.database.clone(),
             reader: kept.reader.clone(),
             trust: kept.trust.clone(),
+            contents: kept.contents.clone(),
             checkpoints: kept.checkpoints.newest(),
             addresses: self
                 .config
@@ -262,6 +267,7 @@ impl Parts {
             registry: self.registry.clone(),
             commands,
             trust: kept.trust,
+            contents: kept.contents,
             reader: kept.reader,
             checkpoints: kept.checkpoints,
             synced: writer.synced(),
@@ -271,7 +277,7 @@ impl Parts {
             metrics: Arc::clone(&self.metrics),
         };
         Routes::new(TrustServer::new(trust).max_decoding_message_size(SMALL))
-            .add_service(OperatorServer::new(operator).max_decoding_message_size(LARGEST_COMMAND))
+            .add_service(OperatorServer::new(operator).max_decoding_message_size(LARGEST_REQUEST))
     }
 
     async fn server(
@@ -419,8 +425,8 @@ const SMALL: usize = 32 << 10;
 /// Largest batch with header and successions, in bytes.
 const LARGEST_BATCH: usize = (4 << 20) + (512 << 10);
 
-/// Largest request of an operator, in bytes.
-const LARGEST_COMMAND: usize = 256 << 10;
+/// Largest request of an operator, in bytes: signed content.
+const LARGEST_REQUEST: usize = MAX_CONTENT_BYTES + (64 << 10);
 
 /// Connections that may wait for the HTTP/2 layer.
 const ACCEPTED: usize = 16;

@@ -112,6 +112,7 @@ fn receipt(command: &Command, state: ReceiptState) -> Event {
         undo_token: String::new(),
         signers: Vec::new(),
         stated_reason: String::new(),
+        cause: None,
     };
     let detail = Detail::Containment(done);
     Event::new(Kind::Containment, UnixNanos(7), Source::Agent).with(detail)

@@ -18,7 +18,7 @@ use prost::Message;
 
 use crate::command::{Command, CommandError};
 use crate::statement::{Statement, StatementError};
-use crate::trust::{TrustError, TrustRoot};
+use crate::trust::{ActionClass, Signed, TrustError, TrustRoot};
 use crate::{CommandId, UnixNanos};
 
 /// Actions whose entries a person signs.
@@ -35,6 +35,8 @@ pub mod action {
     pub const TRUST_FIRST: &str = "trust.first";
     /// A later trust root.
     pub const TRUST_CHANGE: &str = "trust.change";
+    /// Rules or a policy were published.
+    pub const CONTENT: &str = "content.publish";
 }
 
 /// What an entry says.
@@ -86,6 +88,14 @@ pub fn statement_proof(signed: &v1::SignedStatement) -> Vec<u8> {
 /// The proof of a trust root.
 pub fn trust_proof(signed: &v1::SignedTrustRoot) -> Vec<u8> {
     proof(Proof::TrustRoot(signed.clone()))
+}
+
+/// The proof of signed content: its hash, which the signatures cover.
+pub fn content_proof(signed: &v1::SignedContent) -> Vec<u8> {
+    proof(Proof::Content(v1::ContentProof {
+        sha256: Digest::of(&signed.body).as_bytes().to_vec(),
+        signatures: signed.signatures.clone(),
+    }))
 }
 
 /// What is wrong with an audit.
@@ -249,6 +259,11 @@ impl Chain {
             Proof::TrustRoot(signed) => return self.change(number, entry, &signed),
             Proof::Command(signed) => self.command(number, entry, &signed)?,
             Proof::Statement(signed) => self.statement(number, entry, &signed)?,
+            Proof::Content(signed) => {
+                self.content(number, entry, &signed)?;
+                self.signed = self.signed.saturating_add(1);
+                return Ok(());
+            }
         };
         let same = said.person == entry.who
             && said.command.to_string() == entry.object
@@ -302,6 +317,28 @@ impl Chain {
         })
     }
 
+    /// The detail of its entry is the hash that was signed.
+    fn content(
+        &self,
+        number: u64,
+        entry: &Entry<'_>,
+        signed: &v1::ContentProof,
+    ) -> Result<(), AuditError> {
+        let trust = self.known(number, entry)?;
+        let shown = Signed {
+            domain: Domain::Content,
+            body: &signed.sha256,
+            signatures: &signed.signatures,
+        };
+        trust
+            .approve(ActionClass::Content, shown, entry.time)
+            .map_err(|source| AuditError::Trust { number, source })?;
+        if entry.action != action::CONTENT || entry.detail != hex::encode(&signed.sha256) {
+            return Err(AuditError::Form { number });
+        }
+        Ok(())
+    }
+
     fn change(
         &mut self,
         number: u64,
@@ -351,6 +388,7 @@ fn is_signed(name: &str) -> bool {
         action::DENY,
         action::CANCEL,
         action::TRUST_CHANGE,
+        action::CONTENT,
     ]
     .contains(&name)
 }

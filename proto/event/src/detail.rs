@@ -14,7 +14,9 @@ pub use kernel::{Bpf, Device, IoUring, Module, Mount};
 pub use ledger::{KindCounts, Loss, LossCause, LostBy};
 pub use login::{AccountChange, Login};
 pub use network::{Dns, Network};
-pub use own::{Affected, Containment, Gap, GapReason, Hook, HookState, ReceiptState, SensorState};
+pub use own::{
+    Affected, Containment, Gap, GapReason, Hook, HookState, PolicyCause, ReceiptState, SensorState,
+};
 pub use process::{
     CredChange, Credentials, ExecFailed, Exit, Fork, MemExec, Memfd, Ptrace, Signal,
 };

@@ -17,11 +17,13 @@ pub mod audit;
 pub mod batch;
 pub mod checkpoint;
 pub mod command;
+pub mod content;
 pub mod field;
 pub mod filter;
 pub mod identity;
 pub mod json;
 pub mod ocsf;
+pub mod policy;
 pub mod request;
 pub mod statement;
 pub mod token;
@@ -41,14 +43,14 @@ mod wire;
 pub use detail::{
     AccountChange, Affected, Bpf, Containment, CredChange, Credentials, Detail, Device, Dns,
     ExecFailed, Exit, File, Fork, Gap, GapReason, Hook, HookState, IoUring, KindCounts, Login,
-    Loss, LossCause, LostBy, MemExec, Memfd, Module, Mount, Network, Ptrace, ReceiptState,
-    ScheduledJob, Script, SensorState, Signal,
+    Loss, LossCause, LostBy, MemExec, Memfd, Module, Mount, Network, PolicyCause, Ptrace,
+    ReceiptState, ScheduledJob, Script, SensorState, Signal,
 };
 pub use event::{Event, Origin};
 pub use ids::{BootId, CommandId, HostId, IdError, ProcessUid, StreamId};
 pub use kind::{Class, Fidelity, HashStatus, Kind, Severity, Source};
 pub use process::{Ancestor, EnvVar, Namespaces, Process, User};
 pub use text::Text;
-pub use time::{Clock, SystemClock, UnixNanos};
+pub use time::{Clock, SystemClock, UnixNanos, parse_duration};
 pub use verdict::{BackoffLevel, Reason, RuleVerdict, ScorerVerdict, Verdict};
 pub use wire::EventError;

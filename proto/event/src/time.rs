@@ -95,6 +95,42 @@ mod stepped {
     }
 }
 
+/// A whole number and a unit: `ms`, `s`, `m`, `h`, `d` or `w`; several may follow each other: `1h30m`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut total = (!rest.is_empty()).then_some(Duration::ZERO)?;
+    while !rest.is_empty() {
+        let (part, behind) = first_part(rest)?;
+        total = total.checked_add(part)?;
+        rest = behind;
+    }
+    Some(total)
+}
+
+fn first_part(text: &str) -> Option<(Duration, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, rest) = text.split_at_checked(digits)?;
+    let letters = rest
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .unwrap_or(rest.len());
+    let (unit, behind) = rest.split_at_checked(letters)?;
+    let number: u64 = number.parse().ok()?;
+    Some((in_units(number, unit)?, behind))
+}
+
+fn in_units(number: u64, unit: &str) -> Option<Duration> {
+    let seconds = match unit {
+        "ms" => return Some(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "w" => 604_800,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

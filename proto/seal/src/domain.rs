@@ -36,11 +36,13 @@ pub enum Domain {
     Statement,
     /// The hash of a code that ends an isolation on the host itself.
     BreakGlass,
+    /// The hash of rules or a policy, signed by who may and approvers.
+    Content,
 }
 
 impl Domain {
     /// Every domain.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BatchHeader,
         Self::Succession,
         Self::Command,
@@ -55,6 +57,7 @@ impl Domain {
         Self::Renewal,
         Self::Statement,
         Self::BreakGlass,
+        Self::Content,
     ];
 
     /// The fixed text that opens every message of this domain, without the zero byte that ends it.
@@ -74,6 +77,7 @@ impl Domain {
             Self::Renewal => "picket/renewal/v1",
             Self::Statement => "picket/statement/v1",
             Self::BreakGlass => "picket/break-glass/v1",
+            Self::Content => "picket/content/v1",
         }
     }
 

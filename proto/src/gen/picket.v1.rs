@@ -735,6 +735,36 @@ pub struct Containment {
     /// the operator's words
     #[prost(string, tag = "11")]
     pub stated_reason: ::prost::alloc::string::String,
+    /// the host's own decision, by its policy
+    #[prost(message, optional, tag = "12")]
+    pub cause: ::core::option::Option<PolicyCause>,
+}
+/// Why the host acted, or would have, by itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyCause {
+    /// of the signed policy
+    #[prost(uint64, tag = "1")]
+    pub policy_version: u64,
+    /// the entry's name
+    #[prost(string, tag = "2")]
+    pub entry: ::prost::alloc::string::String,
+    /// observe, ask, act
+    #[prost(string, tag = "3")]
+    pub mode: ::prost::alloc::string::String,
+    /// rule, scorer
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    /// the rule's
+    #[prost(string, tag = "5")]
+    pub id: ::prost::alloc::string::String,
+    /// the rule's, or the score in words
+    #[prost(string, tag = "6")]
+    pub title: ::prost::alloc::string::String,
+    /// of the event that it rests on
+    #[prost(bytes = "vec", tag = "7")]
+    pub process_uid: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "8")]
+    pub event_kind: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Affected {
@@ -1603,6 +1633,37 @@ pub struct SignedTrustRoot {
     #[prost(message, repeated, tag = "2")]
     pub signatures: ::prost::alloc::vec::Vec<Signature>,
 }
+/// Rules or a policy, the same for every host that takes it. The SHA-256 of its exact bytes is signed
+/// under "picket/content/v1" by the role content and approvers, so that the audit can prove it without holding it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ContentBody {
+    #[prost(enumeration = "ContentKind", tag = "1")]
+    pub kind: i32,
+    /// of this kind; a host never goes back to a lower one
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    #[prost(int64, tag = "3")]
+    pub created_unix_ns: i64,
+    #[prost(message, repeated, tag = "4")]
+    pub files: ::prost::alloc::vec::Vec<ContentFile>,
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContentFile {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub text: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignedContent {
+    /// ContentBody
+    #[prost(bytes = "vec", tag = "1")]
+    pub body: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, repeated, tag = "2")]
+    pub signatures: ::prost::alloc::vec::Vec<Signature>,
+}
 /// What a person says about a command. Signed under the domain "picket/statement/v1".
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatementBody {
@@ -1629,7 +1690,7 @@ pub struct SignedStatement {
 /// What an entry of the audit rests on.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AuditProof {
-    #[prost(oneof = "audit_proof::Signed", tags = "1, 2, 3")]
+    #[prost(oneof = "audit_proof::Signed", tags = "1, 2, 3, 4")]
     pub signed: ::core::option::Option<audit_proof::Signed>,
 }
 /// Nested message and enum types in `AuditProof`.
@@ -1643,7 +1704,18 @@ pub mod audit_proof {
         Statement(super::SignedStatement),
         #[prost(message, tag = "3")]
         TrustRoot(super::SignedTrustRoot),
+        #[prost(message, tag = "4")]
+        Content(super::ContentProof),
     }
+}
+/// The content itself is large; the signatures cover its hash.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ContentProof {
+    /// of ContentBody's exact bytes
+    #[prost(bytes = "vec", tag = "1")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, repeated, tag = "2")]
+    pub signatures: ::prost::alloc::vec::Vec<Signature>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1757,6 +1829,37 @@ impl ActionClass {
             "ACTION_CLASS_TRUST" => Some(Self::Trust),
             "ACTION_CLASS_CRITICAL" => Some(Self::Critical),
             "ACTION_CLASS_RECOVERY" => Some(Self::Recovery),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ContentKind {
+    Unspecified = 0,
+    /// Sigma rules as sources, beside the built-in ones
+    Rules = 1,
+    /// one file: what the host does by itself
+    Policy = 2,
+}
+impl ContentKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONTENT_KIND_UNSPECIFIED",
+            Self::Rules => "CONTENT_KIND_RULES",
+            Self::Policy => "CONTENT_KIND_POLICY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONTENT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONTENT_KIND_RULES" => Some(Self::Rules),
+            "CONTENT_KIND_POLICY" => Some(Self::Policy),
             _ => None,
         }
     }
@@ -1889,7 +1992,7 @@ pub struct Enrolled {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AgentFrame {
-    #[prost(oneof = "agent_frame::Frame", tags = "1, 2, 10")]
+    #[prost(oneof = "agent_frame::Frame", tags = "1, 2, 10, 11")]
     pub frame: ::core::option::Option<agent_frame::Frame>,
 }
 /// Nested message and enum types in `AgentFrame`.
@@ -1902,6 +2005,8 @@ pub mod agent_frame {
         Heartbeat(super::Heartbeat),
         #[prost(message, tag = "10")]
         Trust(super::TrustAck),
+        #[prost(message, tag = "11")]
+        Content(super::ContentAck),
     }
 }
 /// Which trust root the host believes now, after one was offered.
@@ -1912,6 +2017,28 @@ pub struct TrustAck {
     /// why the one that was offered is not believed; empty: it is
     #[prost(string, tag = "2")]
     pub refused: ::prost::alloc::string::String,
+}
+/// Which content the host uses now, after some was offered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContentAck {
+    #[prost(enumeration = "ContentKind", tag = "1")]
+    pub kind: i32,
+    /// in use; 0: none
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// what was offered
+    #[prost(uint64, tag = "3")]
+    pub offered: u64,
+    /// why that is not used; empty: it is
+    #[prost(string, tag = "4")]
+    pub refused: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContentVersion {
+    #[prost(enumeration = "ContentKind", tag = "1")]
+    pub kind: i32,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Hello {
@@ -1930,6 +2057,9 @@ pub struct Hello {
     pub sensor: ::core::option::Option<SensorState>,
     #[prost(uint64, tag = "7")]
     pub trust_version: u64,
+    /// the highest version of each kind that it took
+    #[prost(message, repeated, tag = "8")]
+    pub content: ::prost::alloc::vec::Vec<ContentVersion>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Heartbeat {
@@ -1964,7 +2094,7 @@ pub struct ClassLedger {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CollectorFrame {
-    #[prost(oneof = "collector_frame::Frame", tags = "1, 2, 3, 10")]
+    #[prost(oneof = "collector_frame::Frame", tags = "1, 2, 3, 10, 11")]
     pub frame: ::core::option::Option<collector_frame::Frame>,
 }
 /// Nested message and enum types in `CollectorFrame`.
@@ -1981,6 +2111,8 @@ pub mod collector_frame {
         /// the version after the one that the host believes
         #[prost(message, tag = "10")]
         TrustRoot(super::SignedTrustRoot),
+        #[prost(message, tag = "11")]
+        Content(super::SignedContent),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2151,6 +2283,9 @@ pub struct Host {
     /// of the trust root that it believes; 0: not heard of since the collector started
     #[prost(uint64, tag = "15")]
     pub trust_version: u64,
+    /// what it said last of each kind; none: not heard of since the collector started
+    #[prost(message, repeated, tag = "16")]
+    pub content: ::prost::alloc::vec::Vec<ContentAck>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostAlarm {
@@ -2441,6 +2576,57 @@ pub struct ListTrustRootsResponse {
 pub struct PublishTrustRootResponse {
     #[prost(uint64, tag = "1")]
     pub version: u64,
+}
+/// Lets hosts have a version. It is taken back from nobody: a host never goes to a lower one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseContentRequest {
+    #[prost(enumeration = "ContentKind", tag = "1")]
+    pub kind: i32,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub host_ids: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// hosts that are enrolled later too
+    #[prost(bool, tag = "4")]
+    pub everyone: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContentState {
+    #[prost(enumeration = "ContentKind", tag = "1")]
+    pub kind: i32,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// of the body
+    #[prost(bytes = "vec", tag = "3")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+    #[prost(int64, tag = "4")]
+    pub added_unix_ns: i64,
+    #[prost(string, repeated, tag = "5")]
+    pub signers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub released_to: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(bool, tag = "7")]
+    pub everyone: bool,
+    #[prost(string, tag = "8")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListContentRequest {
+    /// unspecified: all
+    #[prost(enumeration = "ContentKind", tag = "1")]
+    pub kind: i32,
+    /// only this one, with its body; 0: all, without
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListContentResponse {
+    /// by kind, the newest first
+    #[prost(message, repeated, tag = "1")]
+    pub contents: ::prost::alloc::vec::Vec<ContentState>,
+    /// where one version was asked for
+    #[prost(message, optional, tag = "2")]
+    pub content: ::core::option::Option<SignedContent>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadAuditRequest {

@@ -40,6 +40,7 @@ fn receipt(command: &Command) -> Containment {
         undo_token: String::new(),
         signers: vec!["alice".to_owned()],
         stated_reason: String::new(),
+        cause: None,
     }
 }
 

@@ -45,6 +45,17 @@ pub struct File {
     pub result: Option<i32>,
 }
 
+impl File {
+    /// Where it is after the event.
+    pub const fn current_path(&self) -> &Text {
+        if self.new_path.is_empty() {
+            &self.path
+        } else {
+            &self.new_path
+        }
+    }
+}
+
 /// A file that an interpreter was given to run.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Script {

@@ -30,6 +30,29 @@ pub struct Containment {
     pub signers: Vec<String>,
     /// Why, in the operator's words.
     pub stated_reason: String,
+    /// Why the host decided so by itself; `None`: operators signed the command.
+    pub cause: Option<Box<PolicyCause>>,
+}
+
+/// What made the host act, or want to, by its policy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PolicyCause {
+    /// Of the signed policy.
+    pub policy_version: u64,
+    /// The policy's entry.
+    pub entry: String,
+    /// `observe`, `ask` or `act`.
+    pub mode: String,
+    /// `rule` or `scorer`.
+    pub by: String,
+    /// The rule's id; empty: none.
+    pub id: String,
+    /// The rule's title, or the score in words.
+    pub title: String,
+    /// The process of the event that it rests on.
+    pub process: Option<ProcessUid>,
+    /// That event's kind.
+    pub event_kind: String,
 }
 
 impl Containment {

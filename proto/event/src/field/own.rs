@@ -2,7 +2,7 @@
 
 use super::read::{number, text, word};
 use super::{Row, Value};
-use crate::{Containment, Detail, Event, Gap, SensorState};
+use crate::{Containment, Detail, Event, Gap, PolicyCause, SensorState};
 
 pub(super) const FIELDS: &[Row] = &[
     ("login.user", |e| text(&e.login()?.user)),
@@ -31,6 +31,10 @@ pub(super) const FIELDS: &[Row] = &[
     ("containment.verified", |e| {
         Some(Value::Flag(containment(e)?.verified))
     }),
+    ("containment.cause.entry", |e| word(&cause(e)?.entry)),
+    ("containment.cause.mode", |e| word(&cause(e)?.mode)),
+    ("containment.cause.by", |e| word(&cause(e)?.by)),
+    ("containment.cause.id", |e| word(&cause(e)?.id)),
     ("sensor.backend", |e| word(&sensor(e)?.backend)),
     ("sensor.change", |e| word(&sensor(e)?.change)),
     ("gap.seq_first", |e| number(gap(e)?.seq_first)),
@@ -46,6 +50,10 @@ fn containment(event: &Event) -> Option<&Containment> {
         Some(Detail::Containment(it)) => Some(it),
         _ => None,
     }
+}
+
+fn cause(event: &Event) -> Option<&PolicyCause> {
+    containment(event)?.cause.as_deref()
 }
 
 fn sensor(event: &Event) -> Option<&SensorState> {

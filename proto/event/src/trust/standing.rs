@@ -72,6 +72,12 @@ impl TrustRoot {
         self.standing(class, needed, signed)
     }
 
+    /// Who signed content and who is missing, whatever the time.
+    pub fn weigh_content(&self, signed: Signed<'_>) -> Result<Standing, TrustError> {
+        let class = ActionClass::Content;
+        self.standing(class, self.threshold(class), signed)
+    }
+
     /// Whether enough persons signed for `class`, now.
     pub fn approve(
         &self,

@@ -6,9 +6,9 @@ use picket_event::{
     AccountChange, Affected, Ancestor, BackoffLevel, Bpf, CommandId, Containment, CredChange,
     Credentials, Detail, Device, Dns, EnvVar, Event, ExecFailed, Exit, Fidelity, File, Fork, Gap,
     GapReason, HashStatus, Hook, HookState, IoUring, Kind, KindCounts, Login, Loss, LossCause,
-    MemExec, Memfd, Module, Mount, Namespaces, Network, Process, ProcessUid, Ptrace, Reason,
-    ReceiptState, RuleVerdict, ScheduledJob, ScorerVerdict, Script, SensorState, Severity, Signal,
-    Source, StreamId, Text, UnixNanos, User, Verdict,
+    MemExec, Memfd, Module, Mount, Namespaces, Network, PolicyCause, Process, ProcessUid, Ptrace,
+    Reason, ReceiptState, RuleVerdict, ScheduledJob, ScorerVerdict, Script, SensorState, Severity,
+    Signal, Source, StreamId, Text, UnixNanos, User, Verdict,
 };
 use picket_seal::Digest;
 use proptest::prelude::*;
@@ -510,6 +510,19 @@ impl Dice {
         }
     }
 
+    fn cause(&mut self) -> PolicyCause {
+        PolicyCause {
+            policy_version: self.u64(),
+            entry: self.word(),
+            mode: self.action(&["observe", "ask", "act"]),
+            by: self.action(&["rule", "scorer"]),
+            id: self.word(),
+            title: self.word(),
+            process: self.maybe(|this| this.uid()),
+            event_kind: self.action(&["exec", "file_create"]),
+        }
+    }
+
     fn containment(&mut self) -> Containment {
         Containment {
             command_id: CommandId::new(self.bytes()),
@@ -529,6 +542,7 @@ impl Dice {
             undo_token: self.word(),
             signers: self.some(Self::word),
             stated_reason: self.word(),
+            cause: self.flag().then(|| Box::new(self.cause())),
         }
     }
 }

@@ -345,5 +345,6 @@ fn containment() -> Containment {
         undo_token: String::new(),
         signers: vec!["alice".to_owned()],
         stated_reason: "test".to_owned(),
+        cause: None,
     }
 }

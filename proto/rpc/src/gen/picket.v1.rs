@@ -1880,6 +1880,78 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("picket.v1.Operator", "PublishTrustRoot"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn publish_content(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::SignedContent>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::ContentState>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Operator/PublishContent",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Operator", "PublishContent"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn release_content(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::ReleaseContentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::ContentState>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Operator/ReleaseContent",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Operator", "ReleaseContent"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_content(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::ListContentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::ListContentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Operator/ListContent",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Operator", "ListContent"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn read_audit(
             &mut self,
             request: impl tonic::IntoRequest<::picket_proto::v1::ReadAuditRequest>,
@@ -2105,6 +2177,27 @@ pub mod operator_server {
             request: tonic::Request<::picket_proto::v1::SignedTrustRoot>,
         ) -> std::result::Result<
             tonic::Response<::picket_proto::v1::PublishTrustRootResponse>,
+            tonic::Status,
+        >;
+        async fn publish_content(
+            &self,
+            request: tonic::Request<::picket_proto::v1::SignedContent>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::ContentState>,
+            tonic::Status,
+        >;
+        async fn release_content(
+            &self,
+            request: tonic::Request<::picket_proto::v1::ReleaseContentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::ContentState>,
+            tonic::Status,
+        >;
+        async fn list_content(
+            &self,
+            request: tonic::Request<::picket_proto::v1::ListContentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::ListContentResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the ReadAudit method.
@@ -2996,6 +3089,146 @@ pub mod operator_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PublishTrustRootSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/PublishContent" => {
+                    #[allow(non_camel_case_types)]
+                    struct PublishContentSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<::picket_proto::v1::SignedContent>
+                    for PublishContentSvc<T> {
+                        type Response = ::picket_proto::v1::ContentState;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<::picket_proto::v1::SignedContent>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::publish_content(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PublishContentSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/ReleaseContent" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseContentSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<
+                        ::picket_proto::v1::ReleaseContentRequest,
+                    > for ReleaseContentSvc<T> {
+                        type Response = ::picket_proto::v1::ContentState;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::picket_proto::v1::ReleaseContentRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::release_content(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseContentSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/ListContent" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListContentSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<::picket_proto::v1::ListContentRequest>
+                    for ListContentSvc<T> {
+                        type Response = ::picket_proto::v1::ListContentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::picket_proto::v1::ListContentRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::list_content(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListContentSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -4,7 +4,7 @@ use super::object::{Object, Result, needed};
 use crate::json::JsonError;
 use crate::{
     Affected, CommandId, Containment, Gap, GapReason, Hook, HookState, Kind, KindCounts, LossCause,
-    LostBy, ReceiptState, SensorState, StreamId,
+    LostBy, PolicyCause, ReceiptState, SensorState, StreamId,
 };
 
 fn kind_of(name: &str, field: &'static str) -> Result<Kind> {
@@ -59,7 +59,21 @@ pub(super) fn containment(object: Object<'_>) -> Result<Containment> {
         undo_token: object.word("undo_token")?,
         signers: object.words("signers")?,
         stated_reason: object.word("stated_reason")?,
+        cause: object.object("cause")?.map(cause).transpose()?,
     })
+}
+
+fn cause(object: Object<'_>) -> Result<Box<PolicyCause>> {
+    Ok(Box::new(PolicyCause {
+        policy_version: object.number("policy_version")?.unwrap_or(0),
+        entry: object.word("entry")?,
+        mode: object.word("mode")?,
+        by: object.word("by")?,
+        id: object.word("id")?,
+        title: object.word("title")?,
+        process: object.uid("process_uid")?,
+        event_kind: object.word("event_kind")?,
+    }))
 }
 
 fn affected(object: Object<'_>) -> Result<Affected> {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::object::{Hex, Json, Object};
-use crate::{Containment, Gap, KindCounts, Loss, LostBy, SensorState};
+use crate::{Containment, Gap, KindCounts, Loss, LostBy, PolicyCause, SensorState};
 
 pub(super) fn loss(loss: &Loss) -> Value {
     let lines = loss
@@ -52,6 +52,7 @@ pub(super) fn containment(done: &Containment) -> Json {
         .word("undo_token", &done.undo_token)
         .put("signers", &done.signers)
         .word("stated_reason", &done.stated_reason)
+        .maybe("cause", done.cause.as_deref().map(cause))
         .list("affected", &done.affected, |one| {
             Object::new()
                 .uid("process_uid", one.process_uid)
@@ -61,6 +62,19 @@ pub(super) fn containment(done: &Containment) -> Json {
                 .put("outcome", one.outcome.as_str())
                 .done()
         })
+        .done()
+}
+
+fn cause(cause: &PolicyCause) -> Json {
+    Object::new()
+        .put("policy_version", cause.policy_version)
+        .put("entry", cause.entry.as_str())
+        .put("mode", cause.mode.as_str())
+        .put("by", cause.by.as_str())
+        .word("id", &cause.id)
+        .word("title", &cause.title)
+        .uid("process_uid", cause.process)
+        .put("event_kind", cause.event_kind.as_str())
         .done()
 }
 

@@ -4,8 +4,8 @@ use picket_proto::v1;
 
 use crate::wire::{EventError, id, id_or_none, known};
 use crate::{
-    Affected, CommandId, Containment, Gap, GapReason, Hook, HookState, Kind, ProcessUid,
-    ReceiptState, SensorState, StreamId,
+    Affected, CommandId, Containment, Gap, GapReason, Hook, HookState, Kind, PolicyCause,
+    ProcessUid, ReceiptState, SensorState, StreamId,
 };
 
 impl From<Containment> for v1::Containment {
@@ -22,8 +22,43 @@ impl From<Containment> for v1::Containment {
             undo_token: done.undo_token,
             signers: done.signers,
             stated_reason: done.stated_reason,
+            cause: done.cause.map(|cause| cause_to_wire(*cause)),
         }
     }
+}
+
+fn cause_to_wire(cause: PolicyCause) -> v1::PolicyCause {
+    v1::PolicyCause {
+        policy_version: cause.policy_version,
+        entry: cause.entry,
+        mode: cause.mode,
+        by: cause.by,
+        id: cause.id,
+        title: cause.title,
+        process_uid: cause
+            .process
+            .map(|uid| uid.as_bytes().to_vec())
+            .unwrap_or_default(),
+        event_kind: cause.event_kind,
+    }
+}
+
+fn cause(wire: v1::PolicyCause) -> Result<Box<PolicyCause>, EventError> {
+    let process = id_or_none(
+        "containment.cause.process_uid",
+        &wire.process_uid,
+        ProcessUid::from_slice,
+    )?;
+    Ok(Box::new(PolicyCause {
+        policy_version: wire.policy_version,
+        entry: wire.entry,
+        mode: wire.mode,
+        by: wire.by,
+        id: wire.id,
+        title: wire.title,
+        process,
+        event_kind: wire.event_kind,
+    }))
 }
 
 fn affected_to_wire(affected: Affected) -> v1::Affected {
@@ -63,6 +98,7 @@ impl TryFrom<v1::Containment> for Containment {
             undo_token: wire.undo_token,
             signers: wire.signers,
             stated_reason: wire.stated_reason,
+            cause: wire.cause.map(cause).transpose()?,
         })
     }
 }

@@ -1,0 +1,63 @@
+//! Rules and policy that the collector offers: taken, or refused, with an event either way.
+
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use picket_event::{Containment, ReceiptState};
+use picket_proto::v1;
+
+use super::Responder;
+use super::trust::receipt;
+use crate::content::Offered;
+use crate::pipeline::Input;
+
+/// Rules with which the agent lived so long are good.
+const TRIAL: Duration = Duration::from_mins(1);
+
+impl Responder {
+    /// Ends the trial of rules that are in use for long enough.
+    pub(super) fn judge_trial(&mut self) {
+        if self.trial.is_some_and(|since| since.elapsed() > TRIAL) {
+            self.contents.end_trial();
+            self.trial = None;
+        }
+    }
+
+    /// Takes content that the collector offers. New rules go to the path.
+    pub(super) fn take_content(
+        &mut self,
+        signed: &v1::SignedContent,
+        inputs: &SyncSender<Input>,
+    ) -> Vec<Containment> {
+        let now = self.now();
+        let said = |state, reason: &str, effect| Containment {
+            action: "content".to_owned(),
+            ..receipt(&signed.body, state, reason, effect)
+        };
+        match self.contents.take(signed, &self.believer.trust, now) {
+            Offered::Known => Vec::new(),
+            Offered::Refused(reason) if self.may_tell_refusal() => {
+                vec![said(ReceiptState::Refused, "content", reason)]
+            }
+            Offered::Refused(_) => Vec::new(),
+            Offered::Taken(taken, rules) => {
+                self.trial = Some(Instant::now());
+                let kind = taken.content.kind.name();
+                let files = taken.content.files.len();
+                let effect = format!("{kind} {} with {files} files are in use", taken.version);
+                tracing::warn!(kind, version = taken.version, "other content is in use");
+                // Where the path is gone, the agent ends.
+                let sent = rules.map(|rules| inputs.send(Input::Rules(Box::new(rules))));
+                if sent.is_some_and(|sent| sent.is_err()) {
+                    tracing::debug!("the path is gone");
+                }
+                vec![Containment {
+                    signers: taken.signers,
+                    stated_reason: taken.content.reason,
+                    verified: true,
+                    ..said(ReceiptState::Executed, kind, effect)
+                }]
+            }
+        }
+    }
+}
