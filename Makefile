@@ -124,7 +124,7 @@ bench-sensor: build ## figures of the kernel sensor, as root; SHORT=1 takes unde
 	    $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json)
 
 .PHONY: bench-containment
-bench-containment: build ## figures of containment, as root, in network namespaces; SHORT=1 takes under a minute; ONLY=isolate
+bench-containment: build ## figures of containment, as root, in network namespaces; SHORT=1 takes under a minute; ONLY=isolate,policy
 	@$(CARGO_TARGET_DIR)/debug/picket-bench-containment $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json)
 
 .PHONY: bench-ingest

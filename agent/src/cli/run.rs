@@ -38,7 +38,7 @@ use crate::respond::effects::Effects;
 use crate::respond::isolate;
 use crate::respond::isolate::socket::Typed;
 use crate::respond::lock_user::Accounts;
-use crate::respond::policy;
+use crate::respond::policy::Lookout;
 use crate::respond::protect::Protection;
 use crate::respond::serve::Calls;
 use crate::respond::{Asked, Believer, Kept, Responder, Told};
@@ -150,7 +150,7 @@ impl Service {
         let mut stages = self.stages(config, &baseline)?;
         let responder = self.responder(config);
         stages.gate = Some(self.gate(&responder, config, inputs.clone())?);
-        let (lookout, due) = policy::lookout(Arc::clone(&self.contents), &responder);
+        let (lookout, due) = Lookout::over(Arc::clone(&self.contents), &responder);
         stages.policy = Some(lookout);
         let hasher = HashThread::start(inputs.clone())?;
         let store = Store::start(Arc::clone(&self.spool), Arc::clone(&self.health))?;

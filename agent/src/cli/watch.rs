@@ -58,6 +58,7 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
         ),
         ledgers: Ledgers::default(),
         gate: None,
+        policy: None,
         bounds: Bounds::new(config.memory_bytes),
         clock: clock::system(),
     };

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use picket_rules::Source;
 
+use picket_event::content::ContentFile;
+
 use super::RulesFrom;
 use crate::failure::{Code, Failure};
 

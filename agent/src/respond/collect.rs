@@ -113,6 +113,7 @@ fn ended_as(parcel: &Parcel) -> Containment {
         undo_token: String::new(),
         signers: parcel.signers.clone(),
         stated_reason: parcel.stated_reason.clone(),
+        cause: None,
     }
 }
 

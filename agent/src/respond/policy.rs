@@ -72,22 +72,22 @@ pub(crate) struct Memory {
     missed: Arc<AtomicU64>,
 }
 
-/// Both ends of the way from the path to the responder.
-pub(crate) fn lookout(
-    contents: SharedContents,
-    responder: &Responder,
-) -> (Lookout, mpsc::Receiver<Decision>) {
-    let (decisions, due) = mpsc::channel(QUEUE);
-    let missed = Arc::clone(&responder.memory.missed);
-    let lookout = Lookout {
-        contents,
-        decisions,
-        missed,
-    };
-    (lookout, due)
-}
-
 impl Lookout {
+    /// Both ends of the way from the path to the responder.
+    pub(crate) fn over(
+        contents: SharedContents,
+        responder: &Responder,
+    ) -> (Self, mpsc::Receiver<Decision>) {
+        let (decisions, due) = mpsc::channel(QUEUE);
+        let missed = Arc::clone(&responder.memory.missed);
+        let lookout = Self {
+            contents,
+            decisions,
+            missed,
+        };
+        (lookout, due)
+    }
+
     /// Takes note of an event that was judged.
     pub(crate) fn look(&self, event: &Event) {
         if event.verdicts.is_empty() {

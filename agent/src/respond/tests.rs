@@ -460,11 +460,11 @@ fn a_suspension_ends_by_itself() {
     suspend.auto_release = Some(Duration::from_millis(300));
     responder.ask(&bench.sign(&suspend)).unwrap();
     assert!(still(&child) && responder.tick().is_empty());
-    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_secs(20);
     let told = loop {
         std::thread::park_timeout(Duration::from_millis(20));
         let told = responder.tick();
-        if !told.is_empty() || std::time::Instant::now() > until {
+        if !told.is_empty() || Instant::now() > until {
             break told;
         }
     };

@@ -18,6 +18,7 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Streaming};
 
 use super::*;
+use crate::content::Contents;
 use crate::health::{Health, Status as Snapshot};
 use crate::seal::{Now, Signer, Speaker};
 use crate::state::epoch::Epochs;

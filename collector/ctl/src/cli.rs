@@ -587,7 +587,7 @@ pub(crate) struct RingArgs {
     #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = some_duration)]
     pub(crate) wait: Duration,
     /// How long they must stay connected after that
-    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = some_duration)]
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = any_duration)]
     pub(crate) settle: Duration,
 }
 
@@ -606,6 +606,10 @@ fn trust_age(text: &str) -> Result<Duration, String> {
         age if age > picket_event::trust::MAX_TRUST_AGE => Err("at most 90d".to_owned()),
         age => Ok(age),
     }
+}
+
+fn any_duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
 }
 
 fn some_duration(text: &str) -> Result<Duration, String> {

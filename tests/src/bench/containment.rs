@@ -1,7 +1,10 @@
-//! How quickly a host is isolated, and whether it ever loses its collector: `make bench-containment`.
+//! How quickly a host is isolated, whether it ever loses its collector, and how quickly it acts by itself:
+//! `make bench-containment`.
 //!
-//! Everything happens in network namespaces that are made for it. The program fails when the collector was lost even
+//! Isolation happens in network namespaces that are made for it. The program fails when the collector was lost even
 //! once, because that is never a matter of speed.
+
+mod policy;
 
 use std::net::TcpStream;
 use std::sync::mpsc::channel;
@@ -24,7 +27,7 @@ pub struct Options {
 
 /// The collector may take so long for a word.
 const PATIENCE: Duration = Duration::from_secs(5);
-const PARTS: [&str; 1] = ["isolate"];
+const PARTS: [&str; 2] = ["isolate", "policy"];
 
 /// Measures, and prints the figures.
 pub fn run(options: &Options, json: bool) -> Result<(), Failure> {
@@ -38,6 +41,18 @@ pub fn run(options: &Options, json: bool) -> Result<(), Failure> {
             PARTS.join(", ")
         )));
     }
+    let wants = |part: &str| options.only.is_empty() || options.only.iter().any(|one| one == part);
+    if wants("isolate") {
+        isolate(options, json)?;
+    }
+    if wants("policy") {
+        let trials = if options.short { 20 } else { 200 };
+        figure::print(&policy::measure(trials)?, json);
+    }
+    Ok(())
+}
+
+fn isolate(options: &Options, json: bool) -> Result<(), Failure> {
     let ground = Ground::new()?;
     let trials = if options.short { 100 } else { 1_000 };
     let collector = ground.peer.echo(PEER, 7443)?;

@@ -15,7 +15,7 @@ struct Cli {
     /// One JSON object per figure
     #[arg(long)]
     json: bool,
-    /// Only these parts: isolate
+    /// Only these parts: isolate, policy
     #[arg(long, value_delimiter = ',', value_name = "PART,...")]
     only: Vec<String>,
 }

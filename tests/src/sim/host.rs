@@ -230,6 +230,7 @@ impl Host {
             host_epoch: 1,
             sensor: Some(sensor()),
             trust_version: 1,
+            content: Vec::new(),
         }
     }
 

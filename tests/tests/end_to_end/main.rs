@@ -8,6 +8,7 @@ mod batches;
 mod certificates;
 mod checkpoints;
 mod commands;
+mod content;
 mod copies;
 mod effects;
 mod enrolment;

@@ -19,6 +19,23 @@ impl Prey {
         Self::running(name, Command::new("/bin/sleep").arg("300"))
     }
 
+    /// One process that waits and has these words in its command line.
+    pub(crate) fn saying(name: &str, words: &str) -> Self {
+        let script = format!(": {words}; while :; do sleep 1; done");
+        Self::running(name, Command::new("/bin/sh").args(["-c", &script]))
+    }
+
+    /// Whether it is stopped or frozen.
+    pub(crate) fn stands_still(&self) -> bool {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", self.child.id()));
+        let stopped = read("stat").is_ok_and(|stat| stat.contains(") T "));
+        let group = read("cgroup").unwrap_or_default();
+        let group = group.lines().find_map(|line| line.strip_prefix("0::"));
+        let events = group.map(|group| format!("/sys/fs/cgroup{group}/cgroup.events"));
+        let frozen = events.and_then(|events| fs::read_to_string(events).ok());
+        stopped || frozen.is_some_and(|events| events.contains("frozen 1"))
+    }
+
     /// A tree that grows again: three loops, each with children of its own; one loop has left its parents.
     pub(crate) fn respawning(name: &str) -> Self {
         let forever = "while :; do (sleep 0.2; sleep 0.2) & sleep 0.05; done";
