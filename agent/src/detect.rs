@@ -6,8 +6,10 @@
 use std::path::Path;
 
 use picket_event::{Event, ScorerVerdict, Source, UnixNanos, Verdict};
-use picket_rules::{Loaded, RuleSet, Scratch};
+use picket_rules::{Loaded, RuleInfo, RuleSet, Scratch, Written};
 use picket_scorer::{Alerts, Decision, Maturity, Scorer, Settings, incident_of};
+
+use picket_sensor::recorded::AuditRecord;
 
 pub(crate) mod pack;
 
@@ -71,14 +73,44 @@ impl Detector {
 
     /// Judges an event.
     pub(crate) fn judge(&mut self, now: UnixNanos, event: &mut Event) {
+        self.judge_written(now, event, &[]);
+    }
+
+    /// Judges an event that was read from these records of audit, if there are any: rules for auditd
+    /// see them as they were written.
+    pub(crate) fn judge_written(
+        &mut self,
+        now: UnixNanos,
+        event: &mut Event,
+        records: &[AuditRecord],
+    ) {
         if is_of_the_agent_itself(event) {
             return;
         }
-        let by_rules = self.rules.verdicts(event, &mut self.scratch);
+        let by_rules = self.by_rules(event, records);
         let derived = event.source == Source::Agent;
         let by_scorer = (!derived).then(|| self.score(now, event)).flatten();
         event.verdicts.extend(by_rules);
         event.verdicts.extend(by_scorer.map(Verdict::Scorer));
+    }
+
+    fn by_rules(&mut self, event: &Event, records: &[AuditRecord]) -> Vec<Verdict> {
+        let mut hits = Vec::new();
+        if records.is_empty() {
+            self.rules.evaluate(event, &mut self.scratch, &mut hits);
+        } else {
+            let calls: Vec<Option<String>> = records.iter().map(AuditRecord::syscall).collect();
+            let written = records.iter().zip(&calls).map(|(record, call)| Written {
+                kind: &record.kind,
+                syscall: call.as_deref(),
+                fields: &record.fields,
+                line: record.line.as_bytes(),
+            });
+            self.rules
+                .evaluate_written(event, written, &mut self.scratch, &mut hits);
+        }
+        let rules = hits.iter().filter_map(|hit| self.rules.rule(hit.rule));
+        rules.map(RuleInfo::verdict).collect()
     }
 
     /// The scorer's verdict; its alert stands only where somebody is to be told.

@@ -278,15 +278,7 @@ impl Enricher {
             ptrace.target_uid =
                 target.or_else(|| table.meant(self.own, process, ptrace.target_pid));
         }
-        match (&event.kind, &event.detail) {
-            (Kind::Fork, Some(Detail::Fork(fork))) => table.fork(process, *fork),
-            (Kind::Exit, _) => table.exit(process),
-            (Kind::Exec, _) => table.exec(process),
-            _ => table.see(process),
-        }
-        if !matches!(event.kind, Kind::Fork | Kind::Exit) && process.ancestry.is_empty() {
-            process.ancestry = table.ancestry(process);
-        }
+        table.follow(event.kind, event.detail.as_ref(), process);
     }
 
     /// Names from this host's `/etc/passwd` say nothing about users inside a container.

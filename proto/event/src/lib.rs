@@ -40,8 +40,8 @@ mod wire;
 
 pub use detail::{
     AccountChange, Affected, Bpf, Containment, CredChange, Credentials, Detail, Device, Dns,
-    ExecFailed, Exit, File, Fork, Gap, GapReason, Hook, HookState, IoUring, KindCounts, Login,
-    Loss, LossCause, LostBy, MemExec, Memfd, Module, Mount, Network, Ptrace, ReceiptState,
+    ExecFailed, Exit, File, Fork, Gap, GapReason, Hook, HookState, IoUring, KindCounts, LogLine,
+    Login, Loss, LossCause, LostBy, MemExec, Memfd, Module, Mount, Network, Ptrace, ReceiptState,
     ScheduledJob, Script, SensorState, Signal,
 };
 pub use event::{Event, Origin};
@@ -50,5 +50,7 @@ pub use kind::{Class, Fidelity, HashStatus, Kind, Severity, Source};
 pub use process::{Ancestor, EnvVar, Namespaces, Process, User};
 pub use text::Text;
 pub use time::{Clock, SystemClock, UnixNanos};
-pub use verdict::{BackoffLevel, Reason, RuleVerdict, ScorerVerdict, Verdict};
+pub use verdict::{
+    BackoffLevel, Evidence, MOST_EVIDENCE, Reason, RuleVerdict, ScorerVerdict, Verdict,
+};
 pub use wire::EventError;

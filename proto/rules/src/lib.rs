@@ -43,3 +43,4 @@ pub use refusal::{Reason, Refusal};
 pub use rule::RuleInfo;
 pub use ruleset::{Figures, Loaded, Note, Remark, RuleHit, RuleSet, Source};
 pub use scratch::Scratch;
+pub use view::written::Written;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use picket_event::{Event, Kind, RuleVerdict, Verdict};
+use picket_event::{Detail, Event, Kind, Source as Seen, Verdict};
 
 use crate::index::Index;
 use crate::logsource::{Kinds, View};
@@ -15,6 +15,7 @@ use crate::scratch::Scratch;
 use crate::view::Columns;
 use crate::view::audit::{self, AuditRecord};
 use crate::view::event::EventRecord;
+use crate::view::written::{LineRecord, Written, WrittenRecord};
 use crate::yaml::{self, Node};
 
 /// Most rules in one set.
@@ -147,7 +148,30 @@ impl RuleSet {
     pub fn evaluate(&self, event: &Event, scratch: &mut Scratch, hits: &mut Vec<RuleHit>) {
         let record = EventRecord::new(event, &self.columns.event);
         self.evaluate_record(&record, scratch, hits);
+        self.evaluate_line(event, scratch, hits);
         self.evaluate_audit(event, scratch, hits);
+    }
+
+    /// As [`RuleSet::evaluate`] for an event that was read from these records of audit: rules for auditd see them as they were
+    /// written, not records made from the event.
+    pub fn evaluate_written<'a>(
+        &self,
+        event: &Event,
+        written: impl Iterator<Item = Written<'a>>,
+        scratch: &mut Scratch,
+        hits: &mut Vec<RuleHit>,
+    ) {
+        let record = EventRecord::new(event, &self.columns.event);
+        self.evaluate_record(&record, scratch, hits);
+        for written in written {
+            let record = WrittenRecord {
+                written,
+                names: self.fields.names(),
+            };
+            self.group(Subject::Audit, &record, scratch, hits);
+        }
+        hits.sort_unstable();
+        hits.dedup();
     }
 
     /// Judges an event that is given as a record in the words of Sigma's categories.
@@ -167,7 +191,7 @@ impl RuleSet {
         self.evaluate(event, scratch, &mut hits);
         hits.iter()
             .filter_map(|hit| self.rule(hit.rule))
-            .map(verdict)
+            .map(RuleInfo::verdict)
             .collect()
     }
 
@@ -202,6 +226,24 @@ impl RuleSet {
                 .map(|group| group.index.parts_bytes())
                 .sum(),
         }
+    }
+
+    /// A finding of ours may be a line of a log.
+    fn evaluate_line(&self, event: &Event, scratch: &mut Scratch, hits: &mut Vec<RuleHit>) {
+        if let (Some(Detail::Log(log)), true) = (&event.detail, event.source != Seen::Audit) {
+            let record = LineRecord {
+                program: log.program.as_bytes(),
+                line: log.text.as_bytes(),
+                names: self.fields.names(),
+            };
+            self.group(Subject::Text, &record, scratch, hits);
+        }
+    }
+
+    /// Whether any rule reads lines of logs.
+    pub fn reads_lines(&self) -> bool {
+        let group = self.groups.get(Subject::Text as usize);
+        group.is_some_and(|group| !group.rules.is_empty())
     }
 
     /// A rule may match several of the records; it hits once.
@@ -275,10 +317,11 @@ enum Subject {
     Login,
     Other,
     Audit,
+    Text,
 }
 
 impl Subject {
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
     const OF_EVENTS: [Self; 6] = [
         Self::Exec,
         Self::Process,
@@ -313,8 +356,10 @@ impl Subject {
 
     /// The groups that a rule must be in.
     fn of_rule(rule: &Rule) -> Vec<Self> {
-        if rule.scope.view == View::Audit {
-            return vec![Self::Audit];
+        match rule.scope.view {
+            View::Audit => return vec![Self::Audit],
+            View::Text => return vec![Self::Text],
+            View::Sigma | View::Picket => {}
         }
         let speaks_of = |subject: &Self| {
             let mut kinds = Kind::ALL
@@ -324,17 +369,6 @@ impl Subject {
         };
         Self::OF_EVENTS.into_iter().filter(speaks_of).collect()
     }
-}
-
-fn verdict(info: &RuleInfo) -> Verdict {
-    Verdict::Rule(RuleVerdict {
-        id: info.id.clone(),
-        title: info.title.clone(),
-        severity: info.severity,
-        attack: info.attack.clone(),
-        author: info.author.clone(),
-        license: info.license.clone(),
-    })
 }
 
 /// Gathers rules from sources.

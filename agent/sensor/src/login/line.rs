@@ -31,21 +31,52 @@ pub struct AuthLine {
 ///
 /// Both heads are known: `Dec 10 06:55:46 HOST PROGRAM[PID]: ` and RFC 3339 in place of the date.
 pub fn parse_auth_line(line: &[u8], clock: &LineClock) -> Option<AuthLine> {
-    let (time, rest) = clock.read(line)?;
-    let (host, rest) = word(rest);
-    let (tag, message) = cut(rest, b":")?;
-    let (program, pid) = program_and_pid(tag)?;
-    let (times, message) = unfolded(message.trim_ascii());
-    let fact = say(program, message)?;
-    let (host, program) = (Text::from(host), Text::from(program));
-    Some(AuthLine {
-        time,
-        host,
-        program,
-        pid,
-        fact,
-        times,
-    })
+    LogHead::parse(line, clock)?.login()
+}
+
+/// A line taken apart, whatever it says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LogHead<'a> {
+    /// When, by the writer's clock.
+    pub time: UnixNanos,
+    /// On which host.
+    pub host: &'a [u8],
+    /// Which program.
+    pub program: &'a [u8],
+    /// Which process.
+    pub pid: Option<u32>,
+    /// What it says.
+    pub message: &'a [u8],
+}
+
+impl<'a> LogHead<'a> {
+    /// Takes a line apart; `None` if it has no head.
+    pub fn parse(line: &'a [u8], clock: &LineClock) -> Option<Self> {
+        let (time, rest) = clock.read(line)?;
+        let (host, rest) = word(rest);
+        let (tag, message) = cut(rest, b":")?;
+        let (program, pid) = program_and_pid(tag)?;
+        Some(Self {
+            time,
+            host,
+            program,
+            pid,
+            message: message.trim_ascii(),
+        })
+    }
+
+    /// What it says about a login.
+    pub fn login(&self) -> Option<AuthLine> {
+        let (times, message) = unfolded(self.message);
+        Some(AuthLine {
+            time: self.time,
+            host: Text::from(self.host),
+            program: Text::from(self.program),
+            pid: self.pid,
+            fact: say(self.program, message)?,
+            times,
+        })
+    }
 }
 
 /// The same for a line whose head was taken apart by whoever keeps it.
