@@ -6,9 +6,10 @@
 use std::path::Path;
 
 use picket_event::{Event, ScorerVerdict, Source, UnixNanos, Verdict};
-use picket_rules::{Loaded, RuleInfo, RuleSet, Scratch, Written};
+use picket_rules::{Correlations, Loaded, RuleInfo, RuleSet, Scratch, Written};
 use picket_scorer::{Alerts, Decision, Maturity, Scorer, Settings, incident_of};
 
+use picket_sensor::login::LineWish;
 use picket_sensor::recorded::AuditRecord;
 
 pub(crate) mod pack;
@@ -18,10 +19,12 @@ use pack::PackError;
 /// The stage.
 pub(crate) struct Detector {
     rules: RuleSet,
+    correlations: Correlations,
     scratch: Scratch,
     scorer: Scorer,
     alerts: Alerts,
     told: u64,
+    lines: Option<LineWish>,
 }
 
 impl std::fmt::Debug for Detector {
@@ -29,6 +32,20 @@ impl std::fmt::Debug for Detector {
         f.debug_struct("Detector")
             .field("rules", &self.rules.rules().len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Rules, and correlations over their hits.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    set: RuleSet,
+    correlations: Correlations,
+}
+
+impl Rules {
+    /// How many there are, correlations included.
+    pub(crate) fn len(&self) -> usize {
+        self.set.rules().len() + self.correlations.len()
     }
 }
 
@@ -43,14 +60,22 @@ pub(crate) enum RulesFrom<'a> {
 
 impl Detector {
     /// With these rules and this scorer.
-    pub(crate) fn new(rules: RuleSet, scorer: Scorer) -> Self {
+    pub(crate) fn new(rules: Rules, scorer: Scorer) -> Self {
         Self {
-            rules,
+            rules: rules.set,
+            correlations: rules.correlations,
             scratch: Scratch::default(),
             scorer,
             alerts: Alerts::new(ALERTS_A_DAY),
             told: 0,
+            lines: None,
         }
+    }
+
+    /// Asks for lines of logs whenever there are rules that read them.
+    pub(crate) fn ask_for_lines(&mut self, lines: LineWish) {
+        lines.set(self.rules.reads_lines());
+        self.lines = Some(lines);
     }
 
     /// Goes on with the budget of an earlier run, and whether those bytes could be read.
@@ -110,7 +135,11 @@ impl Detector {
                 .evaluate_written(event, written, &mut self.scratch, &mut hits);
         }
         let rules = hits.iter().filter_map(|hit| self.rules.rule(hit.rule));
-        rules.map(RuleInfo::verdict).collect()
+        let mut verdicts: Vec<Verdict> = rules.map(RuleInfo::verdict).collect();
+        if !hits.is_empty() && !self.correlations.is_empty() {
+            verdicts.extend(self.correlations.step(event, &hits));
+        }
+        verdicts
     }
 
     /// The scorer's verdict; its alert stands only where somebody is to be told.
@@ -134,14 +163,18 @@ impl Detector {
         self.alerts.withheld_so_far()
     }
 
-    /// Puts new rules in the place of the old.
-    pub(crate) fn replace_rules(&mut self, rules: RuleSet) {
-        self.rules = rules;
+    /// Puts new rules in the place of the old. What correlations waited for is forgotten.
+    pub(crate) fn replace_rules(&mut self, rules: Rules) {
+        self.rules = rules.set;
+        self.correlations = rules.correlations;
+        if let Some(lines) = &self.lines {
+            lines.set(self.rules.reads_lines());
+        }
     }
 
-    /// How many rules are loaded.
+    /// How many rules are loaded, correlations included.
     pub(crate) fn rules(&self) -> usize {
-        self.rules.rules().len()
+        self.rules.rules().len() + self.correlations.len()
     }
 
     /// How much the scorer has learned. Takes milliseconds.
@@ -161,9 +194,10 @@ fn is_of_the_agent_itself(event: &Event) -> bool {
 }
 
 /// Reads and compiles rules. A rule that is refused is logged and left out; the others are used.
-pub(crate) fn load_rules(from: RulesFrom<'_>) -> Result<RuleSet, PackError> {
+pub(crate) fn load_rules(from: RulesFrom<'_>) -> Result<Rules, PackError> {
     let Loaded {
-        rules,
+        rules: set,
+        correlations,
         refused,
         notes,
     } = RuleSet::compile(&pack::sources(from)?);
@@ -173,7 +207,7 @@ pub(crate) fn load_rules(from: RulesFrom<'_>) -> Result<RuleSet, PackError> {
     for note in notes {
         tracing::debug!(file = note.file, rule = note.id, remark = %note.remark, "rule looks wrong");
     }
-    Ok(rules)
+    Ok(Rules { set, correlations })
 }
 
 /// A scorer's settings under this secret and, if given, this threshold.
@@ -194,7 +228,7 @@ mod tests {
     fn a_budget_that_cannot_be_read_begins_anew_and_one_that_can_goes_on() {
         let detector = || {
             let scorer = Scorer::new(Settings::new([1; 16]));
-            Detector::new(RuleSet::compile(&[]).rules, scorer)
+            Detector::new(Rules::default(), scorer)
         };
         let kept = detector().alerts();
         let (gone_on, usable) = detector().with_alerts(&kept);

@@ -134,8 +134,7 @@ impl Enricher {
         let fates = written::fates(&events, states);
         for (mut event, fate) in events.into_iter().zip(fates) {
             if self.is_own(&event) {
-                let count = self.filtered.entry(event.kind).or_default();
-                *count = count.saturating_add(1);
+                self.leave_out(event.kind);
                 continue;
             }
             self.fill(&mut event);
@@ -221,6 +220,12 @@ impl Enricher {
     /// When the first waiting event must go on, in nanoseconds since boot.
     pub(crate) fn due_ns(&self) -> Option<u64> {
         self.waiting.front().map(|first| first.until_ns)
+    }
+
+    /// An event goes no further: it was only to be looked at.
+    pub(crate) fn leave_out(&mut self, kind: Kind) {
+        let count = self.filtered.entry(kind).or_default();
+        *count = count.saturating_add(1);
     }
 
     /// How many events of the agent itself were left out, by kind.

@@ -24,7 +24,7 @@ use picket_event::{Containment, Detail, Event, Hook, Kind, KindCounts, Loss, Sou
 use picket_sensor::login::Position;
 
 use crate::clock::{SharedClock, boot_ns};
-use crate::detect::Detector;
+use crate::detect::{Detector, Rules};
 use crate::enrich::hash::HashDone;
 use crate::enrich::noted::Answer;
 use crate::enrich::{Enricher, FileStates, Hasher};
@@ -188,7 +188,7 @@ pub(crate) struct World<'a> {
     /// Where hash jobs go.
     pub(crate) hasher: &'a dyn Hasher,
     /// Reads the rules again.
-    pub(crate) reload: &'a dyn Fn() -> Option<picket_rules::RuleSet>,
+    pub(crate) reload: &'a dyn Fn() -> Option<Rules>,
     /// Tells the sensors to stop, and how many will say that they are done.
     pub(crate) stop: &'a mut dyn FnMut() -> usize,
 }
@@ -255,7 +255,11 @@ impl Stages {
                 gate.pass(&event);
             }
             self.detect.judge(now, &mut event);
-            sink.take(event)?;
+            if event.kind == Kind::Finding && event.verdicts.is_empty() {
+                self.enrich.leave_out(event.kind);
+            } else {
+                sink.take(event)?;
+            }
         }
         Ok(())
     }

@@ -307,7 +307,7 @@ impl Recording {
     fn said(&mut self, head: &LogHead<'_>, line: &[u8]) {
         self.told.push(Told {
             only_if_judged: true,
-            ..Told::plain(syslog::finding(head, line))
+            ..Told::plain(head.finding(line))
         });
         if let Some(login) = head.login() {
             let host = Text::from(head.host);

@@ -51,6 +51,15 @@ impl From<PackError> for Failure {
     }
 }
 
+/// The texts of the built-in pack.
+pub(crate) fn built_in() -> impl Iterator<Item = Source> {
+    let pack = PACK.iter();
+    pack.map(|(name, text)| Source {
+        name: (*name).to_owned(),
+        text: (*text).to_owned(),
+    })
+}
+
 /// The texts of the rules.
 pub(crate) fn sources(from: RulesFrom<'_>) -> Result<Vec<Source>, PackError> {
     let mut texts: BTreeMap<String, String> = BTreeMap::new();

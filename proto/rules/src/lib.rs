@@ -36,8 +36,8 @@ mod search;
 mod view;
 mod yaml;
 
-pub use check::{Checked, Examples, check, examples};
-pub use correlation::{Correlations, MOST_GROUPS};
+pub use check::{Checked, Examples, check, check_beside, examples, names};
+pub use correlation::{Correlations, MOST_GROUPS, MOST_SEEN};
 pub use record::{FieldId, Record, Values};
 pub use refusal::{Reason, Refusal};
 pub use rule::RuleInfo;

@@ -114,9 +114,6 @@ pub enum Reason {
     /// `timeframe` belongs to the abolished pipe.
     #[error("`timeframe` counts over time, which only correlations may")]
     Timeframe,
-    /// A correlation rule.
-    #[error("correlation rules are not built yet")]
-    Correlation,
     /// A filter document, which changes other rules.
     #[error("filter documents are not built yet")]
     Filter,

@@ -105,12 +105,11 @@ pub(crate) fn parse(document: &Node, file: &str, fields: &mut Fields) -> Result<
     })
 }
 
-/// Correlations, filters and collections look like rules and are none; extensions change what a
+/// Filters and collections look like rules and are none; extensions change what a
 /// rule means, so one that is not built must not be left out.
 fn refuse_what_is_not_a_rule(document: &Node) -> Result<(), Fault> {
     for (key, value) in document.map().unwrap_or_default() {
         let reason = match key.text.as_str() {
-            "correlation" => Reason::Correlation,
             "filter" => Reason::Filter,
             "action" => Reason::Collection,
             "x-ancestor" | "x-tests" => continue,

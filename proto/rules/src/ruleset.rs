@@ -1,10 +1,11 @@
 //! A set of rules, compiled together, and the judgement of one event by all of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use picket_event::{Detail, Event, Kind, Source as Seen, Verdict};
 
+use crate::correlation::Correlations;
 use crate::index::Index;
 use crate::logsource::{Kinds, View};
 use crate::program::Program;
@@ -35,6 +36,8 @@ pub struct Source {
 pub struct Loaded {
     /// The rules that were taken.
     pub rules: RuleSet,
+    /// The correlations over them.
+    pub correlations: Correlations,
     /// Those that were not, each with its reason.
     pub refused: Vec<Refusal>,
     /// What was taken and looks wrong.
@@ -137,7 +140,15 @@ struct Member {
 impl RuleSet {
     /// Compiles `sources` together. Every document is either in the set or among the refused.
     pub fn compile(sources: &[Source]) -> Loaded {
+        Self::compile_beside(sources, &BTreeSet::new())
+    }
+
+    /// As [`RuleSet::compile`], with ids and names of rules that are elsewhere: correlations may wait for
+    /// them, and never see them here.
+    pub(crate) fn compile_beside(sources: &[Source], elsewhere: &BTreeSet<String>) -> Loaded {
         let mut builder = Builder::default();
+        let names = elsewhere.iter().map(|name| (name.clone(), usize::MAX));
+        builder.names.extend(names);
         for source in sources {
             builder.take(source);
         }
@@ -378,6 +389,9 @@ struct Builder {
     rules: Vec<Rule>,
     fields: Fields,
     by_id: HashMap<String, String>,
+    /// Ids, and names that documents give themselves, with the number of the rule.
+    names: HashMap<String, usize>,
+    correlations: Vec<(String, Node)>,
 }
 
 impl Builder {
@@ -387,9 +401,11 @@ impl Builder {
             Ok(documents) => documents,
             Err(fault) => return self.refuse(source, None, fault),
         };
-        for document in &documents {
-            if let Err(fault) = self.document(source, document) {
-                self.refuse(source, rule::id(document), fault);
+        for document in documents {
+            if document.get("correlation").is_some() {
+                self.correlations.push((source.name.clone(), document));
+            } else if let Err(fault) = self.document(source, &document) {
+                self.refuse(source, rule::id(&document), fault);
             }
         }
     }
@@ -404,6 +420,11 @@ impl Builder {
             return Err(document.fault(Reason::DuplicateId {
                 title: title.clone(),
             }));
+        }
+        self.names.insert(id.clone(), self.rules.len());
+        if let Some(name) = document.get("name").and_then(Node::text) {
+            let place = self.names.entry(name.to_owned()).or_insert(usize::MAX);
+            *place = self.rules.len().min(*place);
         }
         self.by_id.insert(id, rule.info.title.clone());
         self.remark(&rule);
@@ -464,8 +485,13 @@ impl Builder {
             group.index = Index::new(programs, |field| is_dear(self.fields.name(field)));
         }
         self.remark_on_slow(&rules, &groups);
+        let rules_taken = rules.len();
         let infos = rules.into_iter().map(|rule| rule.info).collect();
         let columns = Columns::new(&self.fields);
+        let (correlations, refused) =
+            Correlations::compile(&self.correlations, &self.names, rules_taken);
+        self.loaded.correlations = correlations;
+        self.loaded.refused.extend(refused);
         self.loaded.rules = RuleSet {
             infos,
             fields: self.fields,

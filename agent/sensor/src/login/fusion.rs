@@ -258,6 +258,11 @@ impl Fusion {
         self.tally.lines()
     }
 
+    /// A line was given as it stands.
+    pub(super) fn tell_line(&mut self) {
+        self.tally.submitted(Kind::Finding);
+    }
+
     /// A session that was open before anybody listened is told as it is.
     pub(super) fn list(&mut self, session: &Event) {
         self.tally.submitted(session.kind);
@@ -665,12 +670,13 @@ const WINDOW: u64 = 5;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const NANOS_PER_SECOND_SIGNED: i64 = 1_000_000_000;
 /// The kinds that logins make.
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind::Login,
     Kind::Logoff,
     Kind::LoginFailed,
     Kind::AccountSwitch,
     Kind::Session,
+    Kind::Finding,
 ];
 
 #[cfg(test)]

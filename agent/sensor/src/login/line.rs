@@ -4,7 +4,7 @@
 
 use jiff::civil;
 use jiff::tz::TimeZone;
-use picket_event::{Text, UnixNanos};
+use picket_event::{Detail, Event, Kind, LogLine, Source, Text, UnixNanos};
 
 use super::bytes::{cut, number, word};
 use super::fact::Fact;
@@ -63,6 +63,16 @@ impl<'a> LogHead<'a> {
             pid,
             message: message.trim_ascii(),
         })
+    }
+
+    /// The whole line as something that rules may find something in.
+    pub fn finding(&self, line: &[u8]) -> Event {
+        let log = LogLine {
+            program: Text::from(self.program),
+            pid: self.pid,
+            text: Text::from(line),
+        };
+        Event::new(Kind::Finding, self.time, Source::AuthLog).with(Detail::Log(log))
     }
 
     /// What it says about a login.
@@ -235,8 +245,6 @@ const MONTHS: [&str; 12] = [
 
 #[cfg(test)]
 mod tests {
-    use picket_event::Kind;
-
     use super::*;
 
     const TAIL: &str = "host sshd[42]: Failed password for root from 192.0.2.7 port 1 ssh2";

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! - What no record says is not said: an exec without its `SYSCALL` has no process number.
+//! - What no record says is not said: an exec without its `SYSCALL` has no process number and no file. Only its short
+//!   name is taken from its first argument, and it is `derived`.
 //! - A call that failed makes no event, except a program that could not be started and a file that
 //!   could not be opened; both say so.
 
@@ -186,7 +187,12 @@ fn process(told: &Told<'_>, ids: &mut Identities) -> Option<Process> {
     });
     let Some(actor) = actor else {
         let lone = told.first("EXECVE")?;
-        return Some(Process::new(ids.lone(&lone.node, lone.stamp), 0));
+        let mut process = Process::new(ids.lone(&lone.node, lone.stamp), 0);
+        let name = lone.text("a0");
+        let name = name.basename();
+        process.comm = Text::from(name.get(..LONGEST_COMM).unwrap_or(name));
+        process.fidelity = Some(Fidelity::Derived);
+        return Some(process);
     };
     let mut process = of_record(actor, ids)?;
     process.cwd = told
@@ -290,6 +296,8 @@ fn arguments(told: &Told<'_>) -> (Vec<Text>, bool) {
     (words, is_cut)
 }
 
+/// The kernel's short names have at most so many bytes.
+const LONGEST_COMM: usize = 15;
 /// The kernel keeps so much of the title, with its last NUL.
 const LONGEST_TITLE: usize = 127;
 /// The requests of `ptrace(2)` that begin to trace.

@@ -6,7 +6,7 @@
 //! <38>Dec 10 ..., <38>1 2026-01-05T10:00:00Z HOST PROGRAM PID MSGID - MESSAGE
 //! ```
 
-use picket_event::{Detail, Event, Kind, LogLine, Login, Source, Text};
+use picket_event::{Detail, Event, Kind, Login, Source, Text};
 
 use crate::login::bytes::{cut, number, word};
 use crate::login::{LineClock, LogHead};
@@ -56,16 +56,6 @@ fn of_rfc_5424(rest: &[u8]) -> Option<Vec<u8>> {
         None => program.to_vec(),
     };
     Some([time, b" ", host, b" ", tag.as_slice(), b": ", message].concat())
-}
-
-/// The line as something that rules may find something in.
-pub(super) fn finding(head: &LogHead<'_>, line: &[u8]) -> Event {
-    let log = LogLine {
-        program: Text::from(head.program),
-        pid: head.pid,
-        text: Text::from(line),
-    };
-    Event::new(Kind::Finding, head.time, Source::AuthLog).with(Detail::Log(log))
 }
 
 /// A session that logind began: `New session 5 of user ada.`
