@@ -273,7 +273,8 @@ fn the_openssh_sample_has_its_refused_logins_by_source() {
             .entry(&event.login().unwrap().source_ip)
             .or_default() += 1;
     }
-    assert_eq!(sources["183.62.140.253"], 286, "{sources:?}");
+    // 286 lines say so; of one attempt the sample ends before sshd says it, and PAM has said it.
+    assert_eq!(sources["183.62.140.253"], 287, "{sources:?}");
     assert!(!sources.contains_key(""), "{sources:?}");
 }
 
@@ -420,11 +421,14 @@ fn mutated_recordings_never_panic() {
     );
 }
 
+/// What means something to one of the parsers.
+const MARKS: &[u8] = b"=\"'<>[](){} \x1d\0&;:";
+
 fn mutate(line: &mut Vec<u8>, random: &mut Random) {
     let at = random.below(line.len().max(1));
     match random.below(6) {
         0 if !line.is_empty() => line[at] = random.byte(),
-        1 => line.insert(at.min(line.len()), b"=\"'<>[](){} \x1d\0"[random.below(15)]),
+        1 => line.insert(at.min(line.len()), MARKS[random.below(MARKS.len())]),
         2 => line.truncate(at),
         3 if !line.is_empty() => drop(line.remove(at)),
         4 => {

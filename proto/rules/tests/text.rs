@@ -71,7 +71,7 @@ fn keyword_rules_agree_with_a_plain_search() {
         .flat_map(|set| shared::sources(&data.join("sigma-linux").join(set)))
         .collect();
     let plain: Vec<Plain> = sources.iter().filter_map(Plain::of).collect();
-    assert!(plain.len() >= 20, "{} rules", plain.len());
+    assert!(plain.len() >= 12, "{} rules", plain.len());
     let loaded = RuleSet::compile(&sources);
     let (mut scratch, mut hits, mut lines) = (Scratch::default(), Vec::new(), 0_u32);
     for line in plain.iter().flat_map(Plain::lines).collect::<BTreeSet<_>>() {
@@ -87,7 +87,7 @@ fn keyword_rules_agree_with_a_plain_search() {
         lines += 1;
     }
     eprintln!("{lines} lines, {} rules", plain.len());
-    assert!(lines > 500, "{lines}");
+    assert!(lines > 400, "{lines}");
 }
 
 /// A rule that is one list of words, for any program.

@@ -173,6 +173,11 @@ fn fields(kind: &str, text: &[u8]) -> Vec<(String, Text)> {
 fn field(kind: &str, name: &[u8], value: &[u8]) -> Option<(String, Text)> {
     let name = std::str::from_utf8(name).ok()?.trim_start_matches('(');
     let value = value.strip_suffix(b",").unwrap_or(value);
+    // Some logs close quotes that were never opened.
+    let stray = value
+        .strip_suffix(b"\"")
+        .filter(|_| !value.starts_with(b"\""));
+    let value = stray.unwrap_or(value);
     let bytes = match value {
         [b'"', inner @ .., b'"'] | [b'\'', inner @ .., b'\''] => inner.to_vec(),
         _ if is_text(kind, name) => {
