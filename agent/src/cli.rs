@@ -267,12 +267,16 @@ pub(crate) struct DoctorArgs {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  picket-agent watch --json --for 60s > events.jsonl\n  \
-                        picket-agent replay events.jsonl --json"
+                        picket-agent replay events.jsonl --json\n  \
+                        picket-agent replay /var/log/audit/audit.log /var/log/auth.log"
 )]
 pub(crate) struct ReplayArgs {
-    /// Recorded events, JSON lines as `watch --json` prints them
+    /// Recordings: JSON lines as `watch --json` prints them, logs of auditd, XML of Sysmon for Linux, system logs
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
+    /// Which format they have; without it each line tells
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
@@ -285,6 +289,19 @@ pub(crate) struct ReplayArgs {
     /// Sigma rules to use in place of the built-in ones
     #[arg(long, value_name = "DIR")]
     pub(crate) rules: Option<PathBuf>,
+}
+
+/// A format of recordings.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// JSON lines
+    Json,
+    /// Log of auditd, raw or enriched
+    Auditd,
+    /// XML of Sysmon for Linux
+    Sysmon,
+    /// System log: auth.log, secure, syslog
+    Syslog,
 }
 
 #[derive(Debug, Subcommand)]

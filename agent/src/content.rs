@@ -20,11 +20,10 @@ use picket_event::content::{Content, ContentFile, ContentKind};
 use picket_event::policy::Policy;
 use picket_event::trust::TrustRoot;
 use picket_proto::v1;
-use picket_rules::RuleSet;
 use prost::Message;
 use tokio::sync::watch;
 
-use crate::detect::{RulesFrom, compile};
+use crate::detect::{Rules, RulesFrom, compile};
 use crate::failure::chain;
 use crate::state::{StateDir, StateError};
 
@@ -74,7 +73,7 @@ pub(crate) struct Taken {
 #[derive(Debug)]
 pub(crate) enum Offered {
     /// It is in use; rules are compiled, for the path.
-    Taken(Box<Taken>, Option<RuleSet>),
+    Taken(Box<Taken>, Option<Rules>),
     /// This version was taken before.
     Known,
     /// It is not used; why.
@@ -196,15 +195,16 @@ impl Contents {
         }
     }
 
-    fn compile(&self, content: &Content) -> Result<(Option<RuleSet>, Policy), String> {
+    fn compile(&self, content: &Content) -> Result<(Option<Rules>, Policy), String> {
         match content.kind {
             ContentKind::Rules => {
                 let from = RulesFrom::Pack(&self.rules);
-                let loaded = compile(from, &content.files).map_err(|error| chain(&error))?;
+                let compiled = compile(from, &content.files);
+                let (rules, refused) = compiled.map_err(|error| chain(&error))?;
                 let own = |file: &str| content.files.iter().any(|own| own.name == file);
-                match loaded.refused.iter().find(|one| own(&one.file)) {
+                match refused.iter().find(|one| own(&one.file)) {
                     Some(refused) => Err(format!("{}: {}", refused.file, refused.reason)),
-                    None => Ok((Some(loaded.rules), Policy::default())),
+                    None => Ok((Some(rules), Policy::default())),
                 }
             }
             ContentKind::Policy => {

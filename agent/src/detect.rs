@@ -7,8 +7,11 @@ use std::path::Path;
 
 use picket_event::content::ContentFile;
 use picket_event::{Event, ScorerVerdict, Source, UnixNanos, Verdict};
-use picket_rules::{Loaded, RuleSet, Scratch};
+use picket_rules::{Correlations, Loaded, Refusal, RuleInfo, RuleSet, Scratch, Written};
 use picket_scorer::{Alerts, Decision, Maturity, Scorer, Settings, incident_of};
+
+use picket_sensor::login::LineWish;
+use picket_sensor::recorded::AuditRecord;
 
 pub(crate) mod pack;
 
@@ -17,10 +20,12 @@ use pack::PackError;
 /// The stage.
 pub(crate) struct Detector {
     rules: RuleSet,
+    correlations: Correlations,
     scratch: Scratch,
     scorer: Scorer,
     alerts: Alerts,
     told: u64,
+    lines: Option<LineWish>,
 }
 
 impl std::fmt::Debug for Detector {
@@ -28,6 +33,26 @@ impl std::fmt::Debug for Detector {
         f.debug_struct("Detector")
             .field("rules", &self.rules.rules().len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Rules, and correlations over their hits.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    set: RuleSet,
+    correlations: Correlations,
+}
+
+impl Rules {
+    /// The titles of those that are no correlations.
+    #[cfg(test)]
+    pub(crate) fn titles(&self) -> impl Iterator<Item = &str> {
+        self.set.rules().iter().map(|rule| rule.title.as_str())
+    }
+
+    /// How many there are, correlations included.
+    pub(crate) fn len(&self) -> usize {
+        self.set.rules().len() + self.correlations.len()
     }
 }
 
@@ -42,14 +67,22 @@ pub(crate) enum RulesFrom<'a> {
 
 impl Detector {
     /// With these rules and this scorer.
-    pub(crate) fn new(rules: RuleSet, scorer: Scorer) -> Self {
+    pub(crate) fn new(rules: Rules, scorer: Scorer) -> Self {
         Self {
-            rules,
+            rules: rules.set,
+            correlations: rules.correlations,
             scratch: Scratch::default(),
             scorer,
             alerts: Alerts::new(ALERTS_A_DAY),
             told: 0,
+            lines: None,
         }
+    }
+
+    /// Asks for lines of logs whenever there are rules that read them.
+    pub(crate) fn ask_for_lines(&mut self, lines: LineWish) {
+        lines.set(self.rules.reads_lines());
+        self.lines = Some(lines);
     }
 
     /// Goes on with the budget of an earlier run, and whether those bytes could be read.
@@ -72,14 +105,48 @@ impl Detector {
 
     /// Judges an event.
     pub(crate) fn judge(&mut self, now: UnixNanos, event: &mut Event) {
+        self.judge_written(now, event, &[]);
+    }
+
+    /// Judges an event that was read from these records of audit, if there are any: rules for auditd
+    /// see them as they were written.
+    pub(crate) fn judge_written(
+        &mut self,
+        now: UnixNanos,
+        event: &mut Event,
+        records: &[AuditRecord],
+    ) {
         if is_of_the_agent_itself(event) {
             return;
         }
-        let by_rules = self.rules.verdicts(event, &mut self.scratch);
+        let by_rules = self.by_rules(event, records);
         let derived = event.source == Source::Agent;
         let by_scorer = (!derived).then(|| self.score(now, event)).flatten();
         event.verdicts.extend(by_rules);
         event.verdicts.extend(by_scorer.map(Verdict::Scorer));
+    }
+
+    fn by_rules(&mut self, event: &Event, records: &[AuditRecord]) -> Vec<Verdict> {
+        let mut hits = Vec::new();
+        if records.is_empty() {
+            self.rules.evaluate(event, &mut self.scratch, &mut hits);
+        } else {
+            let calls: Vec<Option<String>> = records.iter().map(AuditRecord::syscall).collect();
+            let written = records.iter().zip(&calls).map(|(record, call)| Written {
+                kind: &record.kind,
+                syscall: call.as_deref(),
+                fields: &record.fields,
+                line: record.line.as_bytes(),
+            });
+            self.rules
+                .evaluate_written(event, written, &mut self.scratch, &mut hits);
+        }
+        let rules = hits.iter().filter_map(|hit| self.rules.rule(hit.rule));
+        let mut verdicts: Vec<Verdict> = rules.map(RuleInfo::verdict).collect();
+        if !hits.is_empty() && !self.correlations.is_empty() {
+            verdicts.extend(self.correlations.step(event, &hits));
+        }
+        verdicts
     }
 
     /// The scorer's verdict; its alert stands only where somebody is to be told.
@@ -103,14 +170,18 @@ impl Detector {
         self.alerts.withheld_so_far()
     }
 
-    /// Puts new rules in the place of the old.
-    pub(crate) fn replace_rules(&mut self, rules: RuleSet) {
-        self.rules = rules;
+    /// Puts new rules in the place of the old. What correlations waited for is forgotten.
+    pub(crate) fn replace_rules(&mut self, rules: Rules) {
+        self.rules = rules.set;
+        self.correlations = rules.correlations;
+        if let Some(lines) = &self.lines {
+            lines.set(self.rules.reads_lines());
+        }
     }
 
-    /// How many rules are loaded.
+    /// How many rules are loaded, correlations included.
     pub(crate) fn rules(&self) -> usize {
-        self.rules.rules().len()
+        self.rules.rules().len() + self.correlations.len()
     }
 
     /// How much the scorer has learned. Takes milliseconds.
@@ -130,27 +201,29 @@ fn is_of_the_agent_itself(event: &Event) -> bool {
 }
 
 /// Reads and compiles rules. A rule that is refused is logged and left out; the others are used.
-pub(crate) fn load_rules(
-    from: RulesFrom<'_>,
-    signed: &[ContentFile],
-) -> Result<RuleSet, PackError> {
-    let Loaded {
-        rules,
-        refused,
-        notes,
-    } = compile(from, signed)?;
+pub(crate) fn load_rules(from: RulesFrom<'_>, signed: &[ContentFile]) -> Result<Rules, PackError> {
+    let (rules, refused) = compile(from, signed)?;
     for refusal in refused {
         tracing::warn!(file = refusal.file, reason = %refusal.reason, "rule refused");
-    }
-    for note in notes {
-        tracing::debug!(file = note.file, rule = note.id, remark = %note.remark, "rule looks wrong");
     }
     Ok(rules)
 }
 
 /// Reads and compiles rules, `signed` ones by operators among them, and says which are refused.
-pub(crate) fn compile(from: RulesFrom<'_>, signed: &[ContentFile]) -> Result<Loaded, PackError> {
-    Ok(RuleSet::compile(&pack::sources(from, signed)?))
+pub(crate) fn compile(
+    from: RulesFrom<'_>,
+    signed: &[ContentFile],
+) -> Result<(Rules, Vec<Refusal>), PackError> {
+    let Loaded {
+        rules: set,
+        correlations,
+        refused,
+        notes,
+    } = RuleSet::compile(&pack::sources(from, signed)?);
+    for note in notes {
+        tracing::debug!(file = note.file, rule = note.id, remark = %note.remark, "rule looks wrong");
+    }
+    Ok((Rules { set, correlations }, refused))
 }
 
 /// A scorer's settings under this secret and, if given, this threshold.
@@ -171,7 +244,7 @@ mod tests {
     fn a_budget_that_cannot_be_read_begins_anew_and_one_that_can_goes_on() {
         let detector = || {
             let scorer = Scorer::new(Settings::new([1; 16]));
-            Detector::new(RuleSet::compile(&[]).rules, scorer)
+            Detector::new(Rules::default(), scorer)
         };
         let kept = detector().alerts();
         let (gone_on, usable) = detector().with_alerts(&kept);

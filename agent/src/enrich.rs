@@ -134,8 +134,7 @@ impl Enricher {
         let fates = written::fates(&events, states);
         for (mut event, fate) in events.into_iter().zip(fates) {
             if self.is_own(&event) {
-                let count = self.filtered.entry(event.kind).or_default();
-                *count = count.saturating_add(1);
+                self.leave_out(event.kind);
                 continue;
             }
             self.fill(&mut event);
@@ -223,6 +222,12 @@ impl Enricher {
         self.waiting.front().map(|first| first.until_ns)
     }
 
+    /// An event goes no further: it was only to be looked at.
+    pub(crate) fn leave_out(&mut self, kind: Kind) {
+        let count = self.filtered.entry(kind).or_default();
+        *count = count.saturating_add(1);
+    }
+
     /// How many events of the agent itself were left out, by kind.
     pub(crate) const fn filtered(&self) -> &BTreeMap<Kind, u64> {
         &self.filtered
@@ -278,15 +283,7 @@ impl Enricher {
             ptrace.target_uid =
                 target.or_else(|| table.meant(self.own, process, ptrace.target_pid));
         }
-        match (&event.kind, &event.detail) {
-            (Kind::Fork, Some(Detail::Fork(fork))) => table.fork(process, *fork),
-            (Kind::Exit, _) => table.exit(process),
-            (Kind::Exec, _) => table.exec(process),
-            _ => table.see(process),
-        }
-        if !matches!(event.kind, Kind::Fork | Kind::Exit) && process.ancestry.is_empty() {
-            process.ancestry = table.ancestry(process);
-        }
+        table.follow(event.kind, event.detail.as_ref(), process);
     }
 
     /// Names from this host's `/etc/passwd` say nothing about users inside a container.

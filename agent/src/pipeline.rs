@@ -21,11 +21,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use picket_event::{Containment, Detail, Event, Hook, Kind, KindCounts, Loss, Source};
-use picket_rules::RuleSet;
 use picket_sensor::login::Position;
 
 use crate::clock::{SharedClock, boot_ns};
-use crate::detect::Detector;
+use crate::detect::{Detector, Rules};
 use crate::enrich::hash::HashDone;
 use crate::enrich::noted::Answer;
 use crate::enrich::{Enricher, FileStates, Hasher};
@@ -72,7 +71,7 @@ pub(crate) enum Input {
     /// Read the rules again.
     Reload,
     /// Use these rules.
-    Rules(Box<RuleSet>),
+    Rules(Box<Rules>),
     /// Close the books and end.
     Stop,
     /// Where the login follower stands after the events that it sent before.
@@ -194,7 +193,7 @@ pub(crate) struct World<'a> {
     /// Where hash jobs go.
     pub(crate) hasher: &'a dyn Hasher,
     /// Reads the rules again.
-    pub(crate) reload: &'a dyn Fn() -> Option<RuleSet>,
+    pub(crate) reload: &'a dyn Fn() -> Option<Rules>,
     /// Tells the sensors to stop, and how many will say that they are done.
     pub(crate) stop: &'a mut dyn FnMut() -> usize,
 }
@@ -265,7 +264,11 @@ impl Stages {
             if let Some(policy) = &self.policy {
                 policy.look(&event);
             }
-            sink.take(event)?;
+            if event.kind == Kind::Finding && event.verdicts.is_empty() {
+                self.enrich.leave_out(event.kind);
+            } else {
+                sink.take(event)?;
+            }
         }
         Ok(())
     }

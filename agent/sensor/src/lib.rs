@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod login;
 pub mod memory;
 pub mod portable;
+pub mod recorded;
 
 mod tally;
 

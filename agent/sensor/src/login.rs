@@ -17,6 +17,8 @@
 //!   runs, runs as root, bears the program's name and began before the line was written.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use picket_event::{
@@ -31,7 +33,7 @@ use crate::{Sensor, SensorError};
 mod accounts;
 mod asked;
 mod audited;
-mod bytes;
+pub(crate) mod bytes;
 mod databases;
 mod fact;
 mod fusion;
@@ -46,6 +48,7 @@ mod passed;
 mod position;
 mod present;
 mod probes;
+mod recorded;
 mod sessions;
 mod sshd;
 mod standing;
@@ -58,8 +61,9 @@ pub use asked::PamCall;
 pub use audited::AuditLogin;
 pub use fact::{Fact, Witness};
 pub use lastlog::{LASTLOG_LEN, LastLogin};
-pub use line::{AuthLine, LineClock, MAX_TIMES, parse_auth_line};
+pub use line::{AuthLine, LineClock, LogHead, MAX_TIMES, parse_auth_line};
 pub use position::Position;
+pub(crate) use recorded::RecordedLogins;
 pub use utmp::{RECORD_LEN, UtmpError, UtmpKind, UtmpRecord, parse_utmp};
 
 use fusion::{Fate, Fusion, Origin, SeenBy, Word};
@@ -149,6 +153,22 @@ impl LoginSettings {
     }
 }
 
+/// Whether somebody wants to look at each line of the authentication logs: then it is an event of kind `finding`, for whoever
+/// finds something in it.
+#[derive(Clone, Debug, Default)]
+pub struct LineWish(Arc<AtomicBool>);
+
+impl LineWish {
+    /// From now on.
+    pub fn set(&self, wanted: bool) {
+        self.0.store(wanted, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Follows the sources of logins. Files from when it is made; the rest from [`LoginFollower::begin`] on.
 #[derive(Debug)]
 pub struct LoginFollower {
@@ -159,6 +179,7 @@ pub struct LoginFollower {
     losses: LossWatch,
     reminders: Vec<Piece>,
     settings: LoginSettings,
+    lines: LineWish,
     live: Option<Live>,
     /// When something was heard last.
     heard: Option<Instant>,
@@ -237,10 +258,16 @@ impl LoginFollower {
             losses: LossWatch::default(),
             reminders,
             settings: settings.clone(),
+            lines: LineWish::default(),
             live: None,
             heard: None,
             listed: false,
         }
+    }
+
+    /// By what each line is asked for.
+    pub fn lines(&self) -> LineWish {
+        self.lines.clone()
     }
 
     /// Opens what takes a while: kernel, audit, databases. Reading does it too; files are followed from the start.
@@ -274,12 +301,29 @@ impl LoginFollower {
         if !pieces.is_empty() || !words.is_empty() {
             self.heard = Some(now);
         }
+        if self.lines.is_set() {
+            self.tell_lines(&pieces, out);
+        }
         self.hear(pieces, &mut words, now);
         let mut settled = Vec::new();
         self.fusion.give(now, is_running, out, &mut settled);
         self.settle(&settled);
         self.report_loss(out);
         is_more
+    }
+
+    /// Each line of the logs that is new, whatever it says.
+    fn tell_lines(&mut self, pieces: &[Piece], out: &mut Vec<Event>) {
+        let clock = LineClock::local(SystemClock.now());
+        for piece in pieces.iter().filter(|piece| !piece.old) {
+            if self.source_of(piece.origin) != SeenBy::AuthLog {
+                continue;
+            }
+            if let Some(head) = LogHead::parse(&piece.bytes, &clock) {
+                self.fusion.tell_line();
+                out.push(head.finding(&piece.bytes));
+            }
+        }
     }
 
     /// Once, and after the probes were opened: a session that begins in between is told by both rather than by none.

@@ -1,22 +1,31 @@
-//! `replay`: recorded events through enrich and detect, each printed with its verdicts.
+//! `replay`: recordings through enrich and detect, each event printed with its verdicts.
+//!
+//! What stays true: what this host is plays no part, so a recording of another host is judged as there. Each line that
+//! could not be read is counted, and the first ones are named.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use picket_event::{BootId, Event, Origin, json};
+use picket_event::{BootId, Origin, UnixNanos};
 use picket_scorer::{Scorer, Settings};
+use picket_sensor::login::LineClock;
+use picket_sensor::recorded::{Form as Recorded, Recording, Told};
 
-use super::ReplayArgs;
 use super::form::Form;
 use super::output::{Output, Reader};
+use super::{Format, ReplayArgs};
 use crate::config::DEFAULT_RULES;
 use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
+use crate::enrich::table::ProcessTable;
 use crate::failure::{Code, Failure};
 use crate::health;
 
-/// The longest line that is an event.
-const MAX_LINE: u64 = 16 << 20;
+mod lines;
+mod summary;
+
+use lines::{Line, Lines};
+use summary::Summary;
+
 /// In `--scorer-state DIR`.
 const SECRET: &str = "scorer.secret";
 const SNAPSHOT: &str = "scorer.snapshot";
@@ -29,102 +38,130 @@ pub(super) fn replay(arguments: &ReplayArgs) -> Result<(), Failure> {
         None => RulesFrom::Pack(Path::new(DEFAULT_RULES)),
     };
     let scorer = scorer(arguments.scorer_state.as_deref())?;
-    let mut detector = Detector::new(load_rules(from, &[])?, scorer);
-    let mut out = Output::new();
-    let form = Form::new(arguments.json, arguments.ocsf);
+    let mut walk = Walk {
+        format: arguments.format.map(Recorded::from),
+        table: ProcessTable::default(),
+        detector: Detector::new(load_rules(from, &[])?, scorer),
+        out: Output::new(),
+        form: Form::new(arguments.json, arguments.ocsf),
+        summary: Summary::default(),
+    };
+    let mut failed: Option<Failure> = None;
     for file in &arguments.files {
-        if replay_file(file, &mut detector, &mut out, &form)? == Reader::Gone {
-            return Ok(());
+        match walk.file(file) {
+            Ok(Reader::There) => {}
+            Ok(Reader::Gone) => return Ok(()),
+            Err(failure) => {
+                if let Some(earlier) = failed.replace(failure) {
+                    earlier.print();
+                }
+            }
         }
     }
     if let Some(directory) = &arguments.scorer_state {
-        crate::state::write(&directory.join(SNAPSHOT), &detector.snapshot())?;
+        crate::state::write(&directory.join(SNAPSHOT), &walk.detector.snapshot())?;
     }
-    out.flush().map(drop)
+    let reader = walk.out.flush()?;
+    if reader == Reader::There {
+        walk.summary.print();
+    }
+    failed.map_or(Ok(()), Err)
 }
 
-fn replay_file(
-    path: &Path,
-    detector: &mut Detector,
-    out: &mut Output,
-    form: &Form,
-) -> Result<Reader, Failure> {
-    let failed = |source| {
-        Failure::new(
-            Code::Failed,
-            &ReadError {
-                path: path.to_owned(),
-                source,
-            },
-        )
-    };
-    let mut file = BufReader::new(File::open(path).map_err(failed)?);
-    let mut text = String::new();
-    for number in 1_u64.. {
-        text.clear();
-        let mut line = file.by_ref().take(MAX_LINE);
-        if line.read_line(&mut text).map_err(failed)? == 0 {
-            break;
-        }
-        if text.trim().is_empty() {
-            continue;
-        }
-        let (mut event, origin) = parse(path, number, &text)?;
-        event.verdicts.clear();
-        let now = event.time;
-        detector.judge(now, &mut event);
-        if out.line(&form.line(&event, &origin))? == Reader::Gone {
-            return Ok(Reader::Gone);
+impl From<Format> for Recorded {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Json,
+            Format::Auditd => Self::Auditd,
+            Format::Sysmon => Self::Sysmon,
+            Format::Syslog => Self::Syslog,
         }
     }
-    Ok(Reader::There)
 }
 
-fn parse(path: &Path, number: u64, text: &str) -> Result<(Event, Origin), Failure> {
-    let line = json::from_str(text).map_err(|error| refuse(path, number, text, &error))?;
-    let boot = line.boot.unwrap_or(BootId::new([0; 16]));
-    Ok((
-        line.event,
-        Origin {
-            host: line.host,
-            boot,
-        },
-    ))
+/// The path from a file to standard output.
+struct Walk {
+    format: Option<Recorded>,
+    table: ProcessTable,
+    detector: Detector,
+    out: Output,
+    form: Form,
+    summary: Summary,
 }
 
-/// Names the format where it is one that later versions read.
-fn refuse(path: &Path, number: u64, text: &str, error: &json::JsonError) -> Failure {
-    let other = foreign_format(text);
-    let reason = match other {
-        Some(name) => format!("{name} cannot be replayed in this version"),
-        None => crate::failure::chain(error),
-    };
-    let code = if other.is_some() {
-        Code::Refused
-    } else {
-        Code::Failed
-    };
-    Failure::line(
-        code,
-        format!(
-            "failed to replay `{}` line {number}: {reason}",
-            path.display()
-        ),
-    )
-    .hint("picket-agent replay reads JSON lines, as `picket-agent watch --json` prints them")
-}
-
-fn foreign_format(text: &str) -> Option<&'static str> {
-    let text = text.trim_start();
-    if text.starts_with("type=") || text.starts_with("node=") {
-        return Some("an auditd log");
+impl Walk {
+    fn file(&mut self, path: &Path) -> Result<Reader, Failure> {
+        let failed = |source| {
+            Failure::new(
+                Code::Failed,
+                &ReadError {
+                    path: path.to_owned(),
+                    source,
+                },
+            )
+        };
+        let file = File::open(path).map_err(failed)?;
+        // Lines without a year are of the last year that fits before the file was written.
+        let written = file.metadata().and_then(|about| about.modified()).ok();
+        let clock = LineClock::utc(written.map_or(UnixNanos(i64::MAX), unix));
+        let mut recording = Recording::new(self.format, clock);
+        let mut lines = Lines::new(file);
+        while let Some((number, line)) = lines.next().map_err(failed)? {
+            match line {
+                Line::Whole(line) => {
+                    if let Err(reason) = recording.line(line) {
+                        self.summary.unread(path, number, &reason.to_string());
+                    }
+                }
+                Line::TooLong => self.summary.unread(path, number, "longer than 16 MiB"),
+                Line::Packed => return Err(packed(path)),
+            }
+            if self.print(recording.take())? == Reader::Gone {
+                return Ok(Reader::Gone);
+            }
+        }
+        if let Err(reason) = recording.end() {
+            self.summary
+                .unread(path, lines.number(), &reason.to_string());
+        }
+        self.print(recording.take())
     }
-    if text.starts_with('<') || text.contains("Linux-Sysmon") {
-        return Some("Sysmon for Linux XML");
+
+    fn print(&mut self, told: Vec<Told>) -> Result<Reader, Failure> {
+        for mut told in told {
+            self.table.recorded(&mut told.event);
+            let event = &mut told.event;
+            self.detector
+                .judge_written(event.time, event, &told.records);
+            if told.only_if_judged && event.verdicts.is_empty() {
+                self.summary.passed();
+                continue;
+            }
+            self.summary.event(event);
+            let origin = Origin {
+                host: told.host,
+                boot: told.boot.unwrap_or(BootId::new([0; 16])),
+            };
+            if self.out.line(&self.form.line(event, &origin))? == Reader::Gone {
+                return Ok(Reader::Gone);
+            }
+        }
+        Ok(Reader::There)
     }
-    (text.contains("sshd[") || text.contains("sudo:")).then_some("an authentication log")
 }
 
+fn unix(time: std::time::SystemTime) -> UnixNanos {
+    let since = time
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixNanos(0).plus(since)
+}
+
+fn packed(path: &Path) -> Failure {
+    let line = format!("`{}` is compressed", path.display());
+    let hint = format!("zcat {} > FILE; picket-agent replay FILE", path.display());
+    Failure::line(Code::Failed, line).hint(hint)
+}
 /// A scorer that goes on from what was learned in the directory, if one is given.
 fn scorer(directory: Option<&Path>) -> Result<Scorer, Failure> {
     let Some(directory) = directory else {
@@ -169,37 +206,4 @@ fn fresh() -> Result<Settings, Failure> {
 struct ReadError {
     path: std::path::PathBuf,
     source: std::io::Error,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn formats_of_later_versions_are_refused_by_name() {
-        let audit = "type=EXECVE msg=audit(1.2:3): argc=1 a0=\"ls\"";
-        let failure = parse(Path::new("x"), 4, audit).unwrap_err();
-        assert_eq!(failure.code, Code::Refused);
-        assert!(
-            failure.line.contains("line 4: an auditd log"),
-            "{}",
-            failure.line
-        );
-        let auth = "Jan  5 10:00:00 h sshd[1]: Accepted password for a";
-        assert!(
-            parse(Path::new("x"), 1, auth)
-                .unwrap_err()
-                .line
-                .contains("authentication log")
-        );
-        let sysmon = "<Event><System/></Event>";
-        assert!(
-            parse(Path::new("x"), 1, sysmon)
-                .unwrap_err()
-                .line
-                .contains("Sysmon")
-        );
-        let broken = parse(Path::new("x"), 1, "{\"kind\":1}").unwrap_err();
-        assert_eq!(broken.code, Code::Failed);
-    }
 }

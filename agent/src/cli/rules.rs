@@ -1,8 +1,9 @@
 //! `rules check`: loads Sigma rules and says, document by document, whether they can be used.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use picket_rules::{Checked, Source, check as check_source};
+use picket_rules::{Checked, Source, check_beside};
 
 use super::RulesCheckArgs;
 use super::output::{Output, Reader};
@@ -17,8 +18,9 @@ pub(super) fn check(arguments: &RulesCheckArgs) -> Result<(), Failure> {
     }
     let mut out = Output::new();
     let (mut good, mut bad) = (0_u64, 0_u64);
+    let names = names_in(&files);
     for file in &files {
-        for checked in check_file(file) {
+        for checked in check_file(file, &names) {
             *(if checked.ok { &mut good } else { &mut bad }) += 1;
             if out.line(&line(&checked, arguments.json))? == Reader::Gone {
                 return Ok(());
@@ -40,10 +42,22 @@ pub(super) fn check(arguments: &RulesCheckArgs) -> Result<(), Failure> {
     }
 }
 
-fn check_file(file: &std::path::Path) -> Vec<Checked> {
+/// What correlations may call rules by: those of all files that are checked, and of the built-in pack.
+fn names_in(files: &[PathBuf]) -> BTreeSet<String> {
+    let read = |file: &PathBuf| {
+        let name = file.display().to_string();
+        let text = pack::read(file).ok()?;
+        Some(Source { name, text })
+    };
+    let mut sources: Vec<Source> = files.iter().filter_map(read).collect();
+    sources.extend(pack::built_in());
+    picket_rules::names(&sources)
+}
+
+fn check_file(file: &std::path::Path, names: &BTreeSet<String>) -> Vec<Checked> {
     let name = file.display().to_string();
     match pack::read(file) {
-        Ok(text) => check_source(&Source { name, text }),
+        Ok(text) => check_beside(&Source { name, text }, names),
         Err(error) => vec![Checked {
             file: name,
             id: None,

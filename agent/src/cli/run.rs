@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use picket_event::batch::PreviousStream;
 use picket_event::{BootId, Detail, Event, Kind, SensorState, Source, StreamId};
-use picket_rules::RuleSet;
 use picket_scorer::Scorer;
 use picket_sensor::device::DeviceFollower;
 use picket_sensor::login::Position;
@@ -22,7 +21,7 @@ use crate::books::{ALERTS, Books, LOGINS, Parts, SCORER};
 use crate::clock::{self, boot_ns};
 use crate::config::{Config, DEFAULT_CONFIG};
 use crate::content::{Contents, SharedContents};
-use crate::detect::{Detector, RulesFrom, load_rules, scorer_settings};
+use crate::detect::{Detector, Rules, RulesFrom, load_rules, scorer_settings};
 use crate::enrich::{Enricher, SharedTable};
 use crate::failure::{Code, Failure, chain};
 use crate::health::{self, Health, Link, SharedHealth, Status, notify, socket};
@@ -168,7 +167,7 @@ impl Service {
         if inputs.send(began).is_err() {
             return Err(nobody_listens());
         }
-        let readers = self.readers(opened.sensor, &inputs)?;
+        let readers = self.readers(opened.sensor, &mut stages.detect, &inputs)?;
         let keeping = self.keeper(&baseline, inputs.clone())?;
         self.begin();
         let (stop, uplink) = self.uplink(config, (commands, trust), inputs.clone())?;
@@ -218,11 +217,14 @@ impl Service {
     fn readers(
         &self,
         sensor: Box<dyn Sensor>,
+        detect: &mut Detector,
         inputs: &SyncSender<Input>,
     ) -> Result<Readers, Failure> {
         let mut readers = Readers::default();
         readers.read(sensor, inputs.clone())?;
-        readers.read_logins(self.logins()?, inputs.clone())?;
+        let logins = self.logins()?;
+        detect.ask_for_lines(logins.lines());
+        readers.read_logins(logins, inputs.clone())?;
         readers.read_devices(DeviceFollower::open(), inputs.clone())?;
         Ok(readers)
     }
@@ -241,7 +243,7 @@ impl Service {
 
     fn stages(&self, config: &Config, baseline: &SharedBaseline) -> Result<Stages, Failure> {
         let rules = load_rules(RulesFrom::Pack(&config.rules), &self.contents.rules())?;
-        tracing::info!(rules = rules.rules().len(), "rules loaded");
+        tracing::info!(rules = rules.len(), "rules loaded");
         let own = Some(self.state.root().to_owned());
         Ok(Stages {
             enrich: Enricher::new(own_uid(), own, Arc::clone(&self.table), config.hashing())
@@ -419,7 +421,7 @@ fn open_spool(state: &StateDir, config: &Config) -> Result<(Spool, Vec<Lost>), F
 }
 
 /// Rules, and what the scorer and its budget know from earlier runs.
-fn detector(state: &StateDir, config: &Config, rules: RuleSet) -> Result<Detector, Failure> {
+fn detector(state: &StateDir, config: &Config, rules: Rules) -> Result<Detector, Failure> {
     let detector = Detector::new(rules, scorer(state, config)?);
     let Some(kept) = state.read(ALERTS)? else {
         return Ok(detector);
@@ -474,10 +476,10 @@ fn began(sensor: &dyn Sensor) -> Event {
     event.with(Detail::Sensor(sensor_state(sensor)))
 }
 
-fn reload(rules: &Path, contents: &Contents) -> Option<RuleSet> {
+fn reload(rules: &Path, contents: &Contents) -> Option<Rules> {
     match load_rules(RulesFrom::Pack(rules), &contents.rules()) {
         Ok(rules) => {
-            tracing::info!(rules = rules.rules().len(), "rules loaded again");
+            tracing::info!(rules = rules.len(), "rules loaded again");
             Some(rules)
         }
         Err(error) => {

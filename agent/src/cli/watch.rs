@@ -65,7 +65,9 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
     let hasher = HashThread::start(inputs.clone())?;
     let mut readers = Readers::default();
     readers.read(opened.sensor, inputs.clone())?;
-    readers.read_logins(sensors::open_logins(boot, None), inputs.clone())?;
+    let logins = sensors::open_logins(boot, None);
+    stages.detect.ask_for_lines(logins.lines());
+    readers.read_logins(logins, inputs.clone())?;
     readers.read_devices(DeviceFollower::open(), inputs)?;
     let mut printer = Printer::new(arguments, Origin { host: None, boot });
     let mut world = World {

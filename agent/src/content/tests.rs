@@ -92,9 +92,8 @@ fn what_is_taken_is_in_use_and_still_after_a_restart() {
     );
     assert!(
         compiled
-            .rules()
-            .iter()
-            .any(|rule| rule.title == "A rule of the operators")
+            .titles()
+            .any(|title| title == "A rule of the operators")
     );
     let policy = world.signed(ContentKind::Policy, 1, "");
     assert!(matches!(

@@ -53,6 +53,15 @@ impl From<PackError> for Failure {
     }
 }
 
+/// The texts of the built-in pack.
+pub(crate) fn built_in() -> impl Iterator<Item = Source> {
+    let pack = PACK.iter();
+    pack.map(|(name, text)| Source {
+        name: (*name).to_owned(),
+        text: (*text).to_owned(),
+    })
+}
+
 /// The texts of the rules. Of the same name, those that operators signed replace the built-in one, and the
 /// directory's replace both.
 pub(crate) fn sources(
@@ -63,10 +72,7 @@ pub(crate) fn sources(
     let directory = match from {
         RulesFrom::Only(directory) => directory,
         RulesFrom::Pack(directory) => {
-            let pack = PACK
-                .iter()
-                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-            texts.extend(pack);
+            texts.extend(built_in().map(|file| (file.name, file.text)));
             let signed = signed.iter();
             texts.extend(signed.map(|file| (file.name.clone(), file.text.clone())));
             if !directory.exists() {

@@ -11,7 +11,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use picket_event::{
-    Ancestor, Event, Fork, HashStatus, Namespaces, Process, ProcessUid, Text, UnixNanos,
+    Ancestor, Detail, Event, Fork, HashStatus, Kind, Namespaces, Process, ProcessUid, Text,
+    UnixNanos,
 };
 use picket_seal::Digest;
 
@@ -87,6 +88,32 @@ impl ProcessTable {
                 *slot = entry;
             }
             None => self.insert(process.uid, entry),
+        }
+    }
+
+    /// Takes an event of a recording in and completes its process, without a look at this host.
+    pub(crate) fn recorded(&mut self, event: &mut Event) {
+        // A recording may not say which number a process had.
+        let Some(process) = event.process.as_mut().filter(|process| process.pid != 0) else {
+            return;
+        };
+        self.complete(process);
+        if process.container.is_none() {
+            process.container = super::container::of_cgroup(process.cgroup.as_bytes());
+        }
+        self.follow(event.kind, event.detail.as_ref(), process);
+    }
+
+    /// Notes what became of a process, and sets its ancestors.
+    pub(crate) fn follow(&mut self, kind: Kind, detail: Option<&Detail>, process: &mut Process) {
+        match (kind, detail) {
+            (Kind::Fork, Some(Detail::Fork(fork))) => self.fork(process, *fork),
+            (Kind::Exit, _) => self.exit(process),
+            (Kind::Exec, _) => self.exec(process),
+            _ => self.see(process),
+        }
+        if !matches!(kind, Kind::Fork | Kind::Exit) && process.ancestry.is_empty() {
+            process.ancestry = self.ancestry(process);
         }
     }
 

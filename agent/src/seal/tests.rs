@@ -36,6 +36,7 @@ fn alert() -> Event {
         attack: Vec::new(),
         author: String::new(),
         license: String::new(),
+        rests_on: Vec::new(),
     };
     let mut event = event(Kind::Exec);
     event.verdicts.push(Verdict::Rule(rule));

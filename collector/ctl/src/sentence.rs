@@ -341,6 +341,7 @@ mod tests {
             attack: vec!["T1059.004".to_owned()],
             author: String::new(),
             license: String::new(),
+            rests_on: Vec::new(),
         }));
         let line = of(&event, "h", Paint::PLAIN);
         assert!(

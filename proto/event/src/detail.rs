@@ -12,7 +12,7 @@ mod words;
 pub use file::{File, ScheduledJob, Script};
 pub use kernel::{Bpf, Device, IoUring, Module, Mount};
 pub use ledger::{KindCounts, Loss, LossCause, LostBy};
-pub use login::{AccountChange, Login};
+pub use login::{AccountChange, LogLine, Login};
 pub use network::{Dns, Network};
 pub use own::{
     Affected, Containment, Gap, GapReason, Hook, HookState, PolicyCause, ReceiptState, SensorState,
@@ -72,4 +72,6 @@ pub enum Detail {
     ExecFailed(ExecFailed),
     /// A change of who may log in.
     AccountChange(AccountChange),
+    /// A line of a log.
+    Log(LogLine),
 }

@@ -130,7 +130,7 @@ closed_set! {
         Loss = "loss",
         /// Numbers that stand for lost events.
         Gap = "gap",
-        /// A judgement over several events.
+        /// A judgement about what is no event by itself: a line of a log, a record of audit.
         Finding = "finding",
         /// What was done about a command.
         Containment = "containment",
@@ -202,6 +202,8 @@ closed_set! {
         Replay = "replay",
         /// The kernel's word of devices.
         Uevent = "uevent",
+        /// A recording of Sysmon for Linux.
+        Sysmon = "sysmon",
     }
 }
 

@@ -42,8 +42,8 @@ mod wire;
 
 pub use detail::{
     AccountChange, Affected, Bpf, Containment, CredChange, Credentials, Detail, Device, Dns,
-    ExecFailed, Exit, File, Fork, Gap, GapReason, Hook, HookState, IoUring, KindCounts, Login,
-    Loss, LossCause, LostBy, MemExec, Memfd, Module, Mount, Network, PolicyCause, Ptrace,
+    ExecFailed, Exit, File, Fork, Gap, GapReason, Hook, HookState, IoUring, KindCounts, LogLine,
+    Login, Loss, LossCause, LostBy, MemExec, Memfd, Module, Mount, Network, PolicyCause, Ptrace,
     ReceiptState, ScheduledJob, Script, SensorState, Signal,
 };
 pub use event::{Event, Origin};
@@ -52,5 +52,7 @@ pub use kind::{Class, Fidelity, HashStatus, Kind, Severity, Source};
 pub use process::{Ancestor, EnvVar, Namespaces, Process, User};
 pub use text::Text;
 pub use time::{Clock, SystemClock, UnixNanos, parse_duration};
-pub use verdict::{BackoffLevel, Reason, RuleVerdict, ScorerVerdict, Verdict};
+pub use verdict::{
+    BackoffLevel, Evidence, MOST_EVIDENCE, Reason, RuleVerdict, ScorerVerdict, Verdict,
+};
 pub use wire::EventError;

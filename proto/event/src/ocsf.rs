@@ -70,5 +70,6 @@ fn mapped(event: &Event) -> Mapped {
         Detail::Sensor(it) => own::sensor(it),
         Detail::Loss(it) => own::loss(it),
         Detail::Gap(it) => own::gap(it),
+        Detail::Log(_) => own::finding(event),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{Severity, Text};
+use crate::{Event, Kind, ProcessUid, Severity, Text, UnixNanos};
 
 /// One judgement.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +39,34 @@ pub struct RuleVerdict {
     pub author: String,
     /// Under which licence.
     pub license: String,
+    /// Of several events: the last of those it rests on, oldest first. At most [`MOST_EVIDENCE`].
+    pub rests_on: Vec<Evidence>,
 }
+
+/// An event that a verdict about another one rests on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Evidence {
+    /// What happened.
+    pub kind: Kind,
+    /// When.
+    pub time: UnixNanos,
+    /// Who acted, where it is known.
+    pub process_uid: Option<ProcessUid>,
+}
+
+impl Evidence {
+    /// Names this event.
+    pub fn of(event: &Event) -> Self {
+        Self {
+            kind: event.kind,
+            time: event.time,
+            process_uid: event.process.as_ref().map(|process| process.uid),
+        }
+    }
+}
+
+/// How many events one verdict names.
+pub const MOST_EVIDENCE: usize = 16;
 
 /// How surprising the event was on this host, with everything needed to compute it again.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,6 +3,8 @@
 //! A file may carry example events under `x-tests`; a rule that does not judge its own examples as
 //! it says is not good.
 
+use std::collections::BTreeSet;
+
 use picket_event::Event;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
@@ -29,24 +31,47 @@ pub struct Checked {
 
 /// Checks every document of `source` by itself.
 pub fn check(source: &Source) -> Vec<Checked> {
+    check_beside(source, &BTreeSet::new())
+}
+
+/// The ids and names that correlations may call the rules of these sources by.
+pub fn names(sources: &[Source]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for source in sources {
+        for document in yaml::parse(&source.text).unwrap_or_default() {
+            let keys = ["id", "name"].into_iter();
+            let known = keys.filter_map(|key| document.get(key)?.text().map(str::to_owned));
+            names.extend(known);
+        }
+    }
+    names
+}
+
+/// Checks every document of `source`, beside rules that have these ids and names.
+pub fn check_beside(source: &Source, elsewhere: &BTreeSet<String>) -> Vec<Checked> {
     let Loaded {
         rules,
+        correlations,
         refused,
         notes,
-    } = RuleSet::compile(std::slice::from_ref(source));
+    } = RuleSet::compile_beside(std::slice::from_ref(source), elsewhere);
     let wrong_examples = wrong_examples(source, &rules);
-    let taken = rules.rules().iter().map(|info| {
-        let remarks = notes.iter().filter(|note| note.id == info.id);
-        let remarks: Vec<String> = remarks.map(|note| note.remark.to_string()).collect();
-        let remarks = (!remarks.is_empty()).then(|| remarks.join("; "));
-        Checked {
-            file: source.name.clone(),
-            id: Some(info.id.clone()),
-            ok: wrong_examples.is_none(),
-            reason: wrong_examples.clone().or(remarks),
-            line: None,
-        }
-    });
+    let taken = rules
+        .rules()
+        .iter()
+        .chain(correlations.rules())
+        .map(|info| {
+            let remarks = notes.iter().filter(|note| note.id == info.id);
+            let remarks: Vec<String> = remarks.map(|note| note.remark.to_string()).collect();
+            let remarks = (!remarks.is_empty()).then(|| remarks.join("; "));
+            Checked {
+                file: source.name.clone(),
+                id: Some(info.id.clone()),
+                ok: wrong_examples.is_none(),
+                reason: wrong_examples.clone().or(remarks),
+                line: None,
+            }
+        });
     let refused = refused.into_iter().map(|refusal| Checked {
         file: refusal.file,
         id: refusal.id,

@@ -7,28 +7,33 @@
 //! # Invariants
 //!
 //! - Time is that of the events; the clock is never asked.
-//! - At most [`MOST_GROUPS`] groups are remembered; the one that was touched least recently goes
-//!   first. A group never holds more than the number that its rule waits for.
+//! - At most [`MOST_GROUPS`] groups with [`MOST_SEEN`] hits and values are remembered; the one that was touched least
+//!   recently goes first. A group never holds more than the number that its rule waits for.
 //! - A correlation that matched begins anew for that group: a storm is one hit in each round.
 //! - An event that lacks a field of `group-by` belongs to no group and counts for none.
 
 mod document;
 mod groups;
 
-use picket_event::{Event, UnixNanos};
+use std::collections::HashMap;
+
+use picket_event::{Event, Evidence, Verdict};
 
 use crate::record::{FieldId, Fields, Record, Span, Values};
 use crate::refusal::Refusal;
 use crate::rule::RuleInfo;
-use crate::ruleset::{RuleHit, RuleSet, Source};
+use crate::ruleset::RuleHit;
 use crate::view::Columns;
 use crate::view::event::EventRecord;
-use crate::yaml;
+use crate::yaml::Node;
 
 use groups::{Groups, Seen, Wanted};
 
 /// Most groups that are remembered, of all correlations together.
 pub const MOST_GROUPS: usize = 4_096;
+
+/// Most hits and values that are remembered, of all groups together.
+pub const MOST_SEEN: usize = 1 << 18;
 
 /// Correlation rules with what they remember.
 #[derive(Debug, Default)]
@@ -68,29 +73,26 @@ pub(crate) enum CorrelationKind {
 }
 
 impl Correlations {
-    /// Takes the correlations among the documents of `sources`, over the rules of `set`. What is no
-    /// correlation is left to [`RuleSet::compile`].
-    pub fn compile(sources: &[Source], set: &RuleSet) -> (Self, Vec<Refusal>) {
+    /// Compiles documents, each with the name of its source, over the rules that have these names.
+    pub(crate) fn compile(
+        documents: &[(String, Node)],
+        names: &HashMap<String, usize>,
+        rules: usize,
+    ) -> (Self, Vec<Refusal>) {
         let (mut fields, mut taken, mut refused) = (Fields::default(), Self::default(), Vec::new());
-        let names = document::names(sources, set);
-        taken.waiting = vec![Vec::new(); set.rules().len()];
-        for source in sources {
-            // Text that cannot be read is named by `RuleSet::compile`.
-            for document in yaml::parse(&source.text).unwrap_or_default() {
-                let Some(node) = document.get("correlation") else {
-                    continue;
-                };
-                let parsed = document::parse(&document, node, &source.name, &mut fields)
-                    .and_then(|rule| Ok((document::places(node, &rule.rules, &names)?, rule)));
-                match parsed {
-                    Ok((places, rule)) => taken.add(places, rule),
-                    Err(fault) => refused.push(Refusal {
-                        file: source.name.clone(),
-                        id: crate::rule::id(&document),
-                        line: fault.line,
-                        reason: fault.reason,
-                    }),
-                }
+        taken.waiting = vec![Vec::new(); rules];
+        for (file, document) in documents {
+            let node = document.get("correlation").unwrap_or(document);
+            let parsed = document::parse(document, node, file, &mut fields)
+                .and_then(|rule| Ok((document::places(node, &rule.rules, names)?, rule)));
+            match parsed {
+                Ok((places, rule)) => taken.add(places, rule),
+                Err(fault) => refused.push(Refusal {
+                    file: file.clone(),
+                    id: crate::rule::id(document),
+                    line: fault.line,
+                    reason: fault.reason,
+                }),
             }
         }
         taken.columns = Columns::new(&fields);
@@ -112,19 +114,39 @@ impl Correlations {
         self.rules.iter().map(|rule| &rule.info)
     }
 
-    /// Takes the hits of rules on `event` and gives the numbers of the correlations that are
-    /// complete with it, each once.
-    pub fn step(&mut self, event: &Event, hits: &[RuleHit]) -> Vec<usize> {
-        let mut complete = Vec::new();
+    /// Takes the hits of rules on `event` and gives the verdicts of the correlations that are complete with
+    /// it, each once and with the last events that it rests on.
+    pub fn step(&mut self, event: &Event, hits: &[RuleHit]) -> Vec<Verdict> {
+        let mut complete: Vec<(usize, Vec<Evidence>)> = Vec::new();
         for hit in hits {
             let waiting = self.waiting.get(hit.rule).cloned().unwrap_or_default();
             for (number, position) in waiting {
-                if self.one(event, number, position) && !complete.contains(&number) {
-                    complete.push(number);
+                let known = complete.iter().any(|(known, _)| *known == number);
+                if let Some(evidence) = self.one(event, number, position)
+                    && !known
+                {
+                    complete.push((number, evidence));
                 }
             }
         }
-        complete
+        let verdict = |(number, rests_on): (usize, Vec<Evidence>)| {
+            let mut verdict = self.rules.get(number)?.info.verdict();
+            if let Verdict::Rule(rule) = &mut verdict {
+                rule.rests_on = rests_on;
+            }
+            Some(verdict)
+        };
+        complete.into_iter().filter_map(verdict).collect()
+    }
+
+    /// How many correlations there are.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
     }
 
     /// How many groups are remembered.
@@ -132,26 +154,20 @@ impl Correlations {
         self.groups.len()
     }
 
-    fn one(&mut self, event: &Event, number: usize, position: usize) -> bool {
-        let Some(rule) = self.rules.get(number) else {
-            return false;
-        };
+    /// The events that the correlation rests on, if it is complete with this one.
+    fn one(&mut self, event: &Event, number: usize, position: usize) -> Option<Vec<Evidence>> {
+        let rule = self.rules.get(number)?;
         let record = EventRecord::new(event, &self.columns.event);
         let mut key = number.to_le_bytes().to_vec();
         for field in &rule.group_by {
-            let Some(value) = first(&record, *field, &mut self.bytes, &mut self.spans) else {
-                return false;
-            };
+            let value = first(&record, *field, &mut self.bytes, &mut self.spans)?;
             key.extend_from_slice(&value.len().to_le_bytes());
             key.extend_from_slice(value);
         }
         let seen = match rule.kind {
             CorrelationKind::Events(_) => Seen::Hit,
             CorrelationKind::Values(field, _) => {
-                match first(&record, field, &mut self.bytes, &mut self.spans) {
-                    Some(value) => Seen::Value(value.to_vec()),
-                    None => return false,
-                }
+                Seen::Value(first(&record, field, &mut self.bytes, &mut self.spans)?.to_vec())
             }
             CorrelationKind::Together | CorrelationKind::InOrder => Seen::Rule(position),
         };
@@ -160,8 +176,7 @@ impl Correlations {
             rules: rule.rules.len(),
             span: rule.span,
         };
-        let UnixNanos(time) = event.time;
-        self.groups.step(key, wanted, time, seen)
+        self.groups.step(key, wanted, Evidence::of(event), seen)
     }
 }
 

@@ -36,10 +36,11 @@ mod search;
 mod view;
 mod yaml;
 
-pub use check::{Checked, Examples, check, examples};
-pub use correlation::{Correlations, MOST_GROUPS};
+pub use check::{Checked, Examples, check, check_beside, examples, names};
+pub use correlation::{Correlations, MOST_GROUPS, MOST_SEEN};
 pub use record::{FieldId, Record, Values};
 pub use refusal::{Reason, Refusal};
 pub use rule::RuleInfo;
 pub use ruleset::{Figures, Loaded, Note, Remark, RuleHit, RuleSet, Source};
 pub use scratch::Scratch;
+pub use view::written::Written;

@@ -10,6 +10,8 @@ use crate::yaml::Node;
 pub(crate) struct Scope {
     pub(crate) view: View,
     pub(crate) kinds: Kinds,
+    /// Of lines: whose. Empty: anybody's.
+    pub(crate) programs: &'static [&'static str],
 }
 
 /// In whose words a rule speaks of an event.
@@ -21,6 +23,8 @@ pub(crate) enum View {
     Picket,
     /// The records that auditd would have written.
     Audit,
+    /// Lines of logs.
+    Text,
 }
 
 /// A set of kinds.
@@ -47,21 +51,43 @@ impl Kinds {
     }
 }
 
-/// Services whose rules read lines of text.
-const TEXT_SERVICES: [&str; 13] = [
-    "apache",
-    "auth",
-    "clamav",
-    "cron",
-    "guacamole",
-    "modsecurity",
-    "mysql",
-    "nginx",
-    "rsyslog",
-    "sshd",
-    "sudo",
-    "syslog",
-    "vsftpd",
+/// Services whose rules read lines of text, each with the programs that write them. Empty: all that write to the
+/// system's log.
+const TEXT_SERVICES: [(&str, &[&str]); 19] = [
+    ("", &[]),
+    ("syslog", &[]),
+    ("rsyslog", &[]),
+    ("auth", &[]),
+    ("messages", &[]),
+    ("kern", &["kernel"]),
+    ("sshd", &["sshd", "sshd-session", "sshd-auth"]),
+    ("sudo", &["sudo"]),
+    ("su", &["su"]),
+    (
+        "cron",
+        &[
+            "cron", "crond", "CRON", "CROND", "crontab", "anacron", "atd",
+        ],
+    ),
+    (
+        "clamav",
+        &[
+            "clamd",
+            "clamav",
+            "clamscan",
+            "clamdscan",
+            "freshclam",
+            "clamonacc",
+        ],
+    ),
+    ("guacamole", &["guacd", "guacamole", "tomcat*"]),
+    ("vsftpd", &["vsftpd"]),
+    ("apache", &["apache2", "httpd"]),
+    ("nginx", &["nginx"]),
+    ("mysql", &["mysqld", "mysql", "mariadbd"]),
+    ("modsecurity", &["modsecurity", "apache2", "httpd", "nginx"]),
+    ("pam", &[]),
+    ("auth.log", &[]),
 ];
 
 /// Reads the `logsource` of a rule.
@@ -77,17 +103,27 @@ pub(crate) fn parse(node: &Node) -> Result<Scope, Fault> {
         return Err(node.fault(Reason::LogSource { source_name }));
     }
     match (category, service) {
-        ("", "auditd") => Ok(Scope {
-            view: View::Audit,
-            kinds: Kinds::ALL,
-        }),
-        ("", service) if service.is_empty() || TEXT_SERVICES.contains(&service) => {
-            Err(node.fault(Reason::LogText { source_name }))
+        ("", "auditd") => Ok(of_view(View::Audit, &[])),
+        ("", service) => {
+            let known = TEXT_SERVICES.iter().find(|(name, _)| *name == service);
+            let programs = known.map(|(_, programs)| *programs);
+            programs
+                .map(|programs| of_view(View::Text, programs))
+                .ok_or_else(|| node.fault(Reason::LogSource { source_name }))
         }
         (category, "" | "sysmon") => {
             of_category(category).ok_or_else(|| node.fault(Reason::LogSource { source_name }))
         }
         _ => Err(node.fault(Reason::LogSource { source_name })),
+    }
+}
+
+/// Of whatever kind the event is.
+fn of_view(view: View, programs: &'static [&'static str]) -> Scope {
+    Scope {
+        view,
+        kinds: Kinds::ALL,
+        programs,
     }
 }
 
@@ -110,6 +146,7 @@ fn of_category(category: &str) -> Option<Scope> {
     Some(Scope {
         view: View::Sigma,
         kinds: Kinds::of(kinds),
+        programs: &[],
     })
 }
 
@@ -121,6 +158,7 @@ fn own_category(category: &str) -> Option<Scope> {
     Some(Scope {
         view,
         kinds: Kinds::of(&[kind]),
+        programs: &[],
     })
 }
 
@@ -168,6 +206,14 @@ mod tests {
     }
 
     #[test]
+    fn a_service_reads_the_lines_of_its_programs_and_no_service_those_of_all() {
+        let sshd = scope("{product: linux, service: sshd}").unwrap();
+        assert!(sshd.view == View::Text && sshd.programs.contains(&"sshd-session"));
+        let any = scope("{product: linux}").unwrap();
+        assert!(any.view == View::Text && any.programs.is_empty());
+    }
+
+    #[test]
     fn sources_that_nobody_feeds_are_refused_by_name() {
         let refused = scope("{product: windows, category: process_creation}").unwrap_err();
         assert_eq!(
@@ -175,12 +221,8 @@ mod tests {
             "log source product=windows category=process_creation is not one of ours"
         );
         assert!(matches!(
-            scope("{product: linux, service: sshd}"),
-            Err(Reason::LogText { .. })
-        ));
-        assert!(matches!(
-            scope("{product: linux}"),
-            Err(Reason::LogText { .. })
+            scope("{product: linux, service: oracle}"),
+            Err(Reason::LogSource { .. })
         ));
         assert!(matches!(
             scope("{category: antivirus}"),

@@ -102,15 +102,6 @@ pub enum Reason {
         /// The log source as the rule names it.
         source_name: String,
     },
-    /// The rule reads log lines, and no log text is collected.
-    #[error(
-        "reads the text of log source {}: no log text is collected yet",
-        one_line(source_name)
-    )]
-    LogText {
-        /// The log source as the rule names it.
-        source_name: String,
-    },
     /// A field of our own taxonomy that does not exist.
     #[error("field `{}` does not exist", one_line(field))]
     Field {
@@ -123,9 +114,6 @@ pub enum Reason {
     /// `timeframe` belongs to the abolished pipe.
     #[error("`timeframe` counts over time, which only correlations may")]
     Timeframe,
-    /// A correlation rule.
-    #[error("correlation rules are not built yet")]
-    Correlation,
     /// A filter document, which changes other rules.
     #[error("filter documents are not built yet")]
     Filter,

@@ -1,6 +1,6 @@
 //! One rule document: its header, its searches, its condition, its extensions.
 
-use picket_event::Severity;
+use picket_event::{RuleVerdict, Severity, Verdict};
 
 use crate::condition::{self, Condition};
 use crate::logsource::{self, Scope, View};
@@ -8,8 +8,8 @@ use crate::program::Program;
 use crate::record::{FieldId, Fields};
 use crate::refusal::{Fault, Reason};
 use crate::search::Compiler;
-use crate::view::{audit, event};
-use crate::yaml::{Node, Value};
+use crate::view::{audit, event, written};
+use crate::yaml::{Node, Scalar, Value};
 
 /// Most tests in one rule.
 const MAX_TESTS: usize = 10_000;
@@ -31,6 +31,21 @@ pub struct RuleInfo {
     pub license: String,
     /// The source it came from.
     pub file: String,
+}
+
+impl RuleInfo {
+    /// What it says about an event that it matched.
+    pub fn verdict(&self) -> Verdict {
+        Verdict::Rule(RuleVerdict {
+            id: self.id.clone(),
+            title: self.title.clone(),
+            severity: self.severity,
+            attack: self.attack.clone(),
+            author: self.author.clone(),
+            license: self.license.clone(),
+            rests_on: Vec::new(),
+        })
+    }
 }
 
 /// A rule ready to be put into a set.
@@ -74,6 +89,9 @@ pub(crate) fn parse(document: &Node, file: &str, fields: &mut Fields) -> Result<
     if let Some(ancestor) = document.get("x-ancestor") {
         program = Program::All(vec![program, self::ancestor(ancestor, scope, fields)?]);
     }
+    if !scope.programs.is_empty() {
+        program = Program::All(vec![written_by(scope, document, fields)?, program]);
+    }
     program.order();
     let never = never(&program, scope.view, fields).map_err(|reason| document.fault(reason))?;
     let alive = program.possible(&|field| exists(scope.view, fields.name(field)));
@@ -87,12 +105,11 @@ pub(crate) fn parse(document: &Node, file: &str, fields: &mut Fields) -> Result<
     })
 }
 
-/// Correlations, filters and collections look like rules and are none; extensions change what a
+/// Filters and collections look like rules and are none; extensions change what a
 /// rule means, so one that is not built must not be left out.
 fn refuse_what_is_not_a_rule(document: &Node) -> Result<(), Fault> {
     for (key, value) in document.map().unwrap_or_default() {
         let reason = match key.text.as_str() {
-            "correlation" => Reason::Correlation,
             "filter" => Reason::Filter,
             "action" => Reason::Collection,
             "x-ancestor" | "x-tests" => continue,
@@ -276,6 +293,28 @@ fn mark_used(condition: &Condition, used: &mut [bool]) {
     }
 }
 
+/// Rules for a service see the lines of its programs alone.
+fn written_by(scope: Scope, document: &Node, fields: &mut Fields) -> Result<Program, Fault> {
+    let line = document.line;
+    let scalar = |text: &str| Scalar {
+        text: text.to_owned(),
+        quoted: true,
+    };
+    let name = |name: &&str| Node {
+        line,
+        value: Value::Scalar(scalar(name)),
+    };
+    let names = Node {
+        line,
+        value: Value::List(scope.programs.iter().map(name).collect()),
+    };
+    let search = Node {
+        line,
+        value: Value::Map(vec![(scalar(written::PROGRAM), names)]),
+    };
+    Compiler { fields }.search(&search)
+}
+
 /// `x-ancestor`: `any` wants one of the parents to match, `none` wants none of them to.
 fn ancestor(node: &Node, scope: Scope, fields: &mut Fields) -> Result<Program, Fault> {
     let wrong = |node: &Node, wanted| {
@@ -284,8 +323,8 @@ fn ancestor(node: &Node, scope: Scope, fields: &mut Fields) -> Result<Program, F
             wanted,
         })
     };
-    if scope.view == View::Audit {
-        return Err(wrong(node, "for log source auditd"));
+    if matches!(scope.view, View::Audit | View::Text) {
+        return Err(wrong(node, "for log source auditd, or for text"));
     }
     let pairs = node.map().filter(|pairs| !pairs.is_empty());
     let pairs = pairs.ok_or_else(|| wrong(node, "a map with `any` or `none`"))?;
@@ -350,5 +389,6 @@ fn exists(view: View, name: &str) -> bool {
     match view {
         View::Sigma | View::Picket => event::Field::of_name(name).is_some(),
         View::Audit => audit::Field::of_name(name).is_some(),
+        View::Text => !event::is_own_path(name) || matches!(name, written::PROGRAM | written::LINE),
     }
 }

@@ -1,10 +1,11 @@
 //! A set of rules, compiled together, and the judgement of one event by all of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
-use picket_event::{Event, Kind, RuleVerdict, Verdict};
+use picket_event::{Detail, Event, Kind, Source as Seen, Verdict};
 
+use crate::correlation::Correlations;
 use crate::index::Index;
 use crate::logsource::{Kinds, View};
 use crate::program::Program;
@@ -15,6 +16,7 @@ use crate::scratch::Scratch;
 use crate::view::Columns;
 use crate::view::audit::{self, AuditRecord};
 use crate::view::event::EventRecord;
+use crate::view::written::{LineRecord, Written, WrittenRecord};
 use crate::yaml::{self, Node};
 
 /// Most rules in one set.
@@ -34,6 +36,8 @@ pub struct Source {
 pub struct Loaded {
     /// The rules that were taken.
     pub rules: RuleSet,
+    /// The correlations over them.
+    pub correlations: Correlations,
     /// Those that were not, each with its reason.
     pub refused: Vec<Refusal>,
     /// What was taken and looks wrong.
@@ -136,7 +140,15 @@ struct Member {
 impl RuleSet {
     /// Compiles `sources` together. Every document is either in the set or among the refused.
     pub fn compile(sources: &[Source]) -> Loaded {
+        Self::compile_beside(sources, &BTreeSet::new())
+    }
+
+    /// As [`RuleSet::compile`], with ids and names of rules that are elsewhere: correlations may wait for
+    /// them, and never see them here.
+    pub(crate) fn compile_beside(sources: &[Source], elsewhere: &BTreeSet<String>) -> Loaded {
         let mut builder = Builder::default();
+        let names = elsewhere.iter().map(|name| (name.clone(), usize::MAX));
+        builder.names.extend(names);
         for source in sources {
             builder.take(source);
         }
@@ -147,7 +159,30 @@ impl RuleSet {
     pub fn evaluate(&self, event: &Event, scratch: &mut Scratch, hits: &mut Vec<RuleHit>) {
         let record = EventRecord::new(event, &self.columns.event);
         self.evaluate_record(&record, scratch, hits);
+        self.evaluate_line(event, scratch, hits);
         self.evaluate_audit(event, scratch, hits);
+    }
+
+    /// As [`RuleSet::evaluate`] for an event that was read from these records of audit: rules for auditd see them as they were
+    /// written, not records made from the event.
+    pub fn evaluate_written<'a>(
+        &self,
+        event: &Event,
+        written: impl Iterator<Item = Written<'a>>,
+        scratch: &mut Scratch,
+        hits: &mut Vec<RuleHit>,
+    ) {
+        let record = EventRecord::new(event, &self.columns.event);
+        self.evaluate_record(&record, scratch, hits);
+        for written in written {
+            let record = WrittenRecord {
+                written,
+                names: self.fields.names(),
+            };
+            self.group(Subject::Audit, &record, scratch, hits);
+        }
+        hits.sort_unstable();
+        hits.dedup();
     }
 
     /// Judges an event that is given as a record in the words of Sigma's categories.
@@ -167,7 +202,7 @@ impl RuleSet {
         self.evaluate(event, scratch, &mut hits);
         hits.iter()
             .filter_map(|hit| self.rule(hit.rule))
-            .map(verdict)
+            .map(RuleInfo::verdict)
             .collect()
     }
 
@@ -202,6 +237,24 @@ impl RuleSet {
                 .map(|group| group.index.parts_bytes())
                 .sum(),
         }
+    }
+
+    /// A finding of ours may be a line of a log.
+    fn evaluate_line(&self, event: &Event, scratch: &mut Scratch, hits: &mut Vec<RuleHit>) {
+        if let (Some(Detail::Log(log)), true) = (&event.detail, event.source != Seen::Audit) {
+            let record = LineRecord {
+                program: log.program.as_bytes(),
+                line: log.text.as_bytes(),
+                names: self.fields.names(),
+            };
+            self.group(Subject::Text, &record, scratch, hits);
+        }
+    }
+
+    /// Whether any rule reads lines of logs.
+    pub fn reads_lines(&self) -> bool {
+        let group = self.groups.get(Subject::Text as usize);
+        group.is_some_and(|group| !group.rules.is_empty())
     }
 
     /// A rule may match several of the records; it hits once.
@@ -275,10 +328,11 @@ enum Subject {
     Login,
     Other,
     Audit,
+    Text,
 }
 
 impl Subject {
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
     const OF_EVENTS: [Self; 6] = [
         Self::Exec,
         Self::Process,
@@ -313,8 +367,10 @@ impl Subject {
 
     /// The groups that a rule must be in.
     fn of_rule(rule: &Rule) -> Vec<Self> {
-        if rule.scope.view == View::Audit {
-            return vec![Self::Audit];
+        match rule.scope.view {
+            View::Audit => return vec![Self::Audit],
+            View::Text => return vec![Self::Text],
+            View::Sigma | View::Picket => {}
         }
         let speaks_of = |subject: &Self| {
             let mut kinds = Kind::ALL
@@ -326,17 +382,6 @@ impl Subject {
     }
 }
 
-fn verdict(info: &RuleInfo) -> Verdict {
-    Verdict::Rule(RuleVerdict {
-        id: info.id.clone(),
-        title: info.title.clone(),
-        severity: info.severity,
-        attack: info.attack.clone(),
-        author: info.author.clone(),
-        license: info.license.clone(),
-    })
-}
-
 /// Gathers rules from sources.
 #[derive(Default)]
 struct Builder {
@@ -344,6 +389,9 @@ struct Builder {
     rules: Vec<Rule>,
     fields: Fields,
     by_id: HashMap<String, String>,
+    /// Ids, and names that documents give themselves, with the number of the rule.
+    names: HashMap<String, usize>,
+    correlations: Vec<(String, Node)>,
 }
 
 impl Builder {
@@ -353,9 +401,11 @@ impl Builder {
             Ok(documents) => documents,
             Err(fault) => return self.refuse(source, None, fault),
         };
-        for document in &documents {
-            if let Err(fault) = self.document(source, document) {
-                self.refuse(source, rule::id(document), fault);
+        for document in documents {
+            if document.get("correlation").is_some() {
+                self.correlations.push((source.name.clone(), document));
+            } else if let Err(fault) = self.document(source, &document) {
+                self.refuse(source, rule::id(&document), fault);
             }
         }
     }
@@ -370,6 +420,11 @@ impl Builder {
             return Err(document.fault(Reason::DuplicateId {
                 title: title.clone(),
             }));
+        }
+        self.names.insert(id.clone(), self.rules.len());
+        if let Some(name) = document.get("name").and_then(Node::text) {
+            let place = self.names.entry(name.to_owned()).or_insert(usize::MAX);
+            *place = self.rules.len().min(*place);
         }
         self.by_id.insert(id, rule.info.title.clone());
         self.remark(&rule);
@@ -430,8 +485,13 @@ impl Builder {
             group.index = Index::new(programs, |field| is_dear(self.fields.name(field)));
         }
         self.remark_on_slow(&rules, &groups);
+        let rules_taken = rules.len();
         let infos = rules.into_iter().map(|rule| rule.info).collect();
         let columns = Columns::new(&self.fields);
+        let (correlations, refused) =
+            Correlations::compile(&self.correlations, &self.names, rules_taken);
+        self.loaded.correlations = correlations;
+        self.loaded.refused.extend(refused);
         self.loaded.rules = RuleSet {
             infos,
             fields: self.fields,

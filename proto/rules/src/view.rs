@@ -1,7 +1,8 @@
-//! One event in the two vocabularies that rules use.
+//! One event in the vocabularies that rules use, and what was written about it.
 
 pub(crate) mod audit;
 pub(crate) mod event;
+pub(crate) mod written;
 
 use crate::record::Fields;
 

@@ -1,6 +1,8 @@
 //! Correlations: what counts, what does not, in what order, and within what bounds.
 
-use picket_event::{Detail, Event, Kind, Login, Source as Sensor, Text, UnixNanos};
+use picket_event::{
+    Detail, Event, Kind, Login, MOST_EVIDENCE, Source as Sensor, Text, UnixNanos, Verdict,
+};
 use picket_rules::{Correlations, MOST_GROUPS, RuleSet, Scratch, Source};
 
 const RULES: &str = "
@@ -26,6 +28,30 @@ fn so_many_hits_in_the_span_are_a_correlation_and_it_begins_anew() {
     assert!(!judge.step(&refused(3, "ada", "203.0.113.1")));
     assert!(judge.step(&refused(4, "ada", "203.0.113.1")));
     assert!(!judge.step(&refused(5, "ada", "203.0.113.1")));
+}
+
+#[test]
+fn the_verdict_names_the_events_it_rests_on() {
+    let mut judge = judge(
+        "{type: event_count, rules: [refused], group-by: login.source_ip, timespan: 1h, condition: {gte: 20}}",
+    );
+    for second in 0..19 {
+        assert!(!judge.step(&refused(second, "ada", "203.0.113.1")));
+        assert!(!judge.step(&refused(second, "ada", "203.0.113.9")) || second == 19);
+    }
+    let verdicts = judge.verdicts(&refused(19, "ada", "203.0.113.1"));
+    let [Verdict::Rule(rule)] = verdicts.as_slice() else {
+        panic!("one verdict: {verdicts:?}");
+    };
+    assert_eq!(
+        (rule.id.as_str(), rule.rests_on.len()),
+        ("many", MOST_EVIDENCE)
+    );
+    let seconds = rule
+        .rests_on
+        .iter()
+        .map(|event| (event.time.0 / 1_000_000_000) - 1_000);
+    assert_eq!(seconds.collect::<Vec<_>>(), (4..20).collect::<Vec<_>>());
 }
 
 #[test]
@@ -116,10 +142,14 @@ struct Judge {
 
 impl Judge {
     fn step(&mut self, event: &Event) -> bool {
+        !self.verdicts(event).is_empty()
+    }
+
+    fn verdicts(&mut self, event: &Event) -> Vec<Verdict> {
         let mut hits = Vec::new();
         self.rules
             .evaluate(event, &mut Scratch::default(), &mut hits);
-        !self.correlations.step(event, &hits).is_empty()
+        self.correlations.step(event, &hits)
     }
 }
 
@@ -137,9 +167,8 @@ fn compile(correlation: &str) -> ((RuleSet, Correlations), usize) {
         name: "rules".into(),
         text: format!("{RULES}---\ntitle: many\nid: many\ncorrelation: {correlation}\n"),
     }];
-    let rules = RuleSet::compile(&sources).rules;
-    let (correlations, refused) = Correlations::compile(&sources, &rules);
-    ((rules, correlations), refused.len())
+    let loaded = RuleSet::compile(&sources);
+    ((loaded.rules, loaded.correlations), loaded.refused.len())
 }
 
 fn refused(second: i64, user: &str, from: &str) -> Event {

@@ -58,30 +58,11 @@ fn what_is_not_built_is_refused_by_name() {
         plain("x-else: {}"),
         Reason::ExtensionUnknown { .. }
     ));
-    assert_eq!(
-        plain("correlation: {type: event_count}"),
-        Reason::Correlation
-    );
     assert_eq!(plain("filter: {}"), Reason::Filter);
     assert_eq!(plain("action: global"), Reason::Collection);
     let timed = rule("process_creation", "Image: x", "")
         .replace("  condition", "  timeframe: 5m\n  condition");
     assert_eq!(refused(&timed), Reason::Timeframe);
-}
-
-#[test]
-fn a_correlation_beside_its_rule_is_refused_and_the_rule_is_taken() {
-    let text = format!(
-        "{}---\ntitle: many\ncorrelation:\n  type: event_count\n",
-        rule("process_creation", "Image: x", "")
-    );
-    let loaded = RuleSet::compile(&[Source {
-        name: "two".into(),
-        text,
-    }]);
-    assert_eq!(loaded.rules.rules().len(), 1);
-    assert_eq!(loaded.refused.len(), 1);
-    assert_eq!(loaded.refused[0].reason, Reason::Correlation);
 }
 
 #[test]

@@ -73,7 +73,12 @@ fn every_rule_carries_two_examples_of_both_kinds() {
 fn every_rule_says_who_wrote_it_and_what_it_finds() {
     let loaded = RuleSet::compile(&pack());
     let mut ids = BTreeSet::new();
-    for rule in loaded.rules.rules() {
+    for rule in loaded
+        .rules
+        .rules()
+        .iter()
+        .chain(loaded.correlations.rules())
+    {
         assert_eq!(rule.author, "Picket authors", "{}", rule.file);
         assert_eq!(rule.license, "Apache-2.0", "{}", rule.file);
         assert!(!rule.attack.is_empty(), "{}", rule.file);

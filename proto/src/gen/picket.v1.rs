@@ -77,6 +77,8 @@ pub mod event {
         ExecFailed(super::ExecFailed),
         #[prost(message, tag = "39")]
         AccountChange(super::AccountChange),
+        #[prost(message, tag = "40")]
+        Log(super::LogLine),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -565,6 +567,18 @@ pub struct Login {
     #[prost(bytes = "vec", tag = "13")]
     pub source_host: ::prost::alloc::vec::Vec<u8>,
 }
+/// A line of a log that a rule found, where it makes no other event.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogLine {
+    /// who wrote it; of an audit record its type
+    #[prost(bytes = "vec", tag = "1")]
+    pub program: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, optional, tag = "2")]
+    pub pid: ::core::option::Option<u32>,
+    /// the line as it stands in the log
+    #[prost(bytes = "vec", tag = "3")]
+    pub text: ::prost::alloc::vec::Vec<u8>,
+}
 /// generated = filtered + aggregated + submitted + lost, for every kind.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KindCounts {
@@ -642,7 +656,7 @@ pub mod verdict {
         Scorer(super::ScorerVerdict),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RuleVerdict {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
@@ -656,6 +670,19 @@ pub struct RuleVerdict {
     pub author: ::prost::alloc::string::String,
     #[prost(string, tag = "6")]
     pub license: ::prost::alloc::string::String,
+    /// the last events that a correlation or sequence rests on, oldest first
+    #[prost(message, repeated, tag = "7")]
+    pub rests_on: ::prost::alloc::vec::Vec<Evidence>,
+}
+/// An event that a verdict about another one rests on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Evidence {
+    #[prost(enumeration = "Kind", tag = "1")]
+    pub kind: i32,
+    #[prost(int64, tag = "2")]
+    pub time_unix_ns: i64,
+    #[prost(bytes = "vec", tag = "3")]
+    pub process_uid: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScorerVerdict {
@@ -961,6 +988,8 @@ pub enum Source {
     Replay = 7,
     /// the kernel's word of devices
     Uevent = 8,
+    /// a recording of Sysmon for Linux
+    Sysmon = 9,
 }
 impl Source {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -978,6 +1007,7 @@ impl Source {
             Self::Agent => "SOURCE_AGENT",
             Self::Replay => "SOURCE_REPLAY",
             Self::Uevent => "SOURCE_UEVENT",
+            Self::Sysmon => "SOURCE_SYSMON",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -992,6 +1022,7 @@ impl Source {
             "SOURCE_AGENT" => Some(Self::Agent),
             "SOURCE_REPLAY" => Some(Self::Replay),
             "SOURCE_UEVENT" => Some(Self::Uevent),
+            "SOURCE_SYSMON" => Some(Self::Sysmon),
             _ => None,
         }
     }

@@ -280,6 +280,7 @@ fn rule() -> RuleVerdict {
         attack: vec!["T1059.004".to_owned()],
         author: "Picket".to_owned(),
         license: "Apache-2.0".to_owned(),
+        rests_on: Vec::new(),
     }
 }
 

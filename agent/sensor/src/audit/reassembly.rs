@@ -126,7 +126,7 @@ impl Partial {
 }
 
 /// The arguments in their order up to the first that is missing, and whether one is.
-fn joined(parts: BTreeMap<(u32, u32), Vec<u8>>) -> (Vec<Text>, bool) {
+pub(crate) fn joined(parts: BTreeMap<(u32, u32), Vec<u8>>) -> (Vec<Text>, bool) {
     let mut whole: Vec<Vec<u8>> = Vec::new();
     let mut next_part = 0_u32;
     for ((index, part), bytes) in parts {

@@ -122,13 +122,13 @@ pub fn fields(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// At the first space that is not between quotes.
+/// Behind a value in quotes, else at the first space.
 fn end_of_field(text: &[u8]) -> usize {
     let mut quote = None;
     let mut before = b' ';
     for (at, byte) in text.iter().copied().enumerate() {
         match quote {
-            Some(open) if byte == open => quote = None,
+            Some(open) if byte == open => return at.saturating_add(1),
             None if before == b'=' && matches!(byte, b'"' | b'\'') => quote = Some(byte),
             None if SPACES.contains(&byte) => return at,
             Some(_) | None => {}
@@ -190,7 +190,7 @@ fn arguments(text: &[u8]) -> Vec<Argument> {
 }
 
 /// `a12` or `a12[3]`; `a12_len` and `argc` are no arguments.
-fn place(key: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn place(key: &[u8]) -> Option<(u32, u32)> {
     let key = key.strip_prefix(b"a")?;
     let Some(open) = key.iter().position(|byte| *byte == b'[') else {
         return Some((number(key)?, 0));

@@ -178,12 +178,25 @@ impl AuditLogin {
             (USER_AUTH, true) if from_pam => Some(Fact::remark(Witness::PamPassed)),
             (USER_AUTH, false) if from_pam => self.refused(service, Witness::AuthRefused),
             (USER_ACCT, false) if from_pam => self.refused(service, Witness::AccountDenied),
-            (USER_START, true) if from_pam => Some(self.session(service, Witness::SessionOpened)),
-            (USER_END, true) if from_pam => Some(self.session(service, Witness::SessionClosed)),
+            (USER_START, true) if from_pam => {
+                Some(self.session_of(service, Witness::SessionOpened))
+            }
+            (USER_END, true) if from_pam => Some(self.session_of(service, Witness::SessionClosed)),
             // sshd reports each method that does not suffice as a failed login, asking for the list of methods too.
             (USER_LOGIN, success) => Some(self.confirmed(service, success)),
             _ => None,
         }
+    }
+
+    /// The audit session.
+    pub(super) const fn session(&self) -> Option<u32> {
+        self.session
+    }
+
+    /// When it was made.
+    pub(super) fn time(&self) -> UnixNanos {
+        let millis = i64::try_from(self.stamp.millis).unwrap_or(i64::MAX);
+        UnixNanos(millis.saturating_mul(1_000_000))
     }
 
     fn word(&self, joiner: &Joiner) -> Option<Word> {
@@ -193,12 +206,11 @@ impl AuditLogin {
             // The kernel's word: sudo and su keep the real user id of whoever called them until the switch is allowed.
             fact.login.user = self.uid.map_or(Text::NONE, accounts::name_of);
         }
-        let millis = i64::try_from(self.stamp.millis).ok()?;
         let process = joiner.reporter(self.pid);
         Some(Word {
             origin: Origin::LIVE,
             seen_by: SeenBy::Audit,
-            time: UnixNanos(millis.checked_mul(1_000_000)?),
+            time: self.time(),
             pid: Some(self.pid),
             ppid: process.as_ref().map(|process| process.ppid),
             process: process.filter(|_| fact.kind.is_some()),
@@ -260,7 +272,7 @@ impl AuditLogin {
         Some(Fact::failure(witness, kind, self.named(service, true)))
     }
 
-    fn session(&self, service: String, witness: Witness) -> Fact {
+    fn session_of(&self, service: String, witness: Witness) -> Fact {
         let kind = match witness {
             Witness::SessionClosed => Kind::Logoff,
             _ => kind_of_session(&service),

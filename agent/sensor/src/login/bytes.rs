@@ -3,17 +3,17 @@
 use memchr::memmem;
 
 /// What stands before and after the first `separator`.
-pub(super) fn cut<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+pub(crate) fn cut<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     split_at(text, separator, memmem::find(text, separator)?)
 }
 
 /// What stands before and after the last `separator`.
-pub(super) fn cut_last<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+pub(crate) fn cut_last<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     split_at(text, separator, memmem::rfind(text, separator)?)
 }
 
 /// Every way to cut at `separator`, the last place first.
-pub(super) fn cuts_from_the_end<'a>(
+pub(crate) fn cuts_from_the_end<'a>(
     text: &'a [u8],
     separator: &'a [u8],
 ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
@@ -21,18 +21,18 @@ pub(super) fn cuts_from_the_end<'a>(
 }
 
 /// What stands between `open` and the next `close`.
-pub(super) fn between<'a>(text: &'a [u8], open: &[u8], close: &[u8]) -> Option<&'a [u8]> {
+pub(crate) fn between<'a>(text: &'a [u8], open: &[u8], close: &[u8]) -> Option<&'a [u8]> {
     let (_, rest) = cut(text, open)?;
     Some(cut(rest, close)?.0)
 }
 
 /// The text up to the first space, and what follows that space.
-pub(super) fn word(text: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn word(text: &[u8]) -> (&[u8], &[u8]) {
     cut(text, b" ").unwrap_or((text, b""))
 }
 
 /// A decimal number and nothing else.
-pub(super) fn number(text: &[u8]) -> Option<u32> {
+pub(crate) fn number(text: &[u8]) -> Option<u32> {
     let all_digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(text)
         .ok()
@@ -42,7 +42,7 @@ pub(super) fn number(text: &[u8]) -> Option<u32> {
 }
 
 /// A short word of visible ASCII characters, as the names of methods and services are.
-pub(super) fn token(text: &[u8]) -> Option<String> {
+pub(crate) fn token(text: &[u8]) -> Option<String> {
     let plain = (1..=MAX_TOKEN).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic);
     plain.then(|| String::from_utf8_lossy(text).into_owned())
 }

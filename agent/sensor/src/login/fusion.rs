@@ -105,6 +105,10 @@ impl Witnesses {
         self.0.iter().all(|seen| seen & !these == 0)
     }
 
+    fn are_only_either(&self, these: u32, those: u32) -> bool {
+        self.are_only(these) || self.are_only(those)
+    }
+
     fn sources(&self) -> impl Iterator<Item = SeenBy> {
         let all = SeenBy::ALL.into_iter().zip(self.0);
         all.filter_map(|(source, seen)| (seen != 0).then_some(source))
@@ -151,6 +155,8 @@ pub(super) struct Fusion {
     tally: Tally,
     ready: Vec<Event>,
     settled: Vec<Origin>,
+    /// Whether what only confirms may stand alone: in a recording nobody else may tell it.
+    takes_confirmations: bool,
     /// Events given, and of how many of them each source told in time.
     given: u64,
     told: [u64; SeenBy::ALL.len()],
@@ -166,8 +172,17 @@ impl Fusion {
             tally: Tally::of(&KINDS),
             ready: Vec::new(),
             settled: Vec::new(),
+            takes_confirmations: false,
             given: 0,
             told: [0; SeenBy::ALL.len()],
+        }
+    }
+
+    /// For a recording, of which a part may be all there is.
+    pub(super) fn of_recording() -> Self {
+        Self {
+            takes_confirmations: true,
+            ..Self::new()
         }
     }
 
@@ -196,7 +211,7 @@ impl Fusion {
         }
         let fate = match self.best(&word) {
             Some(at) => self.join(at, &word, now),
-            None if word.fact.witness == Witness::Confirmed => {
+            None if word.fact.witness == Witness::Confirmed && !self.takes_confirmations => {
                 self.count(&word, |tally| tally.filtered(kind));
                 Fate::Done
             }
@@ -241,6 +256,11 @@ impl Fusion {
 
     pub(super) fn ledger(&self) -> Vec<KindCounts> {
         self.tally.lines()
+    }
+
+    /// A line was given as it stands.
+    pub(super) fn tell_line(&mut self) {
+        self.tally.submitted(Kind::Finding);
     }
 
     /// A session that was open before anybody listened is told as it is.
@@ -296,6 +316,11 @@ impl Fusion {
     /// One PAM module refused, and another let the same attempt in: there was no failure.
     fn withdraw(&mut self, pid: u32) {
         let only_pam = Witness::PamFailed.bit() | Witness::PamAlso.bit();
+        let alone = if self.takes_confirmations {
+            Witness::Confirmed.bit()
+        } else {
+            0
+        };
         let Self {
             entries,
             tally,
@@ -304,8 +329,9 @@ impl Fusion {
             ..
         } = self;
         entries.retain_mut(|entry| {
-            let taken_back =
-                entry.held && entry.pid == Some(pid) && entry.witnesses.are_only(only_pam);
+            let taken_back = entry.held
+                && entry.pid == Some(pid)
+                && entry.witnesses.are_only_either(only_pam, alone);
             if taken_back {
                 entry
                     .origins
@@ -644,12 +670,13 @@ const WINDOW: u64 = 5;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const NANOS_PER_SECOND_SIGNED: i64 = 1_000_000_000;
 /// The kinds that logins make.
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind::Login,
     Kind::Logoff,
     Kind::LoginFailed,
     Kind::AccountSwitch,
     Kind::Session,
+    Kind::Finding,
 ];
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use jiff::civil;
 use jiff::tz::TimeZone;
-use picket_event::{Text, UnixNanos};
+use picket_event::{Detail, Event, Kind, LogLine, Source, Text, UnixNanos};
 
 use super::bytes::{cut, number, word};
 use super::fact::Fact;
@@ -31,21 +31,62 @@ pub struct AuthLine {
 ///
 /// Both heads are known: `Dec 10 06:55:46 HOST PROGRAM[PID]: ` and RFC 3339 in place of the date.
 pub fn parse_auth_line(line: &[u8], clock: &LineClock) -> Option<AuthLine> {
-    let (time, rest) = clock.read(line)?;
-    let (host, rest) = word(rest);
-    let (tag, message) = cut(rest, b":")?;
-    let (program, pid) = program_and_pid(tag)?;
-    let (times, message) = unfolded(message.trim_ascii());
-    let fact = say(program, message)?;
-    let (host, program) = (Text::from(host), Text::from(program));
-    Some(AuthLine {
-        time,
-        host,
-        program,
-        pid,
-        fact,
-        times,
-    })
+    LogHead::parse(line, clock)?.login()
+}
+
+/// A line taken apart, whatever it says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LogHead<'a> {
+    /// When, by the writer's clock.
+    pub time: UnixNanos,
+    /// On which host.
+    pub host: &'a [u8],
+    /// Which program.
+    pub program: &'a [u8],
+    /// Which process.
+    pub pid: Option<u32>,
+    /// What it says.
+    pub message: &'a [u8],
+}
+
+impl<'a> LogHead<'a> {
+    /// Takes a line apart; `None` if it has no head.
+    pub fn parse(line: &'a [u8], clock: &LineClock) -> Option<Self> {
+        let (time, rest) = clock.read(line)?;
+        let (host, rest) = word(rest);
+        let (tag, message) = cut(rest, b":")?;
+        let (program, pid) = program_and_pid(tag)?;
+        Some(Self {
+            time,
+            host,
+            program,
+            pid,
+            message: message.trim_ascii(),
+        })
+    }
+
+    /// The whole line as something that rules may find something in.
+    pub fn finding(&self, line: &[u8]) -> Event {
+        let log = LogLine {
+            program: Text::from(self.program),
+            pid: self.pid,
+            text: Text::from(line),
+        };
+        Event::new(Kind::Finding, self.time, Source::AuthLog).with(Detail::Log(log))
+    }
+
+    /// What it says about a login.
+    pub fn login(&self) -> Option<AuthLine> {
+        let (times, message) = unfolded(self.message);
+        Some(AuthLine {
+            time: self.time,
+            host: Text::from(self.host),
+            program: Text::from(self.program),
+            pid: self.pid,
+            fact: say(self.program, message)?,
+            times,
+        })
+    }
 }
 
 /// The same for a line whose head was taken apart by whoever keeps it.
@@ -204,8 +245,6 @@ const MONTHS: [&str; 12] = [
 
 #[cfg(test)]
 mod tests {
-    use picket_event::Kind;
-
     use super::*;
 
     const TAIL: &str = "host sshd[42]: Failed password for root from 192.0.2.7 port 1 ssh2";

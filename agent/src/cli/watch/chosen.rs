@@ -57,6 +57,7 @@ mod tests {
             attack: Vec::new(),
             author: String::new(),
             license: String::new(),
+            rests_on: Vec::new(),
         })
     }
 

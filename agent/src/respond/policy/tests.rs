@@ -78,6 +78,7 @@ fn exec(pid: u32, exe: &std::path::Path) -> Event {
         attack: Vec::new(),
         author: String::new(),
         license: String::new(),
+        rests_on: Vec::new(),
     }));
     event
 }

@@ -95,6 +95,7 @@ fn event(number: u64) -> Event {
             attack: vec!["T1105".to_owned()],
             author: String::new(),
             license: String::new(),
+            rests_on: Vec::new(),
         })),
     }
     event

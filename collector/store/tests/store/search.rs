@@ -36,6 +36,7 @@ fn filled(folder: &std::path::Path) -> (Store, [Host; 2]) {
                 attack: vec![],
                 author: String::new(),
                 license: String::new(),
+                rests_on: Vec::new(),
             }));
         }
         if number % 3 == 0 {

@@ -33,6 +33,17 @@ pub struct Login {
     pub source_host: Text,
 }
 
+/// A line of a log that a rule found, where it makes no other event.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LogLine {
+    /// Who wrote it; of a record of audit its type.
+    pub program: Text,
+    /// Its process, where the line says so.
+    pub pid: Option<u32>,
+    /// The line as it stands in the log.
+    pub text: Text,
+}
+
 /// Who may come in or become somebody was changed: one account, group, rule or key, in one file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct AccountChange {

@@ -26,6 +26,7 @@ impl Detail {
             Self::AccountChange(it) => account_change(it),
             Self::Dns(it) => dns(it),
             Self::ExecFailed(it) => exec_failed(it),
+            Self::Log(it) => vec![it.text.for_terminal()],
             _ => Vec::new(),
         };
         let known: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();

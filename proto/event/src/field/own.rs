@@ -2,7 +2,7 @@
 
 use super::read::{number, text, word};
 use super::{Row, Value};
-use crate::{Containment, Detail, Event, Gap, PolicyCause, SensorState};
+use crate::{Containment, Detail, Event, Gap, LogLine, PolicyCause, SensorState};
 
 pub(super) const FIELDS: &[Row] = &[
     ("login.user", |e| text(&e.login()?.user)),
@@ -22,6 +22,9 @@ pub(super) const FIELDS: &[Row] = &[
     ("login.seen_by", |e| {
         Some(Value::Words(e.login()?.seen_by.clone()))
     }),
+    ("log.program", |e| text(&log(e)?.program)),
+    ("log.pid", |e| number(log(e)?.pid?)),
+    ("log.text", |e| text(&log(e)?.text)),
     ("containment.command_id", |e| {
         Some(Value::Word(containment(e)?.command_id.to_string()))
     }),
@@ -44,6 +47,13 @@ pub(super) const FIELDS: &[Row] = &[
         Some(Value::Word(gap(e)?.stream?.to_string()))
     }),
 ];
+
+fn log(event: &Event) -> Option<&LogLine> {
+    match &event.detail {
+        Some(Detail::Log(it)) => Some(it),
+        _ => None,
+    }
+}
 
 fn containment(event: &Event) -> Option<&Containment> {
     match &event.detail {

@@ -20,6 +20,7 @@ fn exec() -> Event {
         attack: vec!["T1105".to_owned()],
         author: String::new(),
         license: String::new(),
+        rests_on: Vec::new(),
     }));
     event
 }

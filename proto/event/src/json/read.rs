@@ -90,6 +90,7 @@ const DETAILS: &[(&str, Reader)] = &[
     ("account_change", |it| {
         Ok(Detail::AccountChange(login::account_change(it)?))
     }),
+    ("log", |it| Ok(Detail::Log(login::log_line(it)?))),
     ("dns", |it| Ok(Detail::Dns(network::dns(it)?))),
     ("exec_failed", |it| {
         Ok(Detail::ExecFailed(process::exec_failed(it)?))

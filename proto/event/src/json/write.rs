@@ -48,6 +48,7 @@ fn put_detail(object: Object, detail: &Detail) -> Object {
         Detail::Fork(it) => object.put("fork", process::fork(it)),
         Detail::Gap(it) => object.put("gap", own::gap(it)),
         Detail::Memfd(it) => object.put("memfd", process::memfd(it)),
+        Detail::Log(it) => object.put("log", login::log_line(it)),
         Detail::Cred(it) => object.put("cred", process::cred(it)),
         Detail::Ptrace(it) => object.put("ptrace", process::ptrace(it)),
         Detail::Signal(it) => object.put("signal", process::signal(it)),

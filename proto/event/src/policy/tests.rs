@@ -24,6 +24,7 @@ fn rule(id: &str, severity: Severity, attack: &str) -> Verdict {
         attack: vec![attack.to_owned()],
         author: String::new(),
         license: String::new(),
+        rests_on: Vec::new(),
     })
 }
 

@@ -40,6 +40,7 @@ impl From<Detail> for Wire {
             Detail::AccountChange(it) => Self::AccountChange(it.into()),
             Detail::Dns(it) => Self::Dns(it.into()),
             Detail::ExecFailed(it) => Self::ExecFailed(it.into()),
+            Detail::Log(it) => Self::Log(it.into()),
         }
     }
 }
@@ -73,6 +74,7 @@ impl TryFrom<Wire> for Detail {
             Wire::AccountChange(it) => Self::AccountChange(it.into()),
             Wire::Dns(it) => Self::Dns(it.try_into()?),
             Wire::ExecFailed(it) => Self::ExecFailed(it.into()),
+            Wire::Log(it) => Self::Log(it.into()),
         })
     }
 }

@@ -2,8 +2,11 @@
 
 use picket_proto::v1;
 
-use super::{EventError, known};
-use crate::{BackoffLevel, Reason, RuleVerdict, ScorerVerdict, Severity, Verdict};
+use super::{EventError, id_or_none, known};
+use crate::{
+    BackoffLevel, Evidence, Kind, ProcessUid, Reason, RuleVerdict, ScorerVerdict, Severity,
+    UnixNanos, Verdict,
+};
 
 impl From<Verdict> for v1::Verdict {
     fn from(verdict: Verdict) -> Self {
@@ -15,6 +18,7 @@ impl From<Verdict> for v1::Verdict {
                 attack: rule.attack,
                 author: rule.author,
                 license: rule.license,
+                rests_on: rule.rests_on.into_iter().map(Into::into).collect(),
             }),
             Verdict::Scorer(score) => v1::verdict::By::Scorer(v1::ScorerVerdict {
                 bits: score.bits,
@@ -41,6 +45,11 @@ impl TryFrom<v1::Verdict> for Verdict {
                 attack: rule.attack,
                 author: rule.author,
                 license: rule.license,
+                rests_on: rule
+                    .rests_on
+                    .into_iter()
+                    .map(TryInto::try_into)
+                    .collect::<Result<_, _>>()?,
             })),
             v1::verdict::By::Scorer(score) => Ok(Self::Scorer(ScorerVerdict {
                 bits: score.bits,
@@ -49,6 +58,33 @@ impl TryFrom<v1::Verdict> for Verdict {
                 alert: score.alert,
             })),
         }
+    }
+}
+
+impl From<Evidence> for v1::Evidence {
+    fn from(evidence: Evidence) -> Self {
+        let uid = evidence.process_uid;
+        Self {
+            kind: evidence.kind.to_wire(),
+            time_unix_ns: evidence.time.0,
+            process_uid: uid.map_or_else(Vec::new, |uid| uid.as_bytes().to_vec()),
+        }
+    }
+}
+
+impl TryFrom<v1::Evidence> for Evidence {
+    type Error = EventError;
+
+    fn try_from(wire: v1::Evidence) -> Result<Self, EventError> {
+        Ok(Self {
+            kind: known("verdict.rests_on.kind", wire.kind, Kind::from_wire)?,
+            time: UnixNanos(wire.time_unix_ns),
+            process_uid: id_or_none(
+                "verdict.rests_on.process_uid",
+                &wire.process_uid,
+                ProcessUid::from_slice,
+            )?,
+        })
     }
 }
 

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use picket_event::{
     AccountChange, Affected, Ancestor, BackoffLevel, Bpf, CommandId, Containment, CredChange,
-    Credentials, Detail, Device, Dns, EnvVar, Event, ExecFailed, Exit, Fidelity, File, Fork, Gap,
-    GapReason, HashStatus, Hook, HookState, IoUring, Kind, KindCounts, Login, Loss, LossCause,
-    MemExec, Memfd, Module, Mount, Namespaces, Network, PolicyCause, Process, ProcessUid, Ptrace,
-    Reason, ReceiptState, RuleVerdict, ScheduledJob, ScorerVerdict, Script, SensorState, Severity,
-    Signal, Source, StreamId, Text, UnixNanos, User, Verdict,
+    Credentials, Detail, Device, Dns, EnvVar, Event, Evidence, ExecFailed, Exit, Fidelity, File,
+    Fork, Gap, GapReason, HashStatus, Hook, HookState, IoUring, Kind, KindCounts, LogLine, Login,
+    Loss, LossCause, MemExec, Memfd, Module, Mount, Namespaces, Network, PolicyCause, Process,
+    ProcessUid, Ptrace, Reason, ReceiptState, RuleVerdict, ScheduledJob, ScorerVerdict, Script,
+    SensorState, Severity, Signal, Source, StreamId, Text, UnixNanos, User, Verdict,
 };
 use picket_seal::Digest;
 use proptest::prelude::*;
@@ -183,6 +183,11 @@ impl Dice {
             attack: self.some(Self::word),
             author: self.word(),
             license: self.word(),
+            rests_on: self.some(|dice| Evidence {
+                kind: dice.of(Kind::ALL),
+                time: UnixNanos(i64::from(dice.u32())),
+                process_uid: dice.maybe(Self::uid),
+            }),
         })
     }
 
@@ -208,7 +213,12 @@ impl Dice {
 
     fn detail(&mut self, kind: Kind) -> Option<Detail> {
         Some(match kind {
-            Kind::Exec | Kind::Finding | Kind::Session => return None,
+            Kind::Exec | Kind::Session => return None,
+            Kind::Finding => Detail::Log(LogLine {
+                program: self.text(),
+                pid: self.maybe(Self::u32),
+                text: self.text(),
+            }),
             Kind::ExecFailed => Detail::ExecFailed(self.exec_failed()),
             Kind::Fork => Detail::Fork(Fork {
                 child_uid: self.uid(),

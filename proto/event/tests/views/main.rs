@@ -191,6 +191,7 @@ fn verdicts() -> Vec<Verdict> {
         attack: vec!["T1105".to_owned()],
         author: "Picket authors".to_owned(),
         license: "Apache-2.0".to_owned(),
+        rests_on: Vec::new(),
     };
     let level = BackoffLevel {
         context: "host".into(),

@@ -6,32 +6,13 @@ use super::{Correlation, CorrelationKind};
 use crate::record::Fields;
 use crate::refusal::{Fault, Reason};
 use crate::rule;
-use crate::ruleset::{RuleSet, Source};
 use crate::view::event::Field;
-use crate::yaml::{self, Node};
+use crate::yaml::Node;
 
 /// A group would hold as many times or values: more is refused.
 const MOST_WANTED: usize = 10_000;
 /// More rules than this cannot be waited for at once.
 const MOST_RULES: usize = 64;
-
-/// Where each rule of `set` lies, by its id and by the `name` that its document gives it.
-pub(super) fn names(sources: &[Source], set: &RuleSet) -> HashMap<String, usize> {
-    let places = set.rules().iter().enumerate();
-    let mut names: HashMap<String, usize> = places
-        .map(|(place, info)| (info.id.clone(), place))
-        .collect();
-    for source in sources {
-        for document in yaml::parse(&source.text).unwrap_or_default() {
-            let name = document.get("name").and_then(Node::text);
-            let place = rule::id(&document).and_then(|id| names.get(&id).copied());
-            if let (Some(name), Some(place)) = (name, place) {
-                names.entry(name.to_owned()).or_insert(place);
-            }
-        }
-    }
-    names
-}
 
 /// The places of these rules; one that is not there is a fault.
 pub(super) fn places(

@@ -39,10 +39,16 @@ pub(super) fn measure(trials: usize) -> Result<Vec<Figure>, Failure> {
     let _agent = rig.agent(&state, Some(&config))?;
     wait::until("the host is connected", PATIENCE, || {
         let hosts = rig.ctl_json(&["hosts"])?;
-        Ok(hosts.iter().any(|host| host["connected"] == true).then_some(()))
+        Ok(hosts
+            .iter()
+            .any(|host| host["connected"] == true)
+            .then_some(()))
     })?;
     let mark = format!("mark{}x", std::process::id());
-    let files = [("rules", "rules.yml", RULE.replace("MARK", &mark)), ("policy", "policy.toml", POLICY.to_owned())];
+    let files = [
+        ("rules", "rules.yml", RULE.replace("MARK", &mark)),
+        ("policy", "policy.toml", POLICY.to_owned()),
+    ];
     for (kind, name, text) in files {
         let path = rig.path().join(name);
         write_file(&path, text)?;

@@ -1,7 +1,7 @@
 //! Logins from JSON.
 
 use super::object::{Object, Result};
-use crate::{AccountChange, Login};
+use crate::{AccountChange, LogLine, Login};
 
 pub(super) fn login(object: Object<'_>) -> Result<Login> {
     Ok(Login {
@@ -29,5 +29,13 @@ pub(super) fn account_change(object: Object<'_>) -> Result<AccountChange> {
         path: object.text("path")?,
         before: object.text("before")?,
         after: object.text("after")?,
+    })
+}
+
+pub(super) fn log_line(object: Object<'_>) -> Result<LogLine> {
+    Ok(LogLine {
+        program: object.text("program")?,
+        pid: object.small("pid")?,
+        text: object.text("text")?,
     })
 }

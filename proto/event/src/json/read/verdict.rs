@@ -2,7 +2,9 @@
 
 use super::object::{Object, Result, needed};
 use crate::json::JsonError;
-use crate::{BackoffLevel, Reason, RuleVerdict, ScorerVerdict, Severity, Verdict};
+use crate::{
+    BackoffLevel, Evidence, Kind, Reason, RuleVerdict, ScorerVerdict, Severity, UnixNanos, Verdict,
+};
 
 pub(super) fn verdict(object: Object<'_>) -> Result<Verdict> {
     match object.string("by")? {
@@ -24,6 +26,17 @@ fn rule(object: Object<'_>) -> Result<RuleVerdict> {
         attack: object.words("attack")?,
         author: object.word("author")?,
         license: object.word("license")?,
+        rests_on: object.objects("rests_on", evidence)?,
+    })
+}
+
+fn evidence(object: Object<'_>) -> Result<Evidence> {
+    let kind = object.parsed("kind", "a known kind", Kind::from_name)?;
+    let time = object.parsed("time", "an RFC 3339 time", UnixNanos::parse)?;
+    Ok(Evidence {
+        kind: needed("verdicts.rests_on.kind", kind)?,
+        time: needed("verdicts.rests_on.time", time)?,
+        process_uid: object.uid("process_uid")?,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Logins to JSON.
 
 use super::object::{Json, Object};
-use crate::{AccountChange, Login};
+use crate::{AccountChange, LogLine, Login};
 
 pub(super) fn login(login: &Login) -> Json {
     Object::new()
@@ -29,5 +29,13 @@ pub(super) fn account_change(change: &AccountChange) -> Json {
         .text("path", &change.path)
         .text("before", &change.before)
         .text("after", &change.after)
+        .done()
+}
+
+pub(super) fn log_line(line: &LogLine) -> Json {
+    Object::new()
+        .text("program", &line.program)
+        .maybe("pid", line.pid)
+        .text("text", &line.text)
         .done()
 }

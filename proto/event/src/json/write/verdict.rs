@@ -19,6 +19,13 @@ fn rule(rule: &RuleVerdict) -> Json {
         .put("attack", &rule.attack)
         .word("author", &rule.author)
         .word("license", &rule.license)
+        .list("rests_on", &rule.rests_on, |evidence| {
+            Object::new()
+                .put("kind", evidence.kind.name())
+                .put("time", evidence.time.to_string())
+                .uid("process_uid", evidence.process_uid)
+                .done()
+        })
         .done()
 }
 

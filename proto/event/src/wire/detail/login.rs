@@ -2,7 +2,7 @@
 
 use picket_proto::v1;
 
-use crate::{AccountChange, Login};
+use crate::{AccountChange, LogLine, Login};
 
 impl From<Login> for v1::Login {
     fn from(login: Login) -> Self {
@@ -66,6 +66,26 @@ impl From<v1::AccountChange> for AccountChange {
             path: wire.path.into(),
             before: wire.before.into(),
             after: wire.after.into(),
+        }
+    }
+}
+
+impl From<LogLine> for v1::LogLine {
+    fn from(line: LogLine) -> Self {
+        Self {
+            program: line.program.into_bytes(),
+            pid: line.pid,
+            text: line.text.into_bytes(),
+        }
+    }
+}
+
+impl From<v1::LogLine> for LogLine {
+    fn from(wire: v1::LogLine) -> Self {
+        Self {
+            program: wire.program.into(),
+            pid: wire.pid,
+            text: wire.text.into(),
         }
     }
 }

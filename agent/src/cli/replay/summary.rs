@@ -1,0 +1,62 @@
+//! What became of the lines, on standard error.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use picket_event::{Event, Severity, Text};
+
+/// So many unread lines are named.
+const NAMED: u64 = 20;
+
+/// The counts.
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    events: u64,
+    alerts: u64,
+    verdicts: u64,
+    passed: u64,
+    unread: u64,
+    named: Vec<String>,
+}
+
+impl Summary {
+    /// An event was printed.
+    pub(super) fn event(&mut self, event: &Event) {
+        self.events += 1;
+        self.verdicts += event.verdicts.len() as u64;
+        self.alerts += u64::from(event.severity() >= Some(Severity::Medium));
+    }
+
+    /// A line or record was read that is no event, and no rule found anything in it.
+    pub(super) const fn passed(&mut self) {
+        self.passed += 1;
+    }
+
+    /// A line could not be read.
+    pub(super) fn unread(&mut self, path: &Path, number: u64, reason: &str) {
+        self.unread += 1;
+        if self.unread <= NAMED {
+            let path = Text::from(path.display().to_string()).for_terminal();
+            self.named.push(format!("{path}:{number}: {reason}"));
+        }
+    }
+
+    /// Prints them. A closed stderr changes nothing.
+    pub(super) fn print(&self) {
+        let mut text = String::new();
+        for line in &self.named {
+            text.push_str("picket-agent: unread: ");
+            text.push_str(line);
+            text.push('\n');
+        }
+        let more = self.unread.saturating_sub(NAMED);
+        if more > 0 {
+            text.push_str(&format!("picket-agent: unread: {more} more lines\n"));
+        }
+        text.push_str(&format!(
+            "picket-agent: {} events, {} lines without an event, {} unread lines, {} verdicts, {} alerts\n",
+            self.events, self.passed, self.unread, self.verdicts, self.alerts
+        ));
+        drop(io::stderr().lock().write_all(text.as_bytes()));
+    }
+}
