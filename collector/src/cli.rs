@@ -13,6 +13,7 @@ use crate::config::{Config, ConfigError};
 use crate::data::{DataDir, DataError};
 use crate::failure::{Exit, Failure};
 use crate::init::{self, InitError, Made, Setup};
+use crate::operator::WORKER;
 use crate::serve::{ServeError, Service, notify, signals};
 
 /// The Picket collector: takes in what agents sign, keeps it, and hands out what operators sign.
@@ -48,6 +49,9 @@ enum Verb {
         /// The file.
         file: PathBuf,
     },
+    /// Answer one query of an operator, started by `serve`.
+    #[command(name = WORKER, hide = true)]
+    QueryWorker,
     /// Write man pages and completions, for packages.
     #[command(hide = true)]
     Pages(PagesArgs),
@@ -126,6 +130,9 @@ impl Cli {
             Verb::CheckConfig { file } => {
                 Config::read(&file).map_err(|error| config_failure(&error))?;
                 print(&format!("{}: ok", file.display()))
+            }
+            Verb::QueryWorker => {
+                picket_query::work().map_err(|error| Failure::of(Exit::Failed, &error))
             }
             Verb::Pages(asked) => picket_pages::write(Self::command(), &asked.out)
                 .map_err(|error| Failure::of(Exit::Failed, &error)),

@@ -61,6 +61,11 @@ impl Failure {
         self
     }
 
+    /// Whether what was asked cannot be asked.
+    pub(crate) fn is_usage(&self) -> bool {
+        self.exit == Exit::Usage
+    }
+
     /// The exit code.
     #[cfg(test)]
     pub(crate) const fn exit(&self) -> Exit {

@@ -2524,3 +2524,96 @@ pub struct StackRow {
     #[prost(int64, tag = "8")]
     pub last_unix_ns: i64,
 }
+/// SQL over what is stored: docs/query.md.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryRequest {
+    /// one SELECT
+    #[prost(string, tag = "1")]
+    pub sql: ::prost::alloc::string::String,
+    /// at most so many rows; 0: the default of 1,000
+    #[prost(uint64, tag = "2")]
+    pub limit: u64,
+}
+/// First the columns, then rows and now and then the progress, at last the end.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryReply {
+    #[prost(oneof = "query_reply::Reply", tags = "1, 2, 3, 4, 5")]
+    pub reply: ::core::option::Option<query_reply::Reply>,
+}
+/// Nested message and enum types in `QueryReply`.
+pub mod query_reply {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Reply {
+        #[prost(message, tag = "1")]
+        Columns(super::QueryColumns),
+        #[prost(message, tag = "2")]
+        Rows(super::QueryRows),
+        #[prost(message, tag = "3")]
+        Progress(super::QueryProgress),
+        #[prost(message, tag = "4")]
+        End(super::QueryEnd),
+        /// from the worker to the collector only; operators get a status
+        #[prost(message, tag = "5")]
+        Failure(super::QueryFailure),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryColumns {
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryRows {
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<QueryRow>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryRow {
+    #[prost(message, repeated, tag = "1")]
+    pub cells: ::prost::alloc::vec::Vec<QueryCell>,
+}
+/// One value; none of them: null.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryCell {
+    #[prost(oneof = "query_cell::Value", tags = "1, 2, 3, 4")]
+    pub value: ::core::option::Option<query_cell::Value>,
+}
+/// Nested message and enum types in `QueryCell`.
+pub mod query_cell {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Value {
+        #[prost(sint64, tag = "1")]
+        Integer(i64),
+        #[prost(double, tag = "2")]
+        Real(f64),
+        /// lossily where it is not UTF-8
+        #[prost(string, tag = "3")]
+        Text(::prost::alloc::string::String),
+        #[prost(bytes, tag = "4")]
+        Blob(::prost::alloc::vec::Vec<u8>),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryProgress {
+    /// rows of events that were looked at
+    #[prost(uint64, tag = "1")]
+    pub events: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryEnd {
+    #[prost(uint64, tag = "1")]
+    pub rows: u64,
+    /// there were more than the limit
+    #[prost(bool, tag = "2")]
+    pub cut: bool,
+    #[prost(uint64, tag = "3")]
+    pub events: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryFailure {
+    #[prost(string, tag = "1")]
+    pub words: ::prost::alloc::string::String,
+    /// the SQL is to blame, not the store
+    #[prost(bool, tag = "2")]
+    pub theirs: bool,
+}
