@@ -113,6 +113,11 @@ struct Serve {
 }
 
 impl Cli {
+    /// Whether it is to answer a query, on one thread: what a thread gives up, the others keep.
+    pub fn is_worker(&self) -> bool {
+        matches!(self.verb, Verb::QueryWorker)
+    }
+
     /// Does what was asked.
     pub async fn run(self) -> Result<(), Failure> {
         match self.verb {
@@ -131,13 +136,16 @@ impl Cli {
                 Config::read(&file).map_err(|error| config_failure(&error))?;
                 print(&format!("{}: ok", file.display()))
             }
-            Verb::QueryWorker => {
-                picket_query::work().map_err(|error| Failure::of(Exit::Failed, &error))
-            }
+            Verb::QueryWorker => answer_query(),
             Verb::Pages(asked) => picket_pages::write(Self::command(), &asked.out)
                 .map_err(|error| Failure::of(Exit::Failed, &error)),
         }
     }
+}
+
+/// Answers the query on standard input.
+pub fn answer_query() -> Result<(), Failure> {
+    picket_query::work().map_err(|error| Failure::of(Exit::Failed, &error))
 }
 
 impl Init {

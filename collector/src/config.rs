@@ -52,7 +52,7 @@ pub struct Config {
 pub struct QuerySettings {
     /// So many run at once; more are refused.
     pub at_once: usize,
-    /// What one may hold to sort and group, in MiB; its process may be three times as large, and 256 MiB at least.
+    /// What one may hold to sort and group, in MiB; its process may have 512 MiB more.
     pub memory_mib: u64,
     /// How long one may run, in seconds.
     pub seconds: u64,

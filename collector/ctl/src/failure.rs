@@ -66,6 +66,12 @@ impl Failure {
         self.exit == Exit::Usage
     }
 
+    /// Whether the collector refused for this reason.
+    pub(crate) fn says(&self, refusal: &str) -> bool {
+        let words = self.cause.as_ref().map(|cause| joined(cause.as_ref()));
+        words.is_some_and(|words| words.contains(&format!(": {refusal}: ")))
+    }
+
     /// The exit code.
     #[cfg(test)]
     pub(crate) const fn exit(&self) -> Exit {

@@ -71,6 +71,9 @@ fn with_hint(failure: Failure) -> Failure {
             "tables: picketctl query 'SELECT * FROM tables'; columns: picketctl query \"SELECT name, type, meaning FROM columns WHERE table_name = 'process'\"",
         );
     }
+    if failure.says("query_bounds") {
+        return failure.hint("narrow it by time, host or kind, or have the collector's owner raise [query] in its configuration");
+    }
     failure
 }
 

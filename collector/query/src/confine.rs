@@ -38,8 +38,8 @@ pub enum ConfineError {
     Filter(String),
 }
 
-/// Gives up everything but reading below these folders.
-pub(crate) fn confine(folders: &[PathBuf], bounds: &Bounds) -> Result<(), ConfineError> {
+/// Gives up everything but reading below these folders, for the thread that calls and those that it would start.
+pub fn confine(folders: &[PathBuf], bounds: &Bounds) -> Result<(), ConfineError> {
     limit(bounds)?;
     close_files(folders)?;
     filter_calls()

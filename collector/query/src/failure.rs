@@ -1,5 +1,6 @@
 //! Why a statement was not answered, in one line for the operator.
 
+use picket_proto::v1::QueryBlame;
 use rusqlite::{Error, ErrorCode};
 
 use crate::columns::{EventColumn, TABLES};
@@ -11,8 +12,7 @@ use crate::near::near;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Failed {
     pub(crate) words: String,
-    /// The statement is to blame.
-    pub(crate) theirs: bool,
+    pub(crate) blame: QueryBlame,
 }
 
 impl Failed {
@@ -20,7 +20,15 @@ impl Failed {
     pub(crate) fn theirs(words: impl Into<String>) -> Self {
         Self {
             words: words.into(),
-            theirs: true,
+            blame: QueryBlame::Sql,
+        }
+    }
+
+    /// It needs more than it may use.
+    pub(crate) fn bounds(words: impl Into<String>) -> Self {
+        Self {
+            words: words.into(),
+            blame: QueryBlame::Bounds,
         }
     }
 
@@ -41,25 +49,33 @@ impl Failed {
             Error::MultipleStatement => Self::theirs("one statement at a time"),
             Error::SqliteFailure(failure, words) => {
                 let words = words.as_deref();
-                Self::of_code(failure.code, words, bounds)
+                Self::of_code(failure.code, words, (bounds, columns))
             }
             other => Self::theirs(other.to_string()),
         }
     }
 
-    fn of_code(code: ErrorCode, words: Option<&str>, bounds: &Bounds) -> Self {
+    fn of_code(
+        code: ErrorCode,
+        words: Option<&str>,
+        (bounds, columns): (&Bounds, &[EventColumn]),
+    ) -> Self {
         let mib = bounds.memory_bytes >> 20;
         match code {
-            ErrorCode::OutOfMemory => Self::theirs(format!(
+            ErrorCode::OutOfMemory => Self::bounds(format!(
                 "the query needs more than the {mib} MiB of memory that it may use"
             )),
-            ErrorCode::OperationInterrupted => Self::theirs(too_slow(bounds)),
-            ErrorCode::TooBig => Self::theirs("a value is larger than 2 MiB"),
+            ErrorCode::OperationInterrupted => Self::bounds(too_slow(bounds)),
+            ErrorCode::TooBig => Self::bounds("a value is larger than 2 MiB"),
             ErrorCode::AuthorizationForStatementDenied => Self::theirs(ONLY_SELECT),
             _ => {
-                let words = words.unwrap_or("SQLite failed").to_owned();
-                let theirs = !words.contains(STORE_FAILED);
-                Self { words, theirs }
+                let words = explained(words.unwrap_or("SQLite failed"), columns);
+                let blame = if words.contains(STORE_FAILED) {
+                    QueryBlame::Store
+                } else {
+                    QueryBlame::Sql
+                };
+                Self { words, blame }
             }
         }
     }

@@ -39,8 +39,6 @@ pub struct Bounds {
 impl Bounds {
     /// Address space of the whole process, in bytes: for SQLite, for pieces of files that are being read, for the program itself.
     pub(crate) const fn address_space(&self) -> u64 {
-        self.memory_bytes
-            .saturating_mul(2)
-            .saturating_add(768 << 20)
+        self.memory_bytes.saturating_add(512 << 20)
     }
 }

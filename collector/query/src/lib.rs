@@ -29,7 +29,7 @@ mod table;
 mod vtab;
 mod wire;
 
-pub use confine::ConfineError;
+pub use confine::{ConfineError, confine};
 pub use job::{Bounds, Job};
 pub use run::{WorkerError, work};
 pub use wire::{FrameError, LARGEST_FRAME, length_of};

@@ -9,6 +9,8 @@ pub(crate) fn near<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Ve
         .collect();
     found.sort_unstable();
     found.dedup();
+    let least = found.first().map_or(0, |(distance, _)| *distance);
+    found.retain(|(distance, _)| *distance == least);
     found.into_iter().take(3).map(|(_, name)| name).collect()
 }
 

@@ -50,8 +50,9 @@ pub fn work() -> Result<(), WorkerError> {
     let mut out = io::stdout();
     match answer(&job, reader, &mut out) {
         Ok(()) => Ok(()),
-        Err(Ended::Failed(Failed { words, theirs })) => {
-            let failure = v1::QueryFailure { words, theirs };
+        Err(Ended::Failed(Failed { words, blame })) => {
+            let blame = blame.into();
+            let failure = v1::QueryFailure { words, blame };
             Ok(send(&mut out, Reply::Failure(failure))?)
         }
         Err(Ended::Unheard(error)) => Err(WorkerError::Write(error)),
@@ -228,7 +229,7 @@ impl Answering<'_> {
             let (cell, size) = cells::to_wire(row.get_ref(at).map_err(failed)?);
             bytes += size;
             if bytes > LARGEST_ROW {
-                return Err(Failed::theirs("a row is larger than 8 MiB").into());
+                return Err(Failed::bounds("a row is larger than 8 MiB").into());
             }
             cells.push(cell);
         }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use picket_proto::v1;
+use picket_proto::v1::QueryBlame;
 use picket_proto::v1::query_reply::Reply;
 use picket_query::{Bounds, Job, length_of};
 use picket_store::View;
@@ -71,7 +72,6 @@ impl Queries {
         let started = Command::new(&self.program)
             .arg(WORKER)
             .env_clear()
-            .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -205,7 +205,7 @@ impl Worker {
         match status.and_then(|status| status.signal()) {
             // What Rust does when memory is not to be had, and what the kernel does.
             Some(SIGABRT | SIGKILL) => {
-                Refusal::BadQuery.saying("the query needs more memory than it may use")
+                Refusal::QueryBounds.saying("the query needs more memory than it may use")
             }
             Some(SIGXCPU) => self.too_slow(),
             _ => {
@@ -218,16 +218,19 @@ impl Worker {
 
     fn too_slow(&self) -> Status {
         let seconds = self.bounds.seconds;
-        Refusal::BadQuery.saying(format!("the query ran longer than {seconds} s"))
+        Refusal::QueryBounds.saying(format!("the query ran longer than {seconds} s"))
     }
 }
 
 fn blamed(failure: &v1::QueryFailure) -> Status {
-    if failure.theirs {
-        return Refusal::BadQuery.saying(&failure.words);
+    match failure.blame() {
+        QueryBlame::Sql => Refusal::BadQuery.saying(&failure.words),
+        QueryBlame::Bounds => Refusal::QueryBounds.saying(&failure.words),
+        QueryBlame::Store | QueryBlame::Unspecified => {
+            tracing::error!(error = failure.words, "a query failed");
+            Refusal::Internal.status()
+        }
     }
-    tracing::error!(error = failure.words, "a query failed");
-    Refusal::Internal.status()
 }
 
 /// The worker's next reply; none when it has closed its output.

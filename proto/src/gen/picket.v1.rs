@@ -2613,7 +2613,41 @@ pub struct QueryEnd {
 pub struct QueryFailure {
     #[prost(string, tag = "1")]
     pub words: ::prost::alloc::string::String,
-    /// the SQL is to blame, not the store
-    #[prost(bool, tag = "2")]
-    pub theirs: bool,
+    #[prost(enumeration = "QueryBlame", tag = "2")]
+    pub blame: i32,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum QueryBlame {
+    Unspecified = 0,
+    /// it cannot be understood, or is not allowed
+    Sql = 1,
+    /// it needs more memory or time than it may use
+    Bounds = 2,
+    /// the store cannot be read
+    Store = 3,
+}
+impl QueryBlame {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "QUERY_BLAME_UNSPECIFIED",
+            Self::Sql => "QUERY_BLAME_SQL",
+            Self::Bounds => "QUERY_BLAME_BOUNDS",
+            Self::Store => "QUERY_BLAME_STORE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "QUERY_BLAME_UNSPECIFIED" => Some(Self::Unspecified),
+            "QUERY_BLAME_SQL" => Some(Self::Sql),
+            "QUERY_BLAME_BOUNDS" => Some(Self::Bounds),
+            "QUERY_BLAME_STORE" => Some(Self::Store),
+            _ => None,
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod host;
 mod hostile;
 mod once;
 mod recovery;
+mod rows;
 mod sealing;
 mod search;
 mod tree;
