@@ -16,6 +16,7 @@ mod holes;
 mod hostile;
 mod outage;
 mod path;
+mod query;
 mod routes;
 mod stolen_collector;
 mod watch;

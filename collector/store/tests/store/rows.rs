@@ -176,7 +176,11 @@ fn a_test_keeps_every_row_that_meets_it() {
             names(&rows).is_superset(&names(&expected)),
             "{column} {test:?}"
         );
-        assert!(rows.len() < all.len(), "{column} {test:?}");
+        // What stands in every row passes nothing by.
+        assert!(
+            rows.len() < all.len() || expected.len() > 150,
+            "{column} {test:?}"
+        );
     }
 }
 
