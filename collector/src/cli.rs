@@ -13,6 +13,7 @@ use crate::config::{Config, ConfigError};
 use crate::data::{DataDir, DataError};
 use crate::failure::{Exit, Failure};
 use crate::init::{self, InitError, Made, Setup};
+use crate::operator::WORKER;
 use crate::serve::{ServeError, Service, notify, signals};
 
 /// The Picket collector: takes in what agents sign, keeps it, and hands out what operators sign.
@@ -48,6 +49,9 @@ enum Verb {
         /// The file.
         file: PathBuf,
     },
+    /// Answer one query of an operator, started by `serve`.
+    #[command(name = WORKER, hide = true)]
+    QueryWorker,
     /// Write man pages and completions, for packages.
     #[command(hide = true)]
     Pages(PagesArgs),
@@ -109,6 +113,11 @@ struct Serve {
 }
 
 impl Cli {
+    /// Whether it is to answer a query, on one thread: what a thread gives up, the others keep.
+    pub fn is_worker(&self) -> bool {
+        matches!(self.verb, Verb::QueryWorker)
+    }
+
     /// Does what was asked.
     pub async fn run(self) -> Result<(), Failure> {
         match self.verb {
@@ -127,10 +136,16 @@ impl Cli {
                 Config::read(&file).map_err(|error| config_failure(&error))?;
                 print(&format!("{}: ok", file.display()))
             }
+            Verb::QueryWorker => answer_query(),
             Verb::Pages(asked) => picket_pages::write(Self::command(), &asked.out)
                 .map_err(|error| Failure::of(Exit::Failed, &error)),
         }
     }
+}
+
+/// Answers the query on standard input.
+pub fn answer_query() -> Result<(), Failure> {
+    picket_query::work().map_err(|error| Failure::of(Exit::Failed, &error))
 }
 
 impl Init {

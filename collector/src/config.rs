@@ -42,6 +42,30 @@ pub struct Config {
     pub seal_seconds: u64,
     /// How long what is sealed stays, by class.
     pub retention: Kept,
+    /// What SQL may use.
+    pub query: QuerySettings,
+}
+
+/// What queries in SQL may use. Each runs in a process of its own.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuerySettings {
+    /// So many run at once; more are refused.
+    pub at_once: usize,
+    /// What one may hold to sort and group, in MiB; its process may have 512 MiB more.
+    pub memory_mib: u64,
+    /// How long one may run, in seconds.
+    pub seconds: u64,
+}
+
+impl Default for QuerySettings {
+    fn default() -> Self {
+        Self {
+            at_once: 2,
+            memory_mib: 256,
+            seconds: 60,
+        }
+    }
 }
 
 /// How long sealed events of each class stay.
@@ -104,6 +128,7 @@ impl Default for Config {
             collected_bytes: 10 << 30,
             seal_seconds: 300,
             retention: Kept::default(),
+            query: QuerySettings::default(),
         }
     }
 }
@@ -222,6 +247,9 @@ impl Config {
                 0,
                 CENTURY,
             ),
+            ("query.at_once", self.query.at_once as u64, 1, 64),
+            ("query.memory_mib", self.query.memory_mib, 16, 16_384),
+            ("query.seconds", self.query.seconds, 1, 3_600),
             ("retention.bulk.days", self.retention.bulk.days, 0, CENTURY),
             (
                 "operator_hosts_per_hour",

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use picket_collector::cli::Cli;
+use picket_collector::cli::{Cli, answer_query};
 use picket_collector::failure::{Exit, Failure};
 use picket_collector::usage;
 use tracing_subscriber::EnvFilter;
@@ -18,6 +18,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    if cli.is_worker() {
+        return answer_query();
+    }
     log_to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

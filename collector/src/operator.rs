@@ -5,6 +5,7 @@ mod events;
 mod evidence;
 mod fleet;
 mod orders;
+mod query;
 mod records;
 mod stack;
 
@@ -30,6 +31,8 @@ use crate::refusal::Refusal;
 use crate::registry::{Known, Registry};
 use crate::trust::Trust;
 
+pub use query::{Queries, WORKER};
+
 /// `picket.v1.Operator`.
 #[derive(Clone, Debug)]
 pub struct OperatorService {
@@ -51,6 +54,8 @@ pub struct OperatorService {
     pub synced: watch::Receiver<u64>,
     /// How many walks over the store may run at once; the others wait.
     pub walks: Arc<Semaphore>,
+    /// SQL.
+    pub queries: Queries,
     /// Files that hosts sent.
     pub collected: Collected,
     /// What time it is.
@@ -117,6 +122,7 @@ fn no_host(wanted: &str) -> Status {
 impl Operator for OperatorService {
     type SearchEventsStream = Answers<v1::FoundEvent>;
     type TailEventsStream = Answers<v1::FoundEvent>;
+    type QueryStream = Answers<v1::QueryReply>;
     type EvidenceStream = Answers<v1::EvidenceItem>;
     type WatchCommandStream = Answers<v1::CommandStatus>;
     type ReadAuditStream = Answers<v1::AuditEntry>;
@@ -202,6 +208,16 @@ impl Operator for OperatorService {
     ) -> Result<Response<v1::StackResponse>, Status> {
         self.operator(&request).await?;
         self.stacked(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn query(
+        &self,
+        request: Request<v1::QueryRequest>,
+    ) -> Result<Response<Self::QueryStream>, Status> {
+        let operator = self.operator(&request).await?;
+        self.run_query(&operator, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn evidence(

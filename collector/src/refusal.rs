@@ -155,6 +155,8 @@ refusals! {
     NotFound = "not_found", NotFound, "there is none";
     /// More than one host is meant.
     Ambiguous = "ambiguous", InvalidArgument, "more than one host is meant";
+    /// A query that is larger than queries may be.
+    QueryBounds = "query_bounds", ResourceExhausted, "the query needs more than it may use";
     /// A request that makes no sense.
     BadQuery = "bad_query", InvalidArgument, "the request is not valid";
 }

@@ -11,6 +11,7 @@ mod tls;
 mod watchdog;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +66,17 @@ impl Service {
         config: Config,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServeError> {
+        let program = PathBuf::from("/proc/self/exe");
+        Self::start_with(data, config, clock, program).await
+    }
+
+    /// As [`Service::start_at`], where queries are run by this program, a `picket-collector`.
+    pub async fn start_with(
+        data: DataDir,
+        config: Config,
+        clock: Arc<dyn Clock>,
+        program: PathBuf,
+    ) -> Result<Self, ServeError> {
         let lock = data.lock()?;
         data.refuse_foreign_keys()?;
         let database = Database::open(&data.database())?;
@@ -85,6 +97,7 @@ impl Service {
             authority,
             metrics,
             clock,
+            program,
             stop: stopped,
         };
         let mut tasks = JoinSet::new();

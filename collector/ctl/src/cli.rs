@@ -51,6 +51,9 @@ pub(crate) enum Verb {
     /// Count the values of a field over all hosts, the rarest first
     #[command(after_help = STACK_EXAMPLES)]
     Stack(StackArgs),
+    /// Ask in SQL
+    #[command(after_help = QUERY_EXAMPLES)]
+    Query(QueryArgs),
     /// Check the evidence here: signatures, chains, gaps
     #[command(after_help = "Example:\n  picketctl verify --host web-1 --since 24h")]
     Verify(VerifyArgs),
@@ -251,6 +254,21 @@ pub(crate) struct StackArgs {
     pub(crate) rarest: u64,
     #[command(flatten)]
     pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct QueryArgs {
+    /// One SELECT; `-` reads it from standard input. See docs/query.md
+    pub(crate) sql: String,
+    /// One JSON object per row
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Comma-separated values, the names of the columns first
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// At most so many rows
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) limit: u64,
 }
 
 #[derive(Args, Debug)]
@@ -682,6 +700,11 @@ Examples:
   picketctl events --where 'process.exe = \"/usr/bin/curl\"' --json
 
 Long command lines are cut in the lines for people; --json has them whole.";
+
+const QUERY_EXAMPLES: &str = "Examples:
+  picketctl query \"SELECT * FROM tables\"
+  picketctl query \"SELECT time, host, process_cmd_line FROM process WHERE kind = 'exec' ORDER BY time DESC LIMIT 20\"
+  picketctl query --json \"SELECT process_exe, count(*) AS n FROM process WHERE time > datetime('now', '-1 day') GROUP BY 1 ORDER BY n\"";
 
 const STACK_EXAMPLES: &str = "\
 Examples:

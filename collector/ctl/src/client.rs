@@ -146,6 +146,17 @@ impl Collector {
             .into_inner())
     }
 
+    /// The rows of an answer in SQL.
+    pub(crate) async fn query(
+        &mut self,
+        request: v1::QueryRequest,
+    ) -> Result<Streaming<v1::QueryReply>, Failure> {
+        let answer = self.client.query(request).await;
+        Ok(answer
+            .map_err(|status| refused(QUERY, &status))?
+            .into_inner())
+    }
+
     /// Everything that is needed to verify without believing the collector.
     pub(crate) async fn evidence(
         &mut self,
@@ -357,6 +368,9 @@ pub(crate) async fn next<T>(
 
 /// What a search does, in the words of its failures.
 pub(crate) const SEARCH: &str = "search the events";
+
+/// What a query does, in the words of its failures.
+pub(crate) const QUERY: &str = "answer the query";
 
 /// A refusal in the words of the contract.
 pub(crate) fn refused(operation: &'static str, status: &Status) -> Failure {

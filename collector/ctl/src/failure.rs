@@ -61,6 +61,17 @@ impl Failure {
         self
     }
 
+    /// Whether what was asked cannot be asked.
+    pub(crate) fn is_usage(&self) -> bool {
+        self.exit == Exit::Usage
+    }
+
+    /// Whether the collector refused for this reason.
+    pub(crate) fn says(&self, refusal: &str) -> bool {
+        let words = self.cause.as_ref().map(|cause| joined(cause.as_ref()));
+        words.is_some_and(|words| words.contains(&format!(": {refusal}: ")))
+    }
+
     /// The exit code.
     #[cfg(test)]
     pub(crate) const fn exit(&self) -> Exit {

@@ -26,6 +26,7 @@ mod operator;
 mod order;
 mod output;
 mod passphrase;
+mod query;
 mod receipt;
 mod sentence;
 mod session;
@@ -91,6 +92,7 @@ async fn as_operator(operator: &Operator, verb: Verb) -> Result<(), Failure> {
         Verb::Events(args) => events::search(operator, args).await,
         Verb::Tail(args) => events::tail(operator, args).await,
         Verb::Tree(args) => tree::run(operator, args).await,
+        Verb::Query(args) => query::run(operator, args).await,
         Verb::Stack(args) => stack::run(operator, args).await,
         Verb::Verify(args) => verify::run(operator, args).await,
         Verb::Contain(args) => contain::run(operator, args).await,

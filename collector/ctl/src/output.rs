@@ -43,6 +43,11 @@ impl Output {
         writeln!(self.out, "{line}").map_err(unwritten)
     }
 
+    /// One record of comma-separated values.
+    pub(crate) fn csv(&mut self, record: &str) -> Result<(), Failure> {
+        write!(self.out, "{record}\r\n").map_err(unwritten)
+    }
+
     /// One JSON object on a line of its own.
     pub(crate) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
         let text =

@@ -44,6 +44,35 @@ impl Table {
     }
 }
 
+/// Columns whose number is known only when they come. The last is never cut.
+#[derive(Debug, Default)]
+pub(crate) struct Widths(Vec<usize>);
+
+impl Widths {
+    /// Makes the columns as wide as these rows need, where they are not wider already.
+    pub(crate) fn settle(&mut self, rows: &[Vec<String>]) {
+        for row in rows {
+            self.0.resize(self.0.len().max(row.len()), 0);
+            for (width, cell) in self.0.iter_mut().zip(row) {
+                *width = (*width).max(shown(cell).chars().count());
+            }
+        }
+    }
+
+    /// A row as a line.
+    pub(crate) fn line(&self, row: &[String]) -> String {
+        let last = row.len().saturating_sub(1);
+        let cells = row.iter().enumerate().map(|(at, cell)| {
+            if at == last && !cell.is_empty() {
+                Text::from(cell.as_str()).for_terminal()
+            } else {
+                shown(cell)
+            }
+        });
+        aligned(&cells.collect::<Vec<_>>(), &self.0)
+    }
+}
+
 /// Text of a host for one place on a line: escaped, and cut to `most` characters with `…`.
 pub(crate) fn cut(text: &Text, most: usize) -> String {
     let escaped = text.for_terminal();

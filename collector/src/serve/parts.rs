@@ -1,6 +1,7 @@
 //! What all parts of the service share, and how each is put together.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ use crate::enroll::{EnrollmentService, TrustService};
 use crate::ingest::Ingest;
 use crate::listen::{Connection, Listener, TlsSettings};
 use crate::metrics::Metrics;
-use crate::operator::OperatorService;
+use crate::operator::{OperatorService, Queries};
 use crate::peer::Port;
 use crate::receipts::Receipts;
 use crate::registry::Registry;
@@ -53,6 +54,8 @@ pub(super) struct Parts {
     pub(super) authority: Arc<Authority>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
+    /// What runs queries.
+    pub(super) program: PathBuf,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -272,6 +275,7 @@ impl Parts {
             checkpoints: kept.checkpoints,
             synced: writer.synced(),
             walks: Arc::new(Semaphore::new(WALKS)),
+            queries: Queries::new(self.config.query, self.program.clone()),
             collected: self.collected(),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),

@@ -48,6 +48,9 @@ pub enum StoreError {
         /// Which step.
         step: &'static str,
     },
+    /// What was handed over to search is not what [`crate::Reader::view`] made.
+    #[error("the view of the store cannot be read")]
+    BadView,
     /// Nobody waits for the answer any more.
     #[error("the search was cancelled")]
     Cancelled,

@@ -182,6 +182,14 @@ impl Head {
 }
 
 impl Index {
+    /// Of these segments alone, without chains: for reading.
+    pub(crate) fn of_segments(segments: Vec<SegmentInfo>) -> Self {
+        Self {
+            segments,
+            ..Self::default()
+        }
+    }
+
     /// Says what becomes of a batch, changing nothing.
     pub(crate) fn place(&self, header: &Header, hash: Digest) -> Result<Place, AppendError> {
         let key = ChainKey {

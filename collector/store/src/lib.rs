@@ -27,6 +27,7 @@ mod query;
 mod reader;
 mod record;
 mod recovery;
+mod rows;
 mod sealed;
 mod segment;
 mod sessions;
@@ -34,6 +35,7 @@ mod stack;
 mod store;
 mod summary;
 mod tree;
+mod view;
 mod walk;
 
 pub use cancel::{Cancel, CancelOnDrop};
@@ -44,9 +46,13 @@ pub use query::{Order, Query, ScanReport, StoredEvent};
 pub use reader::{Reader, StoredBatch};
 pub use record::Entry;
 pub use recovery::{Damage, Recovery};
+pub use rows::{
+    RowAt, RowCell, RowColumn, RowForm, RowOrder, RowQuery, RowScan, RowTest, Slice, row_columns,
+};
 pub use sealed::{Limit, Retention, SealOptions, SealReport, Sealer};
 pub use sessions::{Session, Sessions};
 pub use stack::{MAX_VALUES, Stack, StackRow, Stacking};
 pub use store::{Appended, Options, Store};
 pub use summary::{KindSet, Summary};
 pub use tree::{Tree, TreeNode};
+pub use view::View;

@@ -28,13 +28,15 @@ use picket_event::HostId;
 
 use crate::{ChainKey, Cursor, StoredEvent};
 
-pub(crate) use catalogue::Mark;
-pub(crate) use condition::Plan;
+pub(crate) use catalogue::{Catalogue, Mark};
+pub(crate) use columns::{COLUMNS, EVENT, Form, HOST, Rows, TIME, column_of, schema};
+pub(crate) use condition::{Check, Condition, Plan};
 pub(crate) use count::Counted;
 pub(crate) use file::SealedFile;
-pub(crate) use read::FileScan;
+pub(crate) use read::{FileScan, Open, SHOWN, Shown};
 pub use retire::{Limit, Retention};
 pub use sealer::{SealOptions, SealReport, Sealer};
+pub(crate) use write::sealed;
 
 /// What is sealed, as readers see it. Cloning shares it.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +57,11 @@ impl SharedSealed {
     pub(crate) fn now(&self) -> Arc<Snapshot> {
         let now = self.0.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&now)
+    }
+
+    /// What is sealed is this and stays so.
+    pub(crate) fn of(snapshot: Snapshot) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(snapshot))))
     }
 
     fn publish(&self, snapshot: Snapshot) {

@@ -208,7 +208,7 @@ impl Unsynced {
 pub(crate) struct SharedIndex(Arc<RwLock<Index>>);
 
 impl SharedIndex {
-    fn new(index: Index) -> Self {
+    pub(crate) fn new(index: Index) -> Self {
         Self(Arc::new(RwLock::new(index)))
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use picket_collector::authority;
-use picket_collector::config::Config;
+use picket_collector::config::{Config, QuerySettings};
 use picket_collector::data::DataDir;
 use picket_collector::init::{Setup, init};
 use picket_collector::serve::{Addresses, ServeError, Service};
@@ -145,10 +145,17 @@ impl Collector {
             metrics: any,
             handshake_timeout_seconds: 2,
             seal_seconds: 1,
+            query: QuerySettings {
+                at_once: 2,
+                memory_mib: 32,
+                seconds: 3,
+            },
             ..Config::default()
         };
         let clock: Arc<dyn Clock> = Arc::<Ahead>::clone(&self.clock);
-        let service = Service::start_at(data, config, clock).await.unwrap();
+        let service = Service::start_with(data, config, clock, PROGRAM.into())
+            .await
+            .unwrap();
         let (stop, stopped) = oneshot::channel();
         let addresses = service.addresses();
         let mut tasks = JoinSet::new();
@@ -256,6 +263,9 @@ impl Collector {
         all(found.into_inner()).await.unwrap()
     }
 }
+
+/// What answers queries in SQL.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_picket-collector");
 
 /// Everything that a stream says.
 pub(crate) async fn all<T>(mut stream: tonic::Streaming<T>) -> Result<Vec<T>, tonic::Status> {

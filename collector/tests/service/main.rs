@@ -18,6 +18,7 @@ mod identity;
 mod ingest;
 mod life;
 mod operators;
+mod query;
 mod renewal;
 mod restart;
 mod sealing;

@@ -21,7 +21,7 @@ pub struct Event {
     pub verdicts: ::prost::alloc::vec::Vec<Verdict>,
     #[prost(
         oneof = "event::Detail",
-        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39"
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40"
     )]
     pub detail: ::core::option::Option<event::Detail>,
 }
@@ -2740,4 +2740,131 @@ pub struct StackRow {
     pub first_unix_ns: i64,
     #[prost(int64, tag = "8")]
     pub last_unix_ns: i64,
+}
+/// SQL over what is stored: docs/query.md.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryRequest {
+    /// one SELECT
+    #[prost(string, tag = "1")]
+    pub sql: ::prost::alloc::string::String,
+    /// at most so many rows; 0: the default of 1,000
+    #[prost(uint64, tag = "2")]
+    pub limit: u64,
+}
+/// First the columns, then rows and now and then the progress, at last the end.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryReply {
+    #[prost(oneof = "query_reply::Reply", tags = "1, 2, 3, 4, 5")]
+    pub reply: ::core::option::Option<query_reply::Reply>,
+}
+/// Nested message and enum types in `QueryReply`.
+pub mod query_reply {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Reply {
+        #[prost(message, tag = "1")]
+        Columns(super::QueryColumns),
+        #[prost(message, tag = "2")]
+        Rows(super::QueryRows),
+        #[prost(message, tag = "3")]
+        Progress(super::QueryProgress),
+        #[prost(message, tag = "4")]
+        End(super::QueryEnd),
+        /// from the worker to the collector only; operators get a status
+        #[prost(message, tag = "5")]
+        Failure(super::QueryFailure),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryColumns {
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryRows {
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<QueryRow>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryRow {
+    #[prost(message, repeated, tag = "1")]
+    pub cells: ::prost::alloc::vec::Vec<QueryCell>,
+}
+/// One value; none of them: null.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryCell {
+    #[prost(oneof = "query_cell::Value", tags = "1, 2, 3, 4")]
+    pub value: ::core::option::Option<query_cell::Value>,
+}
+/// Nested message and enum types in `QueryCell`.
+pub mod query_cell {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Value {
+        #[prost(sint64, tag = "1")]
+        Integer(i64),
+        #[prost(double, tag = "2")]
+        Real(f64),
+        /// lossily where it is not UTF-8
+        #[prost(string, tag = "3")]
+        Text(::prost::alloc::string::String),
+        #[prost(bytes, tag = "4")]
+        Blob(::prost::alloc::vec::Vec<u8>),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryProgress {
+    /// rows of events that were looked at
+    #[prost(uint64, tag = "1")]
+    pub events: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryEnd {
+    #[prost(uint64, tag = "1")]
+    pub rows: u64,
+    /// there were more than the limit
+    #[prost(bool, tag = "2")]
+    pub cut: bool,
+    #[prost(uint64, tag = "3")]
+    pub events: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryFailure {
+    #[prost(string, tag = "1")]
+    pub words: ::prost::alloc::string::String,
+    #[prost(enumeration = "QueryBlame", tag = "2")]
+    pub blame: i32,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum QueryBlame {
+    Unspecified = 0,
+    /// it cannot be understood, or is not allowed
+    Sql = 1,
+    /// it needs more memory or time than it may use
+    Bounds = 2,
+    /// the store cannot be read
+    Store = 3,
+}
+impl QueryBlame {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "QUERY_BLAME_UNSPECIFIED",
+            Self::Sql => "QUERY_BLAME_SQL",
+            Self::Bounds => "QUERY_BLAME_BOUNDS",
+            Self::Store => "QUERY_BLAME_STORE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "QUERY_BLAME_UNSPECIFIED" => Some(Self::Unspecified),
+            "QUERY_BLAME_SQL" => Some(Self::Sql),
+            "QUERY_BLAME_BOUNDS" => Some(Self::Bounds),
+            "QUERY_BLAME_STORE" => Some(Self::Store),
+            _ => None,
+        }
+    }
 }

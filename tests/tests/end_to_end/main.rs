@@ -17,6 +17,7 @@ mod holes;
 mod hostile;
 mod outage;
 mod path;
+mod query;
 mod replay;
 mod routes;
 mod stolen_collector;

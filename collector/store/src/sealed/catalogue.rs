@@ -99,7 +99,7 @@ impl Catalogue {
         replaced.map_err(|source| StoreError::io("replace", &path, source))
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let body = Body::from(self).encode_to_vec();
         let mut bytes = HEAD.to_vec();
         bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
@@ -107,7 +107,7 @@ impl Catalogue {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let rest = bytes.strip_prefix(HEAD)?;
         let (crc, body) = rest.split_first_chunk()?;
         if u32::from_le_bytes(*crc) != crc32c::crc32c(body) {

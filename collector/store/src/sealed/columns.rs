@@ -20,6 +20,7 @@ use picket_proto::v1;
 use prost::Message;
 
 use super::row::Row;
+use crate::StoredEvent;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -160,6 +161,11 @@ pub(crate) const COLUMNS: &[Column] = &[
 
 /// The columns of every file.
 pub(crate) fn schema() -> SchemaRef {
+    schema_with(&|_| true)
+}
+
+/// With those columns of fields that are wanted.
+fn schema_with(wanted: &dyn Fn(&Column) -> bool) -> SchemaRef {
     let moment = || DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
     let mut fields = vec![
         ArrowField::new(TIME, moment(), false),
@@ -170,7 +176,7 @@ pub(crate) fn schema() -> SchemaRef {
         ArrowField::new(SEVERITY_ID, DataType::Int64, true),
         ArrowField::new(COMMAND_LINE, DataType::Utf8, true),
     ];
-    for column in COLUMNS {
+    for column in COLUMNS.iter().filter(|column| wanted(column)) {
         let form = match column.form {
             Form::Text => DataType::Utf8,
             Form::Number => DataType::Int64,
@@ -208,12 +214,18 @@ enum Builder {
 
 impl Rows {
     pub(crate) fn new() -> Self {
+        Self::with(&|_| true)
+    }
+
+    /// Whose fields are the wanted ones alone.
+    pub(crate) fn with(wanted: &dyn Fn(&Column) -> bool) -> Self {
         let moment = || TimestampNanosecondBuilder::new().with_timezone("UTC");
         let fields = COLUMNS
             .iter()
+            .filter(|column| wanted(column))
             .filter_map(|column| Some((Field::named(column.path)?, Builder::new(column.form))));
         Self {
-            schema: schema(),
+            schema: schema_with(wanted),
             time: moment(),
             received: moment(),
             host: StringBuilder::new(),
@@ -237,13 +249,32 @@ impl Rows {
         let event = v1::Event::decode(row.bytes.clone())
             .ok()
             .and_then(|wire| Event::try_from(wire).ok());
-        let severity = event.as_ref().and_then(Event::severity);
+        self.push_fields(event.as_ref());
+    }
+
+    /// Adds an event of the log; its bytes, if they are wanted, as it would be written.
+    pub(crate) fn push_stored(&mut self, stored: &StoredEvent, with_bytes: bool) {
+        self.time.append_value(stored.event.time.0);
+        self.received.append_value(stored.received.0);
+        self.host.append_value(stored.host.to_string());
+        self.boot.append_value(stored.boot.to_string());
+        self.stream.append_value(stored.stream.to_string());
+        let bytes = if with_bytes {
+            v1::Event::from(stored.event.clone()).encode_to_vec()
+        } else {
+            Vec::new()
+        };
+        self.event.append_value(bytes);
+        self.push_fields(Some(&stored.event));
+    }
+
+    fn push_fields(&mut self, event: Option<&Event>) {
+        let severity = event.and_then(Event::severity);
         self.severity
             .append_option(severity.map(|severity| i64::from(severity.to_wire())));
-        self.command_line
-            .append_option(command_line(event.as_ref()));
+        self.command_line.append_option(command_line(event));
         for (field, builder) in &mut self.fields {
-            builder.push(event.as_ref().and_then(|event| field.of(event)));
+            builder.push(event.and_then(|event| field.of(event)));
         }
     }
 

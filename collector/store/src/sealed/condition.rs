@@ -103,7 +103,7 @@ fn is_within(some: KindSet, wanted: KindSet) -> bool {
 }
 
 impl Condition {
-    fn new(column: &str, check: Check, bloom: bool) -> Self {
+    pub(crate) fn new(column: &str, check: Check, bloom: bool) -> Self {
         Self {
             column: column.to_owned(),
             check,
@@ -153,7 +153,7 @@ impl Condition {
         marked(std::iter::repeat_n(true, values.len()))
     }
 
-    fn text(&self, text: &str) -> bool {
+    pub(crate) fn text(&self, text: &str) -> bool {
         match &self.check {
             Check::Texts(wanted) => wanted.contains(text),
             Check::Contains(wanted) => wanted.find(text.as_bytes()).is_some(),
@@ -163,7 +163,7 @@ impl Condition {
         }
     }
 
-    fn number(&self, number: i64) -> bool {
+    pub(crate) fn number(&self, number: i64) -> bool {
         match &self.check {
             Check::Numbers(wanted) => wanted.contains(&number),
             Check::AtLeast(least) => number >= *least,

@@ -116,6 +116,24 @@ impl Open {
         }
     }
 
+    /// The row groups that may have rows that meet all conditions.
+    pub(crate) fn groups_for(&self, conditions: &[Condition]) -> Result<Vec<usize>, ParquetError> {
+        let mut groups = Vec::new();
+        for group in 0..self.groups() {
+            let mut may = true;
+            for condition in conditions {
+                may = self.may_meet(group, condition)?;
+                if !may {
+                    break;
+                }
+            }
+            if may {
+                groups.push(group);
+            }
+        }
+        Ok(groups)
+    }
+
     /// Whether a row group may have rows that meet the condition.
     fn may_meet(&self, group: usize, condition: &Condition) -> Result<bool, ParquetError> {
         if let Check::Between(first, last) = &condition.check {
@@ -232,21 +250,8 @@ impl<'a> FileScan<'a> {
 
     /// The row groups that may have what is wanted.
     pub(super) fn groups(&self) -> Result<Vec<usize>, StoreError> {
-        let mut groups = Vec::new();
-        for group in 0..self.open.groups() {
-            let mut may = true;
-            for condition in &self.conditions {
-                let met = self.open.may_meet(group, condition);
-                may &= met.map_err(|source| sealed("read", &self.of.path, source))?;
-                if !may {
-                    break;
-                }
-            }
-            if may {
-                groups.push(group);
-            }
-        }
-        Ok(groups)
+        let groups = self.open.groups_for(&self.conditions);
+        groups.map_err(|source| sealed("read", &self.of.path, source))
     }
 
     fn rows(
@@ -353,7 +358,7 @@ impl<'b> Shown<'b> {
         self.event.value(at)
     }
 
-    fn event(&self, at: usize) -> Option<(Whose, Event)> {
+    pub(crate) fn event(&self, at: usize) -> Option<(Whose, Event)> {
         let wire = v1::Event::decode(self.bytes(at)).ok()?;
         Some((self.whose(at)?, Event::try_from(wire).ok()?))
     }

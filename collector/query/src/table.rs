@@ -1,0 +1,210 @@
+//! One table of events: what SQLite asks it, answered by the store.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use picket_event::{Origin, json};
+use picket_store::{Reader, RowAt, RowScan};
+use rusqlite::types::Value;
+use rusqlite::vtab::{Filters, IndexInfo};
+
+use crate::cells;
+use crate::columns::{EventColumn, EventTable, From};
+use crate::failure::{STORE_FAILED, chain};
+use crate::fleet::Names;
+use crate::plan::{Op, Plan, choose};
+use crate::push::{Asking, Given};
+
+/// What all tables share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) reader: Reader,
+    pub(crate) names: Names,
+    pub(crate) columns: Vec<EventColumn>,
+    /// Whether all of the log that is not sealed fits in memory, so that rows can come in the order of time.
+    pub(crate) may_sort: bool,
+    /// Rows of events that were looked at.
+    pub(crate) looked_at: AtomicU64,
+}
+
+/// A table.
+#[derive(Clone, Debug)]
+pub(crate) struct Events {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) table: EventTable,
+}
+
+impl Events {
+    /// Its declaration.
+    pub(crate) fn declaration(&self) -> String {
+        let columns = self.shared.columns.iter();
+        let columns: Vec<_> = columns
+            .map(|column| format!("{} {}", column.name, column.sql_type()))
+            .collect();
+        format!("CREATE TABLE x({})", columns.join(", "))
+    }
+
+    pub(crate) fn best_index(&self, info: &mut IndexInfo) -> rusqlite::Result<()> {
+        choose(info, &self.shared.columns, self.shared.may_sort)
+    }
+
+    pub(crate) fn open(&self) -> Cursor {
+        Cursor {
+            of: self.clone(),
+            places: Vec::new(),
+            scan: None,
+            row: None,
+            number: 0,
+            whole: RefCell::new(None),
+        }
+    }
+}
+
+/// A walk over a table's rows.
+pub(crate) struct Cursor {
+    of: Events,
+    /// Of each column, where it stands in a row of the scan.
+    places: Vec<Option<usize>>,
+    scan: Option<RowScan>,
+    row: Option<RowAt>,
+    number: i64,
+    /// The row's event as JSON, if it was needed.
+    whole: RefCell<Option<serde_json::Value>>,
+}
+
+impl Cursor {
+    pub(crate) fn filter(
+        &mut self,
+        plan: Option<&str>,
+        args: &Filters<'_>,
+    ) -> rusqlite::Result<()> {
+        let plan = plan.and_then(Plan::decode);
+        let plan = plan.ok_or_else(|| module_error("a plan that is not ours"))?;
+        let shared = Arc::clone(&self.of.shared);
+        let mut asking = Asking::of(self.of.table.holds, &shared.names);
+        for (at, (pushed, value)) in plan.pushed.iter().zip(args.iter()).enumerate() {
+            let given = match pushed.op {
+                Op::In => members(args, at)?,
+                _ => vec![cells::given(value)],
+            };
+            if let Some(column) = shared.columns.get(pushed.column) {
+                asking.push(column, pushed.op, &given);
+            }
+        }
+        self.choose_columns(&plan, &mut asking);
+        asking.rows.order = plan.order;
+        self.scan = (!asking.nothing).then(|| shared.reader.rows(asking.rows));
+        self.number = 0;
+        self.next()
+    }
+
+    fn choose_columns(&mut self, plan: &Plan, asking: &mut Asking<'_>) {
+        let read = &mut asking.rows.columns;
+        let mut place = |name: &str| {
+            let found = read.iter().position(|one| one == name);
+            found.unwrap_or_else(|| {
+                read.push(name.to_owned());
+                read.len() - 1
+            })
+        };
+        let columns = self.of.shared.columns.iter().enumerate();
+        let places = columns.map(|(number, column)| {
+            plan.needs(number).then(|| match column.from {
+                From::Stored(_) => place(&column.name),
+                From::HostName => place("host_id"),
+                From::Json(_) => place("event"),
+                From::Class => 0,
+            })
+        });
+        self.places = places.collect();
+    }
+
+    pub(crate) fn next(&mut self) -> rusqlite::Result<()> {
+        self.whole.replace(None);
+        self.number += 1;
+        self.row = match &mut self.scan {
+            Some(scan) => scan.next_row().map_err(failed)?,
+            None => None,
+        };
+        self.of.shared.looked_at.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn eof(&self) -> bool {
+        self.row.is_none()
+    }
+
+    pub(crate) fn rowid(&self) -> i64 {
+        self.number
+    }
+
+    pub(crate) fn column(&self, number: usize) -> Value {
+        let column = self.of.shared.columns.get(number);
+        let place = self.places.get(number).copied().flatten();
+        let (Some(row), Some(column), Some(place)) = (&self.row, column, place) else {
+            return Value::Null;
+        };
+        match column.from {
+            From::Stored(_) => cells::to_sql(row.cell(place)),
+            From::HostName => self.of.shared.names.name_of(row.cell(place)),
+            From::Class => {
+                let class = row.class().map(|class| class.name().to_owned());
+                class.map_or(Value::Null, Value::Text)
+            }
+            From::Json(path) => self.json(row, path),
+        }
+    }
+
+    fn json(&self, row: &RowAt, path: &[&str]) -> Value {
+        if path.is_empty() {
+            return event_text(row).map_or(Value::Null, Value::Text);
+        }
+        let mut whole = self.whole.borrow_mut();
+        if whole.is_none() {
+            *whole = Some(event_json(row));
+        }
+        let mut part = whole.as_ref();
+        for name in path {
+            part = part.and_then(|part| part.get(*name));
+        }
+        part.map_or(Value::Null, |part| Value::Text(part.to_string()))
+    }
+}
+
+fn event_text(row: &RowAt) -> Option<String> {
+    let stored = row.event()?;
+    let origin = Origin {
+        host: Some(stored.host),
+        boot: stored.boot,
+    };
+    Some(json::to_string(&stored.event, &origin))
+}
+
+fn event_json(row: &RowAt) -> serde_json::Value {
+    let stored = row.event();
+    stored.map_or(serde_json::Value::Null, |stored| {
+        let origin = Origin {
+            host: Some(stored.host),
+            boot: stored.boot,
+        };
+        json::to_value(&stored.event, &origin)
+    })
+}
+
+/// The members of the list of an `IN`.
+fn members(args: &Filters<'_>, at: usize) -> rusqlite::Result<Vec<Given>> {
+    use rusqlite::fallible_iterator::FallibleIterator;
+
+    args.in_values(at)?
+        .map(|value| Ok(cells::given(value)))
+        .collect()
+}
+
+fn failed(error: picket_store::StoreError) -> rusqlite::Error {
+    module_error(&format!("{STORE_FAILED}{}", chain(&error)))
+}
+
+fn module_error(words: &str) -> rusqlite::Error {
+    rusqlite::Error::ModuleError(words.to_owned())
+}
