@@ -21,7 +21,7 @@ pub struct Event {
     pub verdicts: ::prost::alloc::vec::Vec<Verdict>,
     #[prost(
         oneof = "event::Detail",
-        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39"
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40"
     )]
     pub detail: ::core::option::Option<event::Detail>,
 }
