@@ -335,8 +335,8 @@ fn caller(record: &AuditRecord) -> Text {
     let names = ["UID", "AUID"]
         .into_iter()
         .filter_map(|name| record.get(name));
-    let known = names.filter(|name| name.as_bytes() != b"unset");
-    known.cloned().next().unwrap_or(Text::NONE)
+    let mut known = names.filter(|name| name.as_bytes() != b"unset");
+    known.next().cloned().unwrap_or(Text::NONE)
 }
 
 /// What sudo told audit of a command.
