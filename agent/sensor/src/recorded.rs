@@ -187,6 +187,9 @@ impl Recording {
 
     /// A line of a log that somebody wrapped in JSON.
     fn within(&mut self, value: &serde_json::Value) -> Result<(), Unread> {
+        if let Some(line) = form::of_journal(value) {
+            return self.syslog(line.as_bytes());
+        }
         let inner = form::wrapped(value).ok_or(Unread::Json)?;
         match Form::of(inner.as_bytes()) {
             Some(Form::Auditd) => self.record(inner.as_bytes()),

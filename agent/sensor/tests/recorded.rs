@@ -366,6 +366,20 @@ fn a_line_within_another_format_is_read() {
 }
 
 #[test]
+fn an_entry_of_the_journal_is_a_line_of_a_log() {
+    let entry = serde_json::json!({
+        "__REALTIME_TIMESTAMP": "1767607200000001", "_HOSTNAME": "web1", "SYSLOG_IDENTIFIER": "sshd", "_PID": "71",
+        "MESSAGE": "Failed password for root from 198.51.100.9 port 4022 ssh2"
+    });
+    let events = events(entry.to_string().as_bytes());
+    assert_eq!(
+        events.iter().map(in_short).collect::<Vec<_>>(),
+        ["login_failed 71 root from 198.51.100.9"]
+    );
+    assert_eq!(events[0].time, UnixNanos(1_767_607_200_000_001_000));
+}
+
+#[test]
 fn what_cannot_be_read_is_said_and_the_rest_goes_on() {
     let mut recording = Recording::new(None, clock());
     for wrong in [
