@@ -18,7 +18,7 @@ pub struct Noise {
     /// Days of hosts with an event.
     pub host_days: BTreeSet<(String, String)>,
     /// Alerts by rule: how many, and how many of them high or critical.
-    pub alerts: BTreeMap<String, (u64, u64)>,
+    pub alerts: BTreeMap<String, (u32, u32)>,
 }
 
 /// Counts the events of `lines`, one as JSON in each.
@@ -59,14 +59,14 @@ impl Noise {
         };
         let (all, bad) = self.alerts.entry(name).or_default();
         *all += 1;
-        *bad += u64::from(severity >= Severity::High);
+        *bad += u32::from(severity >= Severity::High);
     }
 
     /// A table: the sums, then the rules, the loudest first.
     pub fn lines(&self) -> Vec<String> {
-        let days = self.host_days.len();
-        let per_day = |count: u64| count as f64 / days.max(1) as f64;
-        let sum = |part: fn(&(u64, u64)) -> u64| self.alerts.values().map(part).sum::<u64>();
+        let days = u32::try_from(self.host_days.len()).unwrap_or(u32::MAX);
+        let per_day = |count: u32| f64::from(count) / f64::from(days.max(1));
+        let sum = |part: fn(&(u32, u32)) -> u32| self.alerts.values().map(part).sum::<u32>();
         let (all, bad) = (sum(|counts| counts.0), sum(|counts| counts.1));
         let mut lines = vec![format!(
             "{} events, {days} host-days: {:.2} alerts a host-day (goal <= 1), {:.2} of them high or critical (goal <= 0.1)",
@@ -77,7 +77,7 @@ impl Noise {
         let mut rules: Vec<_> = self.alerts.iter().collect();
         rules.sort_by_key(|(_, (all, _))| std::cmp::Reverse(*all));
         for (name, (count, _)) in rules {
-            let share = 100.0 * *count as f64 / all.max(1) as f64;
+            let share = 100.0 * f64::from(*count) / f64::from(all.max(1));
             lines.push(format!(
                 "{count:>8}  {:>8.2}  {share:>5.1} %  {name}",
                 per_day(*count)
