@@ -117,6 +117,10 @@ bench: build ## figures; SHORT=1 takes under a minute, JSON=1 prints one object 
 eval: deps ## the scorer's models on the development data beside the project (../shared/data), with goals and baselines
 	cargo run --quiet --release -p picket-tests --bin picket-eval -- development
 
+.PHONY: noise
+noise: build ## alerts in a day of a host, by rule: FILES='audit.log auth.log' are recordings of ordinary days (default: the OpenSSH sample of the development data)
+	@$(CARGO_TARGET_DIR)/debug/picket-agent replay --json $(or $(FILES),../shared/data/recordings/loghub/OpenSSH_2k.log) | $(CARGO_TARGET_DIR)/debug/picket-eval noise
+
 .PHONY: bench-sensor
 bench-sensor: build ## figures of the kernel sensor, as root; SHORT=1 takes under a minute with the everyday build, else the release build
 	@$(if $(SHORT),,cargo build --quiet --release -p picket-agent)

@@ -13,6 +13,7 @@ mod file;
 mod judge;
 pub mod metrics;
 mod models;
+pub mod noise;
 pub mod stream;
 
 use std::path::{Path, PathBuf};

@@ -187,6 +187,9 @@ impl Recording {
 
     /// A line of a log that somebody wrapped in JSON.
     fn within(&mut self, value: &serde_json::Value) -> Result<(), Unread> {
+        if let Some(line) = form::of_journal(value) {
+            return self.syslog(line.as_bytes());
+        }
         let inner = form::wrapped(value).ok_or(Unread::Json)?;
         match Form::of(inner.as_bytes()) {
             Some(Form::Auditd) => self.record(inner.as_bytes()),
@@ -335,8 +338,8 @@ fn caller(record: &AuditRecord) -> Text {
     let names = ["UID", "AUID"]
         .into_iter()
         .filter_map(|name| record.get(name));
-    let known = names.filter(|name| name.as_bytes() != b"unset");
-    known.cloned().next().unwrap_or(Text::NONE)
+    let mut known = names.filter(|name| name.as_bytes() != b"unset");
+    known.next().cloned().unwrap_or(Text::NONE)
 }
 
 /// What sudo told audit of a command.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use picket_event::{Clock, Event, HookState, Kind, KindCounts, SystemClock};
+use picket_event::{Clock, Detail, Event, HookState, Kind, KindCounts, SystemClock};
 use picket_sensor::login::{LoginFollower, LoginSettings, Position, RECORD_LEN};
 use picket_sensor::{Sensor, identity};
 
@@ -119,6 +119,33 @@ fn what_was_there_before_the_start_is_no_event() {
     assert!(flush(&mut follower).is_empty());
     host.append(2);
     assert_once(&flush(&mut follower), 4..=5);
+}
+
+#[test]
+fn each_line_is_given_to_whoever_asks_for_lines_and_to_nobody_else() {
+    let host = Host::new();
+    append(&host.log(), b"");
+    let mut follower = host.follow();
+    let said = |word: &str| format!("{} h kernel: {word}\n", now());
+    append(&host.log(), said("before").as_bytes());
+    assert!(flush(&mut follower).is_empty());
+    follower.lines().set(true);
+    append(&host.log(), said("wanted").as_bytes());
+    let events = flush(&mut follower);
+    let [event] = events.as_slice() else {
+        panic!("one line: {events:?}");
+    };
+    let Some(Detail::Log(line)) = &event.detail else {
+        panic!("a line: {event:?}");
+    };
+    assert_eq!(
+        (event.kind, line.program.as_str()),
+        (Kind::Finding, Some("kernel"))
+    );
+    assert!(line.text.as_str().unwrap().ends_with("h kernel: wanted"));
+    follower.lines().set(false);
+    append(&host.log(), said("after").as_bytes());
+    assert!(flush(&mut follower).is_empty());
 }
 
 #[test]

@@ -47,11 +47,13 @@ pub(super) fn replay(arguments: &ReplayArgs) -> Result<(), Failure> {
         summary: Summary::default(),
     };
     let mut failed: Option<Failure> = None;
+    let mut unread = 0;
     for file in &arguments.files {
         match walk.file(file) {
             Ok(Reader::There) => {}
             Ok(Reader::Gone) => return Ok(()),
             Err(failure) => {
+                unread += 1;
                 if let Some(earlier) = failed.replace(failure) {
                     earlier.print();
                 }
@@ -62,7 +64,7 @@ pub(super) fn replay(arguments: &ReplayArgs) -> Result<(), Failure> {
         crate::state::write(&directory.join(SNAPSHOT), &walk.detector.snapshot())?;
     }
     let reader = walk.out.flush()?;
-    if reader == Reader::There {
+    if reader == Reader::There && unread < arguments.files.len() {
         walk.summary.print();
     }
     failed.map_or(Ok(()), Err)

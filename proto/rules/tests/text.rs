@@ -157,8 +157,8 @@ impl Plain {
 fn word(line: &str) -> Option<String> {
     let item = line.trim().strip_prefix("- ")?.trim();
     if let Some(rest) = item.strip_prefix('\'') {
-        let end = rest.rfind('\'')?;
-        return Some(rest[..end].replace("''", "'"));
+        let (word, _) = rest.rsplit_once('\'')?;
+        return Some(word.replace("''", "'"));
     }
     Some(item.trim_matches('"').to_owned())
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use picket_tests::eval::stream::{self, Stream};
-use picket_tests::eval::{self, EvalError, Subject, development};
+use picket_tests::eval::{self, EvalError, Subject, development, noise};
 
 /// Judges the scorer's models by labelled files.
 #[derive(Debug, Parser)]
@@ -36,6 +36,8 @@ enum What {
         #[arg(long, default_value_t = 12)]
         budget: u32,
     },
+    /// Alerts in a day of a host, from events that `picket-agent replay --json` prints to standard input
+    Noise,
     /// All three on the development data, beside goals and baselines
     Development {
         /// The folder of the data [default: `../shared/data` beside the project]
@@ -67,6 +69,7 @@ fn run(what: What) -> Result<(), EvalError> {
         What::Login(files) => (Subject::Login, files),
         What::Command(files) => (Subject::Command, files),
         What::Development { data } => return all(data),
+        What::Noise => return noise(),
         What::Stream {
             events,
             attacks,
@@ -75,6 +78,14 @@ fn run(what: What) -> Result<(), EvalError> {
     };
     let outcome = eval::run(subject, &files.train, &files.test)?;
     eval::print(&outcome, files.json);
+    Ok(())
+}
+
+fn noise() -> Result<(), EvalError> {
+    for line in noise::count(std::io::stdin().lock())?.lines() {
+        // Whoever closed the pipe has seen enough.
+        drop(writeln!(std::io::stdout(), "{line}"));
+    }
     Ok(())
 }
 

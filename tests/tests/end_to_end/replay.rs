@@ -115,7 +115,7 @@ fn every_format_is_known_by_its_lines_and_what_cannot_be_read_is_named() {
     assert!(output.status.success(), "{}", said(&output));
     let events = events(&output);
     let sources: Vec<&Value> = events.iter().map(|event| &event["source"]).collect();
-    assert_eq!(sources, ["auth_log", "audit"]);
+    assert_eq!(sources, ["audit", "auth_log"]);
     let expected = format!("unread: {mixed}:2: not a line of any format that is known");
     assert!(said(&output).contains(&expected), "{}", said(&output));
     let forced = replay(&["--json", "--format", "auditd", &mixed]);

@@ -40,7 +40,7 @@ impl RecordedLogins {
         });
         for _ in 0..line.times {
             let fact = line.fact.clone();
-            self.hear(SeenBy::AuthLog, line.time, process.clone(), line.pid, fact);
+            self.hear(SeenBy::AuthLog, line.time, process.clone(), fact);
         }
     }
 
@@ -51,8 +51,7 @@ impl RecordedLogins {
             if fact.login.user.is_empty() && !fact.login.target_user.is_empty() {
                 fact.login.user = caller;
             }
-            let pid = Some(process.pid);
-            self.hear(SeenBy::Audit, record.time(), Some(process), pid, fact);
+            self.hear(SeenBy::Audit, record.time(), Some(process), fact);
         }
     }
 
@@ -63,25 +62,17 @@ impl RecordedLogins {
         } else {
             Fact::failure(Witness::SwitchRefused, Kind::AccountSwitch, login)
         };
-        let pid = Some(process.pid);
-        self.hear(SeenBy::Audit, time, Some(process), pid, fact);
+        self.hear(SeenBy::Audit, time, Some(process), fact);
     }
 
-    fn hear(
-        &mut self,
-        seen_by: SeenBy,
-        time: UnixNanos,
-        process: Option<Process>,
-        pid: Option<u32>,
-        fact: Fact,
-    ) {
+    fn hear(&mut self, seen_by: SeenBy, time: UnixNanos, process: Option<Process>, fact: Fact) {
         let first = *self.first.get_or_insert(time);
         self.passed = self.passed.max(time.since(first));
         let word = Word {
             origin: Origin::LIVE,
             seen_by,
             time,
-            pid,
+            pid: process.as_ref().map(|process| process.pid),
             ppid: None,
             process: process.filter(|_| fact.kind.is_some()),
             fact,

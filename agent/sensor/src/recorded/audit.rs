@@ -187,7 +187,7 @@ fn process(told: &Told<'_>, ids: &mut Identities) -> Option<Process> {
     });
     let Some(actor) = actor else {
         let lone = told.first("EXECVE")?;
-        let mut process = Process::new(ids.lone(&lone.node, lone.stamp), 0);
+        let mut process = Process::new(Identities::lone(&lone.node, lone.stamp), 0);
         let name = lone.text("a0");
         let name = name.basename();
         process.comm = Text::from(name.get(..LONGEST_COMM).unwrap_or(name));

@@ -1,5 +1,6 @@
 //! Which form a line of a recording has.
 
+use picket_event::UnixNanos;
 use serde_json::Value;
 
 use super::xml;
@@ -57,6 +58,21 @@ pub(super) fn wrapped(value: &Value) -> Option<&str> {
     let named = FIELDS.iter().find_map(|name| value.get(*name)?.as_str());
     let nested = || value.get("event")?.get("original")?.as_str();
     named.or_else(nested)
+}
+
+/// An entry of systemd's journal (`journalctl -o json`) as a line of a system log.
+pub(super) fn of_journal(value: &Value) -> Option<String> {
+    let text = |name: &str| value.get(name)?.as_str();
+    let micros: i64 = text("__REALTIME_TIMESTAMP")?.parse().ok()?;
+    let time = UnixNanos(micros.checked_mul(1_000)?);
+    let host = text("_HOSTNAME").unwrap_or("-");
+    let program = text("SYSLOG_IDENTIFIER").or_else(|| text("_COMM"))?;
+    let pid = text("SYSLOG_PID").or_else(|| text("_PID"));
+    let pid = pid.map_or_else(String::new, |pid| format!("[{pid}]"));
+    Some(format!(
+        "{time} {host} {program}{pid}: {}",
+        text("MESSAGE")?
+    ))
 }
 
 /// What stands from the first event on.

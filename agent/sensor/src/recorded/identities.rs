@@ -33,7 +33,7 @@ impl Identities {
     }
 
     /// A process of which not even the number is known.
-    pub(super) fn lone(&self, host: &Text, stamp: Stamp) -> ProcessUid {
+    pub(super) fn lone(host: &Text, stamp: Stamp) -> ProcessUid {
         let moment = stamp.millis.rotate_left(20) ^ stamp.serial;
         ProcessUid::from_ticks(&boot(host), 0, moment)
     }

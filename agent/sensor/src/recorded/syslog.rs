@@ -41,13 +41,11 @@ fn of_rfc_5424(rest: &[u8]) -> Option<Vec<u8>> {
     let (program, rest) = word(rest);
     let (pid, rest) = word(rest);
     let (_, rest) = word(rest);
-    let message = match rest.strip_prefix(b"-") {
-        Some(message) => message,
-        None => {
-            let end =
-                memchr::memmem::find(rest, b"] ").map_or(rest.len(), |at| at.saturating_add(1));
-            rest.get(end..)?
-        }
+    let message = if let Some(message) = rest.strip_prefix(b"-") {
+        message
+    } else {
+        let end = memchr::memmem::find(rest, b"] ").map_or(rest.len(), |at| at.saturating_add(1));
+        rest.get(end..)?
     };
     let message = message.trim_ascii_start();
     let message = message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message);

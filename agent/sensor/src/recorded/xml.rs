@@ -100,19 +100,16 @@ fn text_of(written: &[u8]) -> Vec<u8> {
             .take(LONGEST_ENTITY)
             .position(|byte| *byte == b';');
         let entity = end.and_then(|end| rest.get(1..end));
-        match entity.and_then(character) {
-            Some(character) => {
-                let mut bytes = [0; 4];
-                text.extend_from_slice(character.encode_utf8(&mut bytes).as_bytes());
-                let after = end.and_then(|end| end.checked_add(1));
-                rest = after
-                    .and_then(|after| rest.get(after..))
-                    .unwrap_or_default();
-            }
-            None => {
-                text.push(b'&');
-                rest = rest.get(1..).unwrap_or_default();
-            }
+        if let Some(character) = entity.and_then(character) {
+            let mut bytes = [0; 4];
+            text.extend_from_slice(character.encode_utf8(&mut bytes).as_bytes());
+            let after = end.and_then(|end| end.checked_add(1));
+            rest = after
+                .and_then(|after| rest.get(after..))
+                .unwrap_or_default();
+        } else {
+            text.push(b'&');
+            rest = rest.get(1..).unwrap_or_default();
         }
     }
     text.extend_from_slice(rest);

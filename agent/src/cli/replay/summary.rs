@@ -43,20 +43,17 @@ impl Summary {
 
     /// Prints them. A closed stderr changes nothing.
     pub(super) fn print(&self) {
-        let mut text = String::new();
-        for line in &self.named {
-            text.push_str("picket-agent: unread: ");
-            text.push_str(line);
-            text.push('\n');
-        }
         let more = self.unread.saturating_sub(NAMED);
-        if more > 0 {
-            text.push_str(&format!("picket-agent: unread: {more} more lines\n"));
-        }
-        text.push_str(&format!(
-            "picket-agent: {} events, {} lines without an event, {} unread lines, {} verdicts, {} alerts\n",
+        let unnamed = (more > 0).then(|| format!("{more} more lines"));
+        let unread = self.named.iter().chain(&unnamed);
+        let mut lines: Vec<String> = unread.map(|line| format!("unread: {line}")).collect();
+        lines.push(format!(
+            "{} events, {} lines without an event, {} unread lines, {} verdicts, {} alerts",
             self.events, self.passed, self.unread, self.verdicts, self.alerts
         ));
-        drop(io::stderr().lock().write_all(text.as_bytes()));
+        let mut err = io::stderr().lock();
+        for line in lines {
+            drop(writeln!(err, "picket-agent: {line}"));
+        }
     }
 }
