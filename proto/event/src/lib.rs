@@ -17,6 +17,7 @@ pub mod audit;
 pub mod batch;
 pub mod checkpoint;
 pub mod command;
+pub mod ecs;
 pub mod field;
 pub mod filter;
 pub mod identity;

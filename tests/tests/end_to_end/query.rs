@@ -77,6 +77,10 @@ fn sql_finds_what_a_search_finds() {
             "process.user.uid = 0 and kind != exec",
         ),
         ("severity_id >= 3", "severity >= medium"),
+        (
+            "process_exe = '/usr/bin/curl' OR process_user_name = 'root' OR kind = 'login'",
+            "process.exe = '/usr/bin/curl' or process.user.name = 'root' or kind = login",
+        ),
         ("file_path LIKE '/etc/%'", "file.path ^= '/etc/'"),
         ("process_user_name IS NULL", "not process.user.name ~ ''"),
     ] {
