@@ -19,6 +19,7 @@ mod path;
 mod query;
 mod routes;
 mod stolen_collector;
+mod views;
 mod watch;
 
 mod operator;
