@@ -197,7 +197,22 @@ pub(crate) struct EventsArgs {
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: u64,
     #[command(flatten)]
-    pub(crate) format: Format,
+    pub(crate) view: EventView,
+}
+
+/// How events are printed.
+#[derive(Args, Clone, Copy, Debug)]
+#[group(multiple = false)]
+pub(crate) struct EventView {
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// One OCSF 1.7.0 object per line; see docs/ocsf.md
+    #[arg(long)]
+    pub(crate) ocsf: bool,
+    /// One ECS 8.17 document per line; see docs/ecs.md
+    #[arg(long)]
+    pub(crate) ecs: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,9 +1,11 @@
 //! `events` and `tail`: search and follow.
 
-use picket_event::{BootId, Clock, Event, EventError, HostId, IdError, Origin, SystemClock, json};
+use picket_event::{
+    BootId, Clock, Event, EventError, HostId, IdError, Origin, SystemClock, ecs, json, ocsf,
+};
 use picket_proto::v1;
 
-use crate::cli::{EventsArgs, TailArgs};
+use crate::cli::{EventView, EventsArgs, TailArgs};
 use crate::client::{self, Collector};
 use crate::failure::{Failure, joined};
 use crate::operator::Operator;
@@ -37,10 +39,10 @@ pub(crate) enum FoundError {
 
 /// `events`.
 pub(crate) async fn search(operator: &Operator, args: EventsArgs) -> Result<(), Failure> {
-    let json = args.format.json;
+    let form = Form::of(args.view);
     let request = request_of(args);
     let mut stream = Collector::open(operator).await?.search(request).await?;
-    let mut printer = Printer::new(json);
+    let mut printer = Printer::new(form);
     while let Some(found) = client::next(&mut stream, client::SEARCH).await? {
         printer.print(found)?;
     }
@@ -56,7 +58,12 @@ pub(crate) async fn tail(operator: &Operator, args: TailArgs) -> Result<(), Fail
         ..v1::SearchRequest::default()
     };
     let mut stream = Collector::open(operator).await?.tail(request).await?;
-    let mut printer = Printer::new(args.format.json);
+    let form = if args.format.json {
+        Form::Json
+    } else {
+        Form::Sentence
+    };
+    let mut printer = Printer::new(form);
     while let Some(found) = client::next(&mut stream, "follow the events").await? {
         printer.print(found)?;
         printer.out.flush()?;
@@ -77,19 +84,41 @@ fn request_of(args: EventsArgs) -> v1::SearchRequest {
     }
 }
 
+/// How an event is printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Form {
+    /// For people.
+    Sentence,
+    /// The contract's own.
+    Json,
+    Ocsf,
+    Ecs,
+}
+
+impl Form {
+    const fn of(view: EventView) -> Self {
+        match view {
+            EventView { json: true, .. } => Self::Json,
+            EventView { ocsf: true, .. } => Self::Ocsf,
+            EventView { ecs: true, .. } => Self::Ecs,
+            EventView { .. } => Self::Sentence,
+        }
+    }
+}
+
 /// Prints events, and says at the end how many it could not.
 struct Printer {
     out: Output,
-    json: bool,
+    form: Form,
     unreadable: u64,
     why: String,
 }
 
 impl Printer {
-    fn new(json: bool) -> Self {
+    fn new(form: Form) -> Self {
         Self {
             out: Output::stdout(),
-            json,
+            form,
             unreadable: 0,
             why: String::new(),
         }
@@ -97,7 +126,7 @@ impl Printer {
 
     fn print(&mut self, wire: v1::FoundEvent) -> Result<(), Failure> {
         match Found::try_from(wire) {
-            Ok(found) if self.json => self.out.line(&found.json()),
+            Ok(found) if self.form != Form::Sentence => self.out.line(&found.line(self.form)),
             Ok(found) => {
                 let paint = self.out.paint();
                 let mut line = sentence::of(&found.event, &found.host_name, paint);
@@ -147,6 +176,16 @@ impl TryFrom<v1::FoundEvent> for Found {
 }
 
 impl Found {
+    /// The event as one line for a program.
+    fn line(&self, form: Form) -> String {
+        let name = (!self.host_name.is_empty()).then_some(self.host_name.as_str());
+        match form {
+            Form::Sentence | Form::Json => self.json(),
+            Form::Ocsf => ocsf::to_string(&self.event, &self.origin, name),
+            Form::Ecs => ecs::to_string(&self.event, &self.origin, name),
+        }
+    }
+
     /// The event as the host's own JSON has it, with its session beside.
     fn json(&self) -> String {
         let Some(session) = &self.session else {

@@ -84,7 +84,7 @@ pub(crate) const TABLES: &[EventTable] = &[
     },
     EventTable {
         name: "finding",
-        meaning: "events on which a rule or the scorer gave a verdict",
+        meaning: "events with a verdict of a rule or the scorer that is low or worse",
         holds: Holds::Judged,
     },
 ];
@@ -264,6 +264,7 @@ const FIRST: &[&str] = &[
     "event",
     "seq",
     "received",
+    "stream",
 ];
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ impl<'n> Asking<'n> {
         let mut rows = RowQuery::default();
         rows.query.kinds = holds.kinds();
         if holds == Holds::Judged {
-            rows.query.min_severity = Some(Severity::Informational);
+            rows.query.min_severity = Some(Severity::Low);
         }
         Self {
             rows,

@@ -42,7 +42,8 @@ impl Events {
         let columns: Vec<_> = columns
             .map(|column| format!("{} {}", column.name, column.sql_type()))
             .collect();
-        format!("CREATE TABLE x({})", columns.join(", "))
+        let (columns, key) = (columns.join(", "), IDENTITY.join(", "));
+        format!("CREATE TABLE x({columns}, PRIMARY KEY({key})) WITHOUT ROWID")
     }
 
     pub(crate) fn best_index(&self, info: &mut IndexInfo) -> rusqlite::Result<()> {
@@ -55,7 +56,6 @@ impl Events {
             places: Vec::new(),
             scan: None,
             row: None,
-            number: 0,
             whole: RefCell::new(None),
         }
     }
@@ -68,7 +68,6 @@ pub(crate) struct Cursor {
     places: Vec<Option<usize>>,
     scan: Option<RowScan>,
     row: Option<RowAt>,
-    number: i64,
     /// The row's event as JSON, if it was needed.
     whole: RefCell<Option<serde_json::Value>>,
 }
@@ -95,7 +94,6 @@ impl Cursor {
         self.choose_columns(&plan, &mut asking);
         asking.rows.order = plan.order;
         self.scan = (!asking.nothing).then(|| shared.reader.rows(asking.rows));
-        self.number = 0;
         self.next()
     }
 
@@ -110,7 +108,8 @@ impl Cursor {
         };
         let columns = self.of.shared.columns.iter().enumerate();
         let places = columns.map(|(number, column)| {
-            plan.needs(number).then(|| match column.from {
+            let names = !plan.pushed.is_empty() && IDENTITY.contains(&column.name.as_str());
+            (names || plan.needs(number)).then(|| match column.from {
                 From::Stored(_) => place(&column.name),
                 From::HostName => place("host_id"),
                 From::Json(_) => place("event"),
@@ -122,7 +121,6 @@ impl Cursor {
 
     pub(crate) fn next(&mut self) -> rusqlite::Result<()> {
         self.whole.replace(None);
-        self.number += 1;
         self.row = match &mut self.scan {
             Some(scan) => scan.next_row().map_err(failed)?,
             None => None,
@@ -135,17 +133,13 @@ impl Cursor {
         self.row.is_none()
     }
 
-    pub(crate) fn rowid(&self) -> i64 {
-        self.number
-    }
-
-    pub(crate) fn column(&self, number: usize) -> Value {
+    pub(crate) fn column(&self, number: usize) -> rusqlite::Result<Value> {
         let column = self.of.shared.columns.get(number);
         let place = self.places.get(number).copied().flatten();
         let (Some(row), Some(column), Some(place)) = (&self.row, column, place) else {
-            return Value::Null;
+            return Err(module_error("a column that the statement did not need"));
         };
-        match column.from {
+        Ok(match column.from {
             From::Stored(_) => cells::to_sql(row.cell(place)),
             From::HostName => self.of.shared.names.name_of(row.cell(place)),
             From::Class => {
@@ -153,7 +147,7 @@ impl Cursor {
                 class.map_or(Value::Null, Value::Text)
             }
             From::Json(path) => self.json(row, path),
-        }
+        })
     }
 
     fn json(&self, row: &RowAt, path: &[&str]) -> Value {
@@ -171,6 +165,10 @@ impl Cursor {
         part.map_or(Value::Null, |part| Value::Text(part.to_string()))
     }
 }
+
+/// What names an event for ever. SQLite reads these, without saying so before, of rows that it finds by several conditions joined by `OR`,
+/// to have each once; each of those conditions is pushed down.
+const IDENTITY: [&str; 4] = ["host_id", "stream", "class", "seq"];
 
 fn event_text(row: &RowAt) -> Option<String> {
     let stored = row.event()?;

@@ -24,7 +24,7 @@ pub(crate) fn register(connection: &Connection, events: Events) -> Result<()> {
     connection.create_module(events.table.name, MODULE, Some(events))
 }
 
-const MODULE: &Module<'_, Table> = &Module::eponymous_only_module();
+const MODULE: &Module<'_, Table> = &Module::eponymous_only_module().without_rowid();
 
 /// A table.
 #[repr(C)]
@@ -92,10 +92,11 @@ unsafe impl VTabCursor for TableCursor<'_> {
 
     fn column(&self, context: &mut Context, number: c_int) -> Result<()> {
         let number = usize::try_from(number).unwrap_or(usize::MAX);
-        context.set_result(self.cursor.column(number))
+        context.set_result(self.cursor.column(number)?)
     }
 
     fn rowid(&self) -> Result<i64> {
-        Ok(self.cursor.rowid())
+        // The tables have a primary key instead.
+        Err(Error::InvalidQuery)
     }
 }

@@ -1,7 +1,6 @@
 //! What a confined process can still do. Each trial is in a process of its own: this program, started again.
 
 #![cfg(test)]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,7 +14,6 @@ use picket_query::{Bounds, confine};
 const FOLDER: &str = "PICKET_TEST_CONFINED_TO";
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a part that is skipped says so")]
 fn a_confined_process_reads_its_folders_and_does_nothing_else() {
     if let Some(folder) = std::env::var_os(FOLDER) {
         return try_everything(Path::new(&folder));
@@ -84,7 +82,6 @@ fn try_everything(folder: &Path) {
 }
 
 /// Whether this kernel has Landlock: from Linux 5.13 on, where it is built in and on.
-#[expect(clippy::print_stderr, reason = "a part that is skipped says so")]
 fn has_landlock() -> bool {
     let has = File::open("/proc/self/status").is_err();
     if !has {

@@ -80,6 +80,8 @@ async fn an_event_is_a_row_as_soon_as_it_is_acknowledged() {
         [["/rare", "1", "web-1"], ["/often", "3", "web-1"]]
     );
     assert!(rows(&collector, "SELECT * FROM login").await.is_empty());
+    let either = "SELECT count(*) FROM events WHERE process_exe = '/rare' OR kind = 'exec' OR process_pid = 5";
+    assert_eq!(rows(&collector, either).await, [["4"]]);
     let hosts = "SELECT name, revoked FROM hosts JOIN process USING (host_id) GROUP BY host_id";
     assert_eq!(rows(&collector, hosts).await, [["web-1", "0"]]);
     let json = "SELECT DISTINCT json_extract(event, '$.process.exe') FROM events WHERE process_exe GLOB '/ra*'";

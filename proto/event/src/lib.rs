@@ -18,6 +18,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod command;
 pub mod content;
+pub mod ecs;
 pub mod field;
 pub mod filter;
 pub mod identity;

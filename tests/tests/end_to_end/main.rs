@@ -21,6 +21,7 @@ mod query;
 mod replay;
 mod routes;
 mod stolen_collector;
+mod views;
 mod watch;
 
 mod operator;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use duckdb::duckdb;
 
 /// A collector with some thousand events of a few hosts over half a day, sealed.
-fn filled() -> Rig {
+pub(crate) fn filled() -> Rig {
     let mut rig = Rig::start().unwrap();
     rig.stop_collector().unwrap();
     let filling = Filling {
@@ -29,9 +29,7 @@ fn filled() -> Rig {
 
 /// The one column of an answer.
 fn column(rig: &Rig, sql: &str) -> Vec<String> {
-    let rows = rig
-        .ctl_json(&["query", "--json", "--limit", "100000", sql])
-        .unwrap();
+    let rows = rig.ctl_json(&["query", "--limit", "100000", sql]).unwrap();
     let only = |row: Value| match row.as_object().unwrap().values().next().unwrap() {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -77,7 +75,14 @@ fn sql_finds_what_a_search_finds() {
             "process.user.uid = 0 and kind != exec",
         ),
         ("severity_id >= 3", "severity >= medium"),
-        ("file_path LIKE '/etc/%'", "file.path ^= '/etc/'"),
+        (
+            "process_exe = '/usr/bin/curl' OR process_user_name = 'root' OR kind = 'login'",
+            "process.exe = '/usr/bin/curl' or process.user.name = 'root' or kind = login",
+        ),
+        (
+            "file_path LIKE '/srv/data/1%'",
+            "file.path ^= '/srv/data/1'",
+        ),
         ("process_user_name IS NULL", "not process.user.name ~ ''"),
     ] {
         let named = format!("SELECT event FROM events WHERE {sql}");
@@ -85,7 +90,7 @@ fn sql_finds_what_a_search_finds() {
         let found = found
             .iter()
             .map(|event| name(&serde_json::from_str(event).unwrap()));
-        let args = ["events", "--json", "--limit", "100000", "--where", search];
+        let args = ["events", "--limit", "100000", "--where", search];
         let expected = rig.ctl_json(&args).unwrap();
         assert!(!expected.is_empty() || sql.contains("NULL"), "{sql}");
         let expected: Vec<_> = expected.iter().map(name).collect();
@@ -104,7 +109,7 @@ fn the_events_json_is_that_of_a_search() {
         .iter()
         .map(|event| serde_json::from_str(event).unwrap())
         .collect();
-    let args = ["events", "--json", "--limit", "50", "--kind", "exec"];
+    let args = ["events", "--limit", "50", "--kind", "exec"];
     let mut expected = rig.ctl_json(&args).unwrap();
     for event in &mut expected {
         event.as_object_mut().unwrap().remove("session");
@@ -164,18 +169,18 @@ fn the_documented_queries_run() {
 #[test]
 fn an_answer_is_a_table_json_or_csv() {
     let rig = filled();
-    let sql = "SELECT 1 AS n, 'a,\"b\"' AS text, NULL AS nothing, x'00ff' AS bytes UNION ALL SELECT 2, '=1+1', 1.5, NULL";
+    let sql = "SELECT 1 AS n, 'a,\"b\"' AS text, NULL AS absent, x'00ff' AS bytes UNION ALL SELECT 2, '=1+1', 1.5, NULL";
     assert_eq!(
         rig.ctl_prints(&["query", "--csv", sql]).unwrap(),
-        "n,text,nothing,bytes\r\n1,\"a,\"\"b\"\"\",,00ff\r\n2,'=1+1,1.5,\r\n"
+        "n,text,absent,bytes\r\n1,\"a,\"\"b\"\"\",,00ff\r\n2,'=1+1,1.5,\r\n"
     );
     assert_eq!(
         rig.ctl_prints(&["query", "--json", sql]).unwrap(),
-        "{\"n\":1,\"text\":\"a,\\\"b\\\"\",\"nothing\":null,\"bytes\":\"00ff\"}\n{\"n\":2,\"text\":\"=1+1\",\"nothing\":1.5,\"bytes\":null}\n"
+        "{\"n\":1,\"text\":\"a,\\\"b\\\"\",\"absent\":null,\"bytes\":\"00ff\"}\n{\"n\":2,\"text\":\"=1+1\",\"absent\":1.5,\"bytes\":null}\n"
     );
     assert_eq!(
         rig.ctl_prints(&["query", sql]).unwrap(),
-        "n  text   nothing  bytes\n1  a,\"b\"  -        00ff\n2  =1+1   1.5      -\n"
+        "n  text   absent  bytes\n1  a,\"b\"  -       00ff\n2  =1+1   1.5     -\n"
     );
     let cut = rig
         .ctl(&["query", "--limit", "2", "SELECT kind FROM events"])

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The rows of each query, each row's values joined by tabs. `None`: the engine is not here.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 pub(crate) fn duckdb(sealed: &Path, queries: &[&str]) -> Option<Vec<BTreeSet<String>>> {
     let modules = std::env::var_os("PICKET_DUCKDB").unwrap_or_default();
     let mut python = Command::new("python3");
