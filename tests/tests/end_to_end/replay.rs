@@ -181,7 +181,7 @@ fn labelled_attack_recordings_are_found() {
     assert!(by_sigma >= 4, "{by_sigma}");
 }
 
-/// Sources that tried at least six passwords within ten minutes, counted by hand in the sample.
+/// Sources that tried at least six passwords within ten minutes, the threshold of the rule, counted in the sample by another program.
 #[test]
 fn the_sources_that_guess_passwords_in_the_openssh_sample_are_found_and_no_others() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/recordings");

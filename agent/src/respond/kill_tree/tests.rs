@@ -139,25 +139,33 @@ fn processes_that_only_fork_and_end_are_caught() {
 #[test]
 fn a_protected_process_in_the_tree_is_left_alone_and_the_end_is_not_called_complete() {
     let (mut tree, dir) = script("sleep 60 & wait");
-    wait_for("tree", || alive(&dir) >= 2);
     let boot = crate::clock::boot_id();
     let sleep = std::fs::canonicalize("/usr/bin/sleep")
-        .or_else(|_none| std::fs::canonicalize("/bin/sleep"));
-    let protection = Protection::new(boot, vec![sleep.unwrap()]);
+        .or_else(|_none| std::fs::canonicalize("/bin/sleep"))
+        .unwrap();
+    // A shell that has not become it yet is not protected.
+    let sleeps = |found: &Found| {
+        let exe = std::fs::read_link(format!("/proc/{}/exe", found.pid));
+        exe.is_ok_and(|exe| exe == sleep)
+    };
+    wait_for("sleep", || members(&boot, &dir).iter().any(sleeps));
+    let protection = Protection::new(boot, vec![sleep.clone()]);
     let root = procfs::find(&boot, tree.child.id()).unwrap();
     let outcome = Tree::new(boot, root.uid, &nobody, &protection).kill();
     assert!(!outcome.complete);
     tree.child.wait().unwrap();
-    let left: Vec<Found> = procfs::all(&boot)
-        .into_iter()
-        .filter(Found::is_alive)
-        .filter(|found| {
-            let environment = std::fs::read(format!("/proc/{}/environ", found.pid));
-            environment.is_ok_and(|text| {
-                String::from_utf8_lossy(&text).contains(&format!("DIR={}", dir.display()))
-            })
-        })
-        .collect();
+    let left = members(&boot, &dir);
     assert_eq!(left.len(), 1, "only the protected one lives");
     super::super::kill::kill(&Held::take(&boot, &left[0]).unwrap()).unwrap();
+}
+
+/// Who lives and was started for this directory.
+fn members(boot: &BootId, dir: &Path) -> Vec<Found> {
+    let mark = format!("DIR={}", dir.display());
+    let is_of_it = |found: &Found| {
+        let environment = std::fs::read(format!("/proc/{}/environ", found.pid));
+        environment.is_ok_and(|text| String::from_utf8_lossy(&text).contains(&mark))
+    };
+    let all = procfs::all(boot).into_iter();
+    all.filter(Found::is_alive).filter(is_of_it).collect()
 }
