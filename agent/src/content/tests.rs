@@ -19,13 +19,16 @@ level: high
 
 struct World {
     dir: tempfile::TempDir,
+    state: Arc<StateDir>,
     key: SigningKey,
 }
 
 impl World {
     fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
         Self {
-            dir: tempfile::tempdir().unwrap(),
+            state: Arc::new(StateDir::open(dir.path()).unwrap()),
+            dir,
             key: SigningKey::generate().unwrap(),
         }
     }
@@ -41,7 +44,7 @@ impl World {
 
     /// As after a start.
     fn contents(&self) -> SharedContents {
-        let state = Arc::new(StateDir::open(self.dir.path()).unwrap());
+        let state = Arc::clone(&self.state);
         Contents::open(state, self.dir.path().join("rules.d"), &self.trust())
     }
 

@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use picket_event::{BootId, ProcessUid};
+use picket_tests::wait;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A process of the test, with whatever it starts.
@@ -21,19 +23,21 @@ impl Prey {
 
     /// One process that waits and has these words in its command line.
     pub(crate) fn saying(name: &str, words: &str) -> Self {
-        let script = format!(": {words}; while :; do sleep 1; done");
+        let script = format!(": {words}; while :; do sleep 0.1; done");
         Self::running(name, Command::new("/bin/sh").args(["-c", &script]))
     }
 
-    /// Whether it is stopped or frozen.
+    /// Whether one that says words is stopped or frozen: it gets no processor any more.
     pub(crate) fn stands_still(&self) -> bool {
-        let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", self.child.id()));
-        let stopped = read("stat").is_ok_and(|stat| stat.contains(") T "));
-        let group = read("cgroup").unwrap_or_default();
-        let group = group.lines().find_map(|line| line.strip_prefix("0::"));
-        let events = group.map(|group| format!("/sys/fs/cgroup{group}/cgroup.events"));
-        let frozen = events.and_then(|events| fs::read_to_string(events).ok());
-        stopped || frozen.is_some_and(|events| events.contains("frozen 1"))
+        let turns = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+            let status = status.unwrap_or_default();
+            let turns = status.lines().filter(|line| line.contains("ctxt_switches"));
+            turns.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let before = turns();
+        wait::pause(Duration::from_millis(400));
+        !before.is_empty() && before == turns()
     }
 
     /// A tree that grows again: three loops, each with children of its own; one loop has left its parents.

@@ -277,7 +277,7 @@ fn what_was_under_way_when_the_agent_was_killed_is_told() {
         .spent
         .take(decision.action, (&checked, &decision.cause), NOW)
         .unwrap();
-    drop(responder);
+    drop((responder, lookout));
     let mut again = bench.responder();
     let told = again.resume();
     assert_eq!(told[0].reason, "interrupted");
