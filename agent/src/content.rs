@@ -73,7 +73,7 @@ pub(crate) struct Taken {
 #[derive(Debug)]
 pub(crate) enum Offered {
     /// It is in use; rules are compiled, for the path.
-    Taken(Box<Taken>, Option<Rules>),
+    Taken(Box<Taken>, Option<Box<Rules>>),
     /// This version was taken before.
     Known,
     /// It is not used; why.
@@ -182,7 +182,7 @@ impl Contents {
         let kind = taken.content.kind;
         self.use_it(taken.clone());
         self.tell(kind, taken.version, String::new());
-        Offered::Taken(Box::new(taken), compiled.0)
+        Offered::Taken(Box::new(taken), compiled.0.map(Box::new))
     }
 
     /// The agent has lived with its rules for long enough, or ends in order.

@@ -35,11 +35,10 @@ impl Responder {
             ..receipt(&signed.body, state, reason, effect)
         };
         match self.contents.take(signed, &self.believer.trust, now) {
-            Offered::Known => Vec::new(),
             Offered::Refused(reason) if self.may_tell_refusal() => {
                 vec![said(ReceiptState::Refused, "content", reason)]
             }
-            Offered::Refused(_) => Vec::new(),
+            Offered::Refused(_) | Offered::Known => Vec::new(),
             Offered::Taken(taken, rules) => {
                 self.trial = Some(Instant::now());
                 let kind = taken.content.kind.name();
@@ -47,7 +46,7 @@ impl Responder {
                 let effect = format!("{kind} {} with {files} files are in use", taken.version);
                 tracing::warn!(kind, version = taken.version, "other content is in use");
                 // Where the path is gone, the agent ends.
-                let sent = rules.map(|rules| inputs.send(Input::Rules(Box::new(rules))));
+                let sent = rules.map(|rules| inputs.send(Input::Rules(rules)));
                 if sent.is_some_and(|sent| sent.is_err()) {
                     tracing::debug!("the path is gone");
                 }

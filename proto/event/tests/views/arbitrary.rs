@@ -528,7 +528,7 @@ impl Dice {
             by: self.action(&["rule", "scorer"]),
             id: self.word(),
             title: self.word(),
-            process: self.maybe(|this| this.uid()),
+            process: self.maybe(Self::uid),
             event_kind: self.action(&["exec", "file_create"]),
         }
     }
