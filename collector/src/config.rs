@@ -8,6 +8,9 @@ use std::time::Duration;
 use picket_store::{Limit, Retention};
 use serde::Deserialize;
 
+use crate::export;
+use crate::export::settings::Written;
+
 /// The settings of `serve`. A file may hold any of them and nothing else.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(default, deny_unknown_fields)]
@@ -44,6 +47,8 @@ pub struct Config {
     pub retention: Kept,
     /// What SQL may use.
     pub query: QuerySettings,
+    /// Where else events go.
+    pub export: Vec<Written>,
 }
 
 /// What queries in SQL may use. Each runs in a process of its own.
@@ -129,6 +134,7 @@ impl Default for Config {
             seal_seconds: 300,
             retention: Kept::default(),
             query: QuerySettings::default(),
+            export: Vec::new(),
         }
     }
 }
@@ -200,6 +206,19 @@ impl Config {
         Duration::from_secs(self.handshake_timeout_seconds)
     }
 
+    /// The exports, checked; no two have one name.
+    pub fn exports(&self) -> Result<Vec<export::settings::Settings>, String> {
+        let mut exports: Vec<export::settings::Settings> = Vec::new();
+        for written in &self.export {
+            let checked = written.check()?;
+            if exports.iter().any(|known| known.name == checked.name) {
+                return Err(format!("two exports are called `{}`", checked.name));
+            }
+            exports.push(checked);
+        }
+        Ok(exports)
+    }
+
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let bounds = [
             ("agents_at", self.agents_at.len() as u64, 0, 8),
@@ -258,6 +277,10 @@ impl Config {
                 1_000_000,
             ),
         ];
+        self.exports().map_err(|reason| ConfigError::Form {
+            path: path.to_owned(),
+            reason,
+        })?;
         for (setting, value, least, most) in bounds {
             if !(least..=most).contains(&value) {
                 let path = path.to_owned();

@@ -32,6 +32,7 @@ pub mod content;
 pub mod data;
 pub mod database;
 pub mod enroll;
+pub mod export;
 pub mod failure;
 pub mod health;
 pub mod ingest;

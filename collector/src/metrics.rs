@@ -54,6 +54,8 @@ pub struct Metrics {
     pub alarms: Counter,
     /// Receipts taken from the stored events.
     pub receipts: Counter,
+    exported: Family<OfExport, Counter>,
+    export_failures: Family<OfExport, Counter>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -66,7 +68,34 @@ struct OfClass {
     class: &'static str,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OfExport {
+    export: String,
+}
+
 impl Metrics {
+    /// An export is there, at zero.
+    pub fn export_begins(&self, name: &str) {
+        self.exported(name, 0);
+        let export = name.to_owned();
+        drop(self.export_failures.get_or_create(&OfExport { export }));
+    }
+
+    /// An export handed so many events over.
+    pub fn exported(&self, name: &str, events: usize) {
+        let export = name.to_owned();
+        let counter = self.exported.get_or_create(&OfExport { export });
+        counter.inc_by(events as u64);
+    }
+
+    /// An export could not hand its events over.
+    pub fn export_fails(&self, name: &str) {
+        let export = name.to_owned();
+        self.export_failures
+            .get_or_create(&OfExport { export })
+            .inc();
+    }
+
     /// Everything at zero; each reason is there from the start, so that its first count shows.
     pub fn new() -> Self {
         let metrics = Self {
@@ -91,12 +120,24 @@ impl Metrics {
             commands_delivered: Counter::default(),
             alarms: Counter::default(),
             receipts: Counter::default(),
+            exported: Family::default(),
+            export_failures: Family::default(),
         };
         metrics.register();
         metrics
     }
 
     fn register_store(&self, r: &mut Registry) {
+        r.register(
+            "export_events",
+            "Events that an export handed over",
+            self.exported.clone(),
+        );
+        r.register(
+            "export_failures",
+            "Attempts of an export that failed",
+            self.export_failures.clone(),
+        );
         r.register(
             "store_bytes",
             "Bytes in the write-ahead log",

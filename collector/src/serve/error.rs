@@ -10,6 +10,7 @@ use crate::authority::AuthorityError;
 use crate::checkpoint::SignError;
 use crate::data::DataError;
 use crate::database::DatabaseError;
+use crate::export::ExportError;
 use crate::init::InitError;
 use crate::receipts::ReceiptError;
 use crate::trust::PublishError;
@@ -66,6 +67,12 @@ pub enum ServeError {
     /// The disk can no longer be trusted.
     #[error("stopped, because the store failed")]
     StoreFailed(#[source] StoreError),
+    /// An export cannot go on.
+    #[error("an export cannot go on")]
+    Export(#[from] ExportError),
+    /// The settings are wrong.
+    #[error("{0}")]
+    Settings(String),
     /// Receipts cannot be followed.
     #[error(transparent)]
     Receipts(#[from] ReceiptError),

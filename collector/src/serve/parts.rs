@@ -32,6 +32,7 @@ use crate::content::Contents;
 use crate::data::{self, DataDir};
 use crate::database::{Database, hosts};
 use crate::enroll::{EnrollmentService, TrustService};
+use crate::export::Export;
 use crate::ingest::Ingest;
 use crate::listen::{Connection, Listener, TlsSettings};
 use crate::metrics::Metrics;
@@ -104,6 +105,7 @@ impl Parts {
             metrics: Arc::clone(&self.metrics),
         };
         tasks.spawn(async move { Ok(receipts.run().await?) });
+        self.export(&reader, &writer, tasks)?;
 
         let tls = self.tls()?;
         tasks.spawn(self.clone().renew(tls.clone()));
@@ -163,6 +165,27 @@ impl Parts {
                 Err(_ended) => Err(ServeError::Stopped("sealing")),
             }
         });
+        Ok(())
+    }
+
+    fn export(
+        &self,
+        reader: &Reader,
+        writer: &Writer,
+        tasks: &mut JoinSet<Result<(), ServeError>>,
+    ) -> Result<(), ServeError> {
+        for settings in self.config.exports().map_err(ServeError::Settings)? {
+            let export = Export {
+                settings,
+                reader: reader.clone(),
+                database: self.database.clone(),
+                registry: self.registry.clone(),
+                synced: writer.synced(),
+                stop: self.stop.clone(),
+                metrics: Arc::clone(&self.metrics),
+            };
+            tasks.spawn(async move { Ok(export.run().await?) });
+        }
         Ok(())
     }
 

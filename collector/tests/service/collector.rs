@@ -9,6 +9,7 @@ use std::time::Duration;
 use picket_collector::authority;
 use picket_collector::config::{Config, QuerySettings};
 use picket_collector::data::DataDir;
+use picket_collector::export::settings::Written;
 use picket_collector::init::{Setup, init};
 use picket_collector::serve::{Addresses, ServeError, Service};
 use picket_event::request::OperatorRequest;
@@ -53,6 +54,8 @@ pub(crate) struct Collector {
     pub(crate) others: Vec<Operator>,
     pub(crate) fingerprint: Digest,
     pub(crate) clock: Arc<Ahead>,
+    /// Where events go from the next start on.
+    pub(crate) export: Vec<Written>,
     running: Option<Running>,
 }
 
@@ -130,6 +133,7 @@ impl Collector {
             others,
             fingerprint: made.fingerprint,
             clock: Arc::default(),
+            export: Vec::new(),
             running: None,
         };
         collector.run().await;
@@ -150,6 +154,7 @@ impl Collector {
                 memory_mib: 32,
                 seconds: 3,
             },
+            export: self.export.clone(),
             ..Config::default()
         };
         let clock: Arc<dyn Clock> = Arc::<Ahead>::clone(&self.clock);

@@ -13,6 +13,7 @@ mod host;
 mod approvals;
 mod commands;
 mod enrolment;
+mod export;
 mod forgery;
 mod identity;
 mod ingest;

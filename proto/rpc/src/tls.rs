@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
@@ -50,6 +51,9 @@ pub enum TlsError {
     /// The CA certificate cannot serve for client certificates.
     #[error("the CA certificate cannot be used")]
     Authority(#[from] rustls::client::VerifierBuilderError),
+    /// No certificates in PEM.
+    #[error("it holds no certificate in PEM")]
+    Pem,
 }
 
 /// The one place that names the cryptographic provider.
@@ -70,6 +74,21 @@ pub fn client_config(ca: &[u8], identity: Option<Identity>) -> Result<ClientConf
     };
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(config)
+}
+
+/// A client of servers that are none of ours, whose certificates one of these, in PEM, signed.
+pub fn foreign_client_config(authorities: &[u8]) -> Result<ClientConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authorities) {
+        roots.add(certificate.map_err(|_pem| TlsError::Pem)?)?;
+    }
+    if roots.is_empty() {
+        return Err(TlsError::Pem);
+    }
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 /// A client that believes whoever answers. Only for asking what

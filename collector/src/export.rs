@@ -1,0 +1,177 @@
+//! Exports: what is stored goes on to files and to syslog servers, each by itself.
+//!
+//! # Invariants
+//!
+//! - An export follows the log with a cursor of its own, which is kept only after the receiver has what was sent
+//!   before it: nothing is left out, and after a failure the last group may come twice.
+//! - A receiver that is slow or away holds nobody up but its own export: ingest never waits for one.
+
+pub mod form;
+pub mod settings;
+mod sink;
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use picket_event::HostId;
+use picket_store::{Cursor, KindSet, Query, Reader, StoreError};
+use tokio::sync::watch;
+
+use crate::database::{self, Database, DatabaseError};
+use crate::failure::chain;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use form::{Message, message};
+use settings::{From, Settings};
+use sink::Sink;
+
+/// One export.
+#[derive(Debug)]
+pub struct Export {
+    /// What, where to and how.
+    pub settings: Settings,
+    /// Where events are.
+    pub reader: Reader,
+    /// Where its cursor is.
+    pub database: Database,
+    /// Hosts' names.
+    pub registry: Registry,
+    /// Changes with every sync of the store.
+    pub synced: watch::Receiver<u64>,
+    /// Turns true when the collector ends.
+    pub stop: watch::Receiver<bool>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why an export ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The store cannot be read.
+    #[error("failed to follow the store")]
+    Store(#[from] StoreError),
+    /// The cursor cannot be kept.
+    #[error("failed to keep the cursor")]
+    Database(#[from] DatabaseError),
+    /// The thread ended.
+    #[error("the thread that follows the store ended")]
+    Ended,
+}
+
+impl Export {
+    /// Sends until the collector ends.
+    pub async fn run(mut self) -> Result<(), ExportError> {
+        let mut sink = Sink::new(&self.settings);
+        let mut cursor = self.begin().await?;
+        self.metrics.export_begins(&self.settings.name);
+        loop {
+            self.synced.mark_unchanged();
+            let (next, messages) = self.follow(cursor).await?;
+            let more = messages.len() >= GROUP;
+            if !messages.is_empty() && !self.send(&mut sink, &messages).await {
+                return Ok(());
+            }
+            if next != cursor {
+                self.keep(next).await?;
+            }
+            cursor = next;
+            if more {
+                continue;
+            }
+            tokio::select! {
+                changed = self.synced.changed() => if changed.is_err() { return Ok(()) },
+                _ended = self.stop.wait_for(|stop| *stop) => return Ok(()),
+            }
+        }
+    }
+
+    /// From where it stood, or where a new one is to begin.
+    async fn begin(&self) -> Result<Cursor, ExportError> {
+        let name = self.cursor_name();
+        let kept = self.database.call(move |t| database::setting(t, &name));
+        let kept = kept.await?.and_then(|bytes| Cursor::from_bytes(&bytes));
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        let begin = match self.settings.from {
+            From::Start => Cursor::START,
+            From::Now => self.reader.end(),
+        };
+        self.keep(begin).await?;
+        Ok(begin)
+    }
+
+    async fn keep(&self, cursor: Cursor) -> Result<(), ExportError> {
+        let name = self.cursor_name();
+        let bytes = cursor.to_bytes();
+        let kept = self
+            .database
+            .call(move |t| database::keep_setting(t, &name, &bytes));
+        Ok(kept.await?)
+    }
+
+    fn cursor_name(&self) -> String {
+        format!("export.{}", self.settings.name)
+    }
+
+    async fn follow(&self, from: Cursor) -> Result<(Cursor, Vec<Message>), ExportError> {
+        let (reader, registry) = (self.reader.clone(), self.registry.clone());
+        let settings = self.settings.clone();
+        let followed = tokio::task::spawn_blocking(move || {
+            let kinds = settings
+                .kinds
+                .iter()
+                .fold(KindSet::NONE, |all, kind| all.with(*kind));
+            let query = Query {
+                kinds,
+                min_severity: settings.min_severity,
+                ..Query::default()
+            };
+            let mut names: HashMap<HostId, String> = HashMap::new();
+            let mut messages = Vec::new();
+            let next = reader.follow(from, &query, &mut |stored| {
+                let name = names
+                    .entry(stored.host)
+                    .or_insert_with(|| registry.name(&stored.host));
+                messages.push(message(&stored, name, settings.format));
+                if messages.len() < GROUP {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            });
+            next.map(|next| (next, messages))
+        });
+        Ok(followed.await.map_err(|_ended| ExportError::Ended)??)
+    }
+
+    /// Sends a group, however long the receiver is away. `false`: the collector ends before it could.
+    async fn send(&mut self, sink: &mut Sink, messages: &[Message]) -> bool {
+        let (name, mut wait) = (self.settings.name.clone(), SHORTEST_WAIT);
+        loop {
+            let failed = tokio::select! {
+                sent = sink.send(messages) => sent,
+                _ended = self.stop.wait_for(|stop| *stop) => return false,
+            };
+            let Err(error) = failed else {
+                self.metrics.exported(&name, messages.len());
+                return true;
+            };
+            self.metrics.export_fails(&name);
+            let reason = chain(&error);
+            tracing::warn!(export = name, reason, "an export waits for its receiver");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ended = self.stop.wait_for(|stop| *stop) => return false,
+            }
+            wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+        }
+    }
+}
+
+/// Events that are sent before the cursor is kept.
+const GROUP: usize = 1_024;
+const SHORTEST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);

@@ -1,0 +1,217 @@
+//! An event as it goes out.
+//!
+//! What stays true: one event is one line; what hosts say cannot begin another line or another field.
+
+use picket_event::{Event, Origin, Severity, UnixNanos, Verdict, ecs, json, ocsf};
+use picket_store::StoredEvent;
+
+use super::settings::Format;
+
+/// An event, written.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// When it happened.
+    pub time: UnixNanos,
+    /// On which host, by name.
+    pub host: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// How bad it is; `None`: nobody judged it.
+    pub severity: Option<Severity>,
+    /// The event in its form, one line.
+    pub text: String,
+}
+
+/// Writes an event.
+pub fn message(stored: &StoredEvent, host: &str, format: Format) -> Message {
+    let origin = Origin {
+        host: Some(stored.host),
+        boot: stored.boot,
+    };
+    let event = &stored.event;
+    let text = match format {
+        Format::Json => json::to_string(event, &origin),
+        Format::Ocsf => ocsf::to_string(event, &origin, Some(host)),
+        Format::Ecs => ecs::to_string(event, &origin, Some(host)),
+        Format::Cef => cef(event, &stored.host.to_string(), host),
+    };
+    Message {
+        time: event.time,
+        host: host.to_owned(),
+        kind: event.kind.name(),
+        severity: event.severity(),
+        text,
+    }
+}
+
+impl Message {
+    /// As RFC 5424 has it: facility 10 (security), the event's kind as MSGID.
+    pub fn syslog(&self) -> String {
+        let level = match self.severity {
+            Some(Severity::Critical) => 2,
+            Some(Severity::High) => 3,
+            Some(Severity::Medium) => 4,
+            Some(Severity::Low) => 5,
+            Some(Severity::Informational) | None => 6,
+        };
+        let priority = FACILITY.saturating_mul(8).saturating_add(level);
+        let (time, host) = (micros(self.time), header(&self.host));
+        format!(
+            "<{priority}>1 {time} {host} picket - {} - {}",
+            self.kind, self.text
+        )
+    }
+}
+
+/// RFC 5424 allows six digits of a second.
+fn micros(time: UnixNanos) -> String {
+    let text = time.to_string();
+    match text.split_once('.') {
+        Some((seconds, rest)) => {
+            let digits: String = rest.chars().filter(char::is_ascii_digit).take(6).collect();
+            format!("{seconds}.{digits}Z")
+        }
+        None => text,
+    }
+}
+
+/// A header's field: visible ASCII, never empty.
+fn header(text: &str) -> String {
+    let kept: String = text
+        .chars()
+        .filter(char::is_ascii_graphic)
+        .take(255)
+        .collect();
+    if kept.is_empty() {
+        "-".to_owned()
+    } else {
+        kept
+    }
+}
+
+fn cef(event: &Event, host_id: &str, host: &str) -> String {
+    let rule = event.verdicts.iter().find_map(|verdict| match verdict {
+        Verdict::Rule(rule) => Some(rule),
+        Verdict::Scorer(_) => None,
+    });
+    let kind = event.kind.name();
+    let id = rule.map_or(kind, |rule| rule.id.as_str());
+    let name = rule.map_or(kind, |rule| rule.title.as_str());
+    let level = match event.severity() {
+        Some(Severity::Critical) => 10,
+        Some(Severity::High) => 8,
+        Some(Severity::Medium) => 5,
+        Some(Severity::Low) => 3,
+        Some(Severity::Informational) | None => 1,
+    };
+    let mut text = format!(
+        "CEF:0|Picket|Picket|{}|{}|{}|{level}|",
+        env!("CARGO_PKG_VERSION"),
+        bar(id),
+        bar(name)
+    );
+    let millis = event.time.0 / 1_000_000;
+    let mut fields = vec![
+        ("rt", millis.to_string()),
+        ("cat", kind.to_owned()),
+        ("dvchost", host.to_owned()),
+        ("deviceExternalId", host_id.to_owned()),
+    ];
+    fields.extend(about(event));
+    let fields = fields
+        .iter()
+        .map(|(key, value)| format!("{key}={}", value_of(value)));
+    text.push_str(&fields.collect::<Vec<_>>().join(" "));
+    text
+}
+
+/// What CEF has names for.
+fn about(event: &Event) -> Vec<(&'static str, String)> {
+    let mut fields = Vec::new();
+    if let Some(process) = &event.process {
+        let arguments = process.argv.iter().map(|one| one.lossy().into_owned());
+        let arguments: Vec<String> = arguments.collect();
+        fields.push(("sproc", process.exe.lossy().into_owned()));
+        fields.push(("spid", process.pid.to_string()));
+        fields.push(("cs1Label", "commandLine".to_owned()));
+        fields.push(("cs1", arguments.join(" ")));
+        if let Some(user) = &process.user {
+            fields.push(("suid", user.uid.to_string()));
+            fields.push(("suser", user.name.lossy().into_owned()));
+        }
+    }
+    if let Some(file) = event.file() {
+        fields.push(("filePath", file.path.lossy().into_owned()));
+    }
+    if let Some(login) = event.login() {
+        fields.push(("duser", login.user.lossy().into_owned()));
+        fields.push(("src", login.source_ip.clone()));
+        fields.push(("outcome", login.outcome.clone()));
+    }
+    fields.retain(|(_, value)| !value.is_empty());
+    fields
+}
+
+/// In the head of CEF.
+fn bar(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('|', "\\|")
+        .replace(['\n', '\r'], " ")
+}
+
+/// In the fields of CEF.
+fn value_of(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('=', "\\=")
+        .replace('\n', "\\n")
+        .replace('\r', "\\r")
+}
+
+const FACILITY: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use picket_event::{Kind, Process, ProcessUid, Source, Text};
+
+    use super::*;
+
+    fn event() -> Event {
+        let mut process = Process::new(ProcessUid::new([1; 16]), 42);
+        process.exe = Text::from("/tmp/a=b");
+        process.argv = vec![Text::from("a|b"), Text::from("x\ny=1")];
+        Event::new(
+            Kind::Exec,
+            UnixNanos(1_767_607_200_123_456_789),
+            Source::Ebpf,
+        )
+        .by(process)
+    }
+
+    #[test]
+    fn what_hosts_say_begins_no_field_and_no_line_of_cef() {
+        let text = cef(&event(), "aa", "web 1|x");
+        assert!(text.starts_with("CEF:0|Picket|Picket|"), "{text}");
+        for part in [
+            "sproc=/tmp/a\\=b",
+            "cs1=a|b x\\ny\\=1",
+            "dvchost=web 1|x",
+            "rt=1767607200123",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains('\n'));
+    }
+
+    #[test]
+    fn the_head_of_syslog_is_that_of_the_rfc() {
+        let message = Message {
+            time: event().time,
+            host: "web 1\n".to_owned(),
+            kind: "exec",
+            severity: Some(Severity::High),
+            text: "{}".to_owned(),
+        };
+        let expected = "<83>1 2026-01-05T10:00:00.123456Z web1 picket - exec - {}";
+        assert_eq!(message.syslog(), expected);
+    }
+}
