@@ -69,11 +69,7 @@ fn readable(status: &Value) -> Vec<String> {
             text("/rules"),
             text("/content/rules")
         ),
-        format!(
-            "policy    version {}, {} entries",
-            text("/content/policy"),
-            text("/policy/entries")
-        ),
+        format!("policy    {}", policy(status)),
         format!(
             "scorer    {} events on {} days, {} of {} contexts mature",
             text("/scorer/events"),
@@ -92,6 +88,15 @@ fn readable(status: &Value) -> Vec<String> {
     lines.extend(table(status, "/ledger/transport", TRANSPORT));
     lines.extend(table(status, "/ledger/sensor", KINDS));
     lines
+}
+
+/// What the host may do by itself.
+fn policy(status: &Value) -> String {
+    let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64);
+    match (number("/policy/version"), number("/policy/entries")) {
+        (Some(version), Some(entries)) => format!("version {version} with {entries} entries"),
+        _ => "none".to_owned(),
+    }
 }
 
 /// Each effect that somebody, or time, will undo.

@@ -12,7 +12,7 @@ use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::collector::Collector;
@@ -111,9 +111,10 @@ async fn hear(mut stream: impl AsyncRead + Unpin, heard: Heard) {
     }
 }
 
-fn listen(listener: TcpListener, tls: Option<TlsAcceptor>, heard: &Heard) -> JoinHandle<()> {
+fn listen(listener: TcpListener, tls: Option<TlsAcceptor>, heard: &Heard) -> JoinSet<()> {
     let heard = Arc::clone(heard);
-    tokio::spawn(async move {
+    let mut server = JoinSet::new();
+    server.spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             match &tls {
@@ -124,7 +125,8 @@ fn listen(listener: TcpListener, tls: Option<TlsAcceptor>, heard: &Heard) -> Joi
                 }
             }
         }
-    })
+    });
+    server
 }
 
 fn programs(heard: &Heard) -> Vec<String> {
@@ -144,15 +146,14 @@ async fn a_syslog_server_that_was_away_gets_everything_and_nobody_waited_for_it(
     let text = format!("[[export]]\nname = \"siem\"\nto = \"syslog://{at}\"\nkinds = [\"exec\"]\n");
     let (collector, mut host) = with_exports(&text).await;
     let heard = Heard::default();
-    let server = listen(listener, None, &heard);
+    let mut server = listen(listener, None, &heard);
     store(&collector, &mut host, 0..10).await;
     lines(10, || programs(&heard)).await;
     let first = heard.lock().unwrap()[0].clone();
     assert!(first.starts_with("<86>1 "), "{first}");
     assert!(first.contains(" picket - exec - {"), "{first}");
     // Away, connections and all.
-    server.abort();
-    drop(server.await);
+    server.shutdown().await;
     store(&collector, &mut host, 10..30).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let listener = TcpListener::bind(at).await.unwrap();
