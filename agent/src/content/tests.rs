@@ -1,3 +1,5 @@
+//! Signed content on a host: taken, refused, kept over restarts, and set aside. Each test has a state directory and an operator of its own.
+
 #![cfg(test)]
 
 use picket_event::trust::{Person, Role};

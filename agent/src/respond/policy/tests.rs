@@ -1,3 +1,5 @@
+//! Decisions of a policy, from the judged event to the receipt. Only processes and files that a test made are touched.
+
 #![cfg(test)]
 
 use std::path::PathBuf;

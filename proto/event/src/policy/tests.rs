@@ -1,3 +1,5 @@
+//! What a policy is read as, what it refuses, and which entries an event calls for.
+
 #![cfg(test)]
 
 use picket_seal::Digest;
