@@ -4,6 +4,7 @@
 //!
 //! - An export follows the log with a cursor of its own, which is kept only after the receiver has what was sent
 //!   before it: nothing is left out, and after a failure the last group may come twice.
+//! - Files are written and synced on threads that may wait.
 //! - A receiver that is slow or away holds nobody up but its own export: ingest never waits for one.
 
 pub mod form;
@@ -66,23 +67,29 @@ impl Export {
         let mut sink = Sink::new(&self.settings);
         let mut cursor = self.begin().await?;
         self.metrics.export_begins(&self.settings.name);
+        let mut unkept = 0_u32;
         loop {
             self.synced.mark_unchanged();
             let (next, messages) = self.follow(cursor).await?;
-            let more = messages.len() >= GROUP;
-            if !messages.is_empty() && !self.send(&mut sink, &messages).await {
+            let (sends, more) = (!messages.is_empty(), messages.len() >= GROUP);
+            if sends && !self.send(&mut sink, messages).await {
                 return Ok(());
             }
-            if next != cursor {
+            unkept += 1;
+            if sends || (unkept >= KEEP_EVERY && next != cursor) {
                 self.keep(next).await?;
+                unkept = 0;
             }
             cursor = next;
             if more {
                 continue;
             }
-            tokio::select! {
-                changed = self.synced.changed() => if changed.is_err() { return Ok(()) },
-                _ended = self.stop.wait_for(|stop| *stop) => return Ok(()),
+            let ended = tokio::select! {
+                changed = self.synced.changed() => changed.is_err(),
+                _ended = self.stop.wait_for(|stop| *stop) => true,
+            };
+            if ended {
+                return self.keep(cursor).await;
             }
         }
     }
@@ -148,11 +155,12 @@ impl Export {
     }
 
     /// Sends a group, however long the receiver is away. `false`: the collector ends before it could.
-    async fn send(&mut self, sink: &mut Sink, messages: &[Message]) -> bool {
+    async fn send(&mut self, sink: &mut Sink, messages: Vec<Message>) -> bool {
         let (name, mut wait) = (self.settings.name.clone(), SHORTEST_WAIT);
+        let messages = Arc::new(messages);
         loop {
             let failed = tokio::select! {
-                sent = sink.send(messages) => sent,
+                sent = sink.send(&messages) => sent,
                 _ended = self.stop.wait_for(|stop| *stop) => return false,
             };
             let Err(error) = failed else {
@@ -173,5 +181,7 @@ impl Export {
 
 /// Events that are sent before the cursor is kept.
 const GROUP: usize = 1_024;
+/// Syncs of the store after which the cursor is kept though nothing was sent: so much is read again after a crash.
+const KEEP_EVERY: u32 = 1_000;
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);

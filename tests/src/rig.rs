@@ -18,7 +18,7 @@ use crate::service::{Readiness, Service};
 pub use questions::{PATIENCE, execs_taken, portable_agent};
 
 /// How long a program may take to be ready on a busy machine.
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_mins(2);
 
 /// A whole Picket in one directory.
 #[derive(Debug)]

@@ -35,6 +35,9 @@ const SENSOR_LAG: Duration = Duration::from_millis(120);
 const CATCH_LIMIT: Duration = Duration::from_millis(1_500);
 /// How long the newest process is watched between two searches.
 const CHASE: Duration = Duration::from_millis(4);
+/// How long the last search pauses between whole looks, and between looks at the newest process.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+const GLIMPSE: Duration = Duration::from_micros(100);
 /// Searches that must find nothing new before the tree counts as caught.
 const QUIET_ROUNDS: u32 = 3;
 /// Times that the search begins again because somebody was found alive.
@@ -157,11 +160,8 @@ impl<'a> Tree<'a> {
         let mut quiet = 0;
         while quiet < QUIET_ROUNDS && Instant::now() < until && self.members.len() < MAX_HELD {
             let found = self.look();
-            let restless = found.iter().any(|member| !member.is_stopped());
-            quiet = if self.hold_new(found) { 0 } else { quiet + 1 };
-            if quiet > 0 && restless && !own_group {
-                self.chase();
-            }
+            let new = self.hold_new(found) || (!own_group && self.chase());
+            quiet = if new { 0 } else { quiet + 1 };
         }
         if let Some(cage) = &self.cage {
             cage.freeze();
@@ -184,25 +184,30 @@ impl<'a> Tree<'a> {
         !new.is_empty()
     }
 
-    /// A process that does nothing but fork and end is gone before a whole look is over. The newest
-    /// process of the host is quickly looked at, again and again.
-    fn chase(&mut self) {
+    /// A process that does nothing but fork and end is gone before a whole look is over, and a look
+    /// then finds nobody who moves. The newest process of the host is quickly looked at, again and
+    /// again, and held; whether there was anybody, held or gone before that.
+    fn chase(&mut self) -> bool {
         let until = Instant::now() + CHASE;
-        while Instant::now() < until {
-            let newest = procfs::newest().and_then(|pid| procfs::find(&self.boot, pid));
-            let known = |found: &Found| {
-                let mut held = self.members.values();
-                let parent = held.any(|held| held.found.pid == found.ppid && !held.is_dead());
-                parent || self.sessions.contains_key(&found.session)
-            };
-            if let Some(found) = newest.filter(|found| found.is_alive() && known(found))
-                && !self.members.contains_key(&found.uid)
-                && self.may_be_killed(&found)
-            {
+        let mut seen = false;
+        while Instant::now() < until && self.members.len() < MAX_HELD {
+            if let Some(found) = self.newest() {
+                seen = true;
                 self.ever.insert(found.uid);
                 self.hold(&found);
             }
         }
+        seen
+    }
+
+    /// The newest process of the host, if it is of the tree, lives, may be killed and is not held.
+    fn newest(&self) -> Option<Found> {
+        let found = procfs::find(&self.boot, procfs::newest()?)?;
+        let mut held = self.members.values();
+        let known = self.sessions.contains_key(&found.session)
+            || held.any(|held| held.found.pid == found.ppid && !held.is_dead());
+        let new = known && found.is_alive() && !self.members.contains_key(&found.uid);
+        (new && self.may_be_killed(&found)).then_some(found)
     }
 
     fn hold(&mut self, found: &Found) {
@@ -253,21 +258,25 @@ impl<'a> Tree<'a> {
         all_died
     }
 
-    /// Looks once more, after the sensor had time to tell of the last forks.
+    /// Looks once more, after the sensor had time to tell of the last forks. Whoever only forks and
+    /// ends is looked for by the newest process in between, as whole looks miss it.
     fn look_again(&mut self) -> bool {
         let until = Instant::now() + SENSOR_LAG;
         loop {
             let alive = self.look();
-            if alive
-                .iter()
-                .any(|found| self.protection.reason(found).is_none())
-            {
+            if alive.iter().any(|found| self.may_be_killed(found)) {
                 return false;
             }
             if Instant::now() >= until {
                 return alive.is_empty();
             }
-            std::thread::park_timeout(Duration::from_millis(20));
+            let next_look = Instant::now() + BETWEEN_LOOKS;
+            while Instant::now() < next_look {
+                if self.newest().is_some() {
+                    return false;
+                }
+                std::thread::park_timeout(GLIMPSE);
+            }
         }
     }
 

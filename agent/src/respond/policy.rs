@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use picket_event::command::{Action, Command, Mode};
-use picket_event::policy::{Policy, PolicyAction, PolicyMode};
+use picket_event::policy::{PolicyAction, PolicyMode};
 use picket_event::{CommandId, Containment, Detail, Event, PolicyCause, ReceiptState};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use super::check::Checked;
 use super::{MINUTE_NS, Responder};
 use crate::clock::boot_ns;
-use crate::content::SharedContents;
+use crate::content::{SharedContents, Taken};
 
 mod spent;
 mod system;
@@ -39,12 +39,14 @@ const AGAIN: Duration = Duration::from_mins(10);
 const REMEMBERED: usize = 4_096;
 /// Decisions that do nothing and are told, in an hour.
 const TOLD_PER_HOUR: u32 = 60;
-/// How long a decision could wait and still be made.
+/// The life that its command states. A decision is made however long it waited: nothing is left undone in silence.
 const LIFE: Duration = Duration::from_mins(1);
 
 /// An entry of the policy whose time has come.
 #[derive(Debug)]
 pub(crate) struct Decision {
+    /// The policy it is of, which may have been followed by another meanwhile.
+    taken: Arc<Taken>,
     action: PolicyAction,
     mode: PolicyMode,
     lasts: Option<Duration>,
@@ -100,6 +102,7 @@ impl Lookout {
             let mut cause = due.cause;
             cause.policy_version = taken.version;
             let decision = Decision {
+                taken: Arc::clone(&taken),
                 action: due.entry.action,
                 mode: due.entry.mode,
                 lasts: due.entry.lasts,
@@ -123,11 +126,8 @@ impl Responder {
     pub(crate) fn decide(&mut self, due: Decision) -> Vec<Containment> {
         let Some(action) = due.on.clone() else {
             let words = "the event names nobody to do it to";
-            return self.tell_idle(
-                self.checked(&due, Action::Release, Mode::DryRun),
-                &due,
-                |it| it.refuse("no_object", words).into_receipt(),
-            );
+            let checked = self.checked(&due, Action::Release, Mode::DryRun);
+            return self.tell_idle(&due, checked.refuse("no_object", words).into_receipt());
         };
         if self.is_repeated(&due.cause.entry, &action) {
             self.memory.repeated = self.memory.repeated.saturating_add(1);
@@ -141,16 +141,11 @@ impl Responder {
             };
             return self.say(&due, action, reason);
         }
-        let budgets = self.policy().map(|policy| policy.budgets.clone());
-        let budgets = budgets.unwrap_or_default();
-        if !self.spent.has_left(due.action, &budgets, self.clock.now()) {
+        let budgets = &due.taken.policy.budgets;
+        if !self.spent.has_left(due.action, budgets, self.clock.now()) {
             return self.say(&due, action, "budget");
         }
         self.do_it(&due, action)
-    }
-
-    fn policy(&self) -> Option<Policy> {
-        self.contents.policy().map(|taken| taken.policy.clone())
     }
 
     /// Does it. What the budget lost for nothing it gets back.
@@ -158,13 +153,11 @@ impl Responder {
         let checked = self.checked(due, action, Mode::Enforce);
         let now = self.clock.now();
         if let Err(refusal) = system::check(&checked, &due.subject) {
-            return self.tell_idle(checked, due, |_| refusal.into_receipt());
+            return self.tell_idle(due, refusal.into_receipt());
         }
         if let Err(error) = self.spent.take(due.action, (&checked, &due.cause), now) {
             let reason = crate::failure::chain(&error);
-            return self.tell_idle(checked, due, |it| {
-                it.refuse("no_record", &reason).into_receipt()
-            });
+            return self.tell_idle(due, checked.refuse("no_record", &reason).into_receipt());
         }
         let answers = self.act(&checked);
         let refused = |answer: &Containment| answer.state == ReceiptState::Refused;
@@ -172,7 +165,7 @@ impl Responder {
         self.spent.done(due.action, for_nothing);
         match answers {
             Ok(answers) => answers.into_iter().map(|answer| of(due, answer)).collect(),
-            Err(refusal) => self.tell_idle(checked, due, |_| refusal.into_receipt()),
+            Err(refusal) => self.tell_idle(due, refusal.into_receipt()),
         }
     }
 
@@ -198,18 +191,13 @@ impl Responder {
         let Some(answer) = answer else {
             return Vec::new();
         };
-        self.tell_idle(checked, due, |_| answer)
+        self.tell_idle(due, answer)
     }
 
     /// Tells of a decision that does nothing, unless too many were told lately.
-    fn tell_idle(
-        &mut self,
-        checked: Checked,
-        due: &Decision,
-        answer: impl FnOnce(&Checked) -> Containment,
-    ) -> Vec<Containment> {
+    fn tell_idle(&mut self, due: &Decision, answer: Containment) -> Vec<Containment> {
         if self.memory.may_tell() {
-            vec![of(due, answer(&checked))]
+            vec![of(due, answer)]
         } else {
             Vec::new()
         }
@@ -218,7 +206,6 @@ impl Responder {
     fn checked(&self, due: &Decision, action: Action, mode: Mode) -> Checked {
         let now = self.clock.now();
         let cause = &due.cause;
-        let signers = self.contents.policy().map(|taken| taken.signers.clone());
         Checked {
             command: Command {
                 id: CommandId::new(picket_seal::random().unwrap_or_default()),
@@ -238,7 +225,7 @@ impl Responder {
                 dry_run_digest: None,
                 break_glass: None,
             },
-            signers: signers.unwrap_or_default(),
+            signers: due.taken.signers.clone(),
         }
     }
 

@@ -9,7 +9,6 @@
 mod changes;
 mod rings;
 
-use std::fs;
 use std::path::Path;
 
 use picket_event::content::{self, Content, ContentError, ContentFile, ContentKind};
@@ -24,6 +23,7 @@ use serde_json::json;
 use crate::approve::confirm;
 use crate::cli::{ContentSignArgs, ContentVerb, Format, PublishArgs, PushArgs, RollbackArgs};
 use crate::client::Collector;
+use crate::document;
 use crate::failure::{Exit, Failure};
 use crate::operator::Operator;
 use crate::output::{Output, note};
@@ -32,12 +32,6 @@ use crate::table::Table;
 /// Why content is not made, signed or published.
 #[derive(Debug, thiserror::Error)]
 enum ContentVerbError {
-    #[error("failed to {operation} `{path}`")]
-    File {
-        operation: &'static str,
-        path: String,
-        source: std::io::Error,
-    },
     #[error("`{path}` holds no content")]
     Form { path: String, source: ContentError },
     #[error("`{path}` holds no file that ends in .yml or .yaml")]
@@ -128,7 +122,7 @@ async fn offer(
     if standing.missing() == 0 {
         return publish(collector, root, (signed, content), &how).await;
     }
-    write(&how.file, &content::to_pem(&signed))?;
+    document::replace(&how.file, &content::to_pem(&signed))?;
     tell_missing(&standing, &how.file);
     Ok(())
 }
@@ -143,7 +137,7 @@ async fn sign_file(
     check(&content)?;
     tell_changes(collector, &content).await?;
     let standing = sign(operator, root, &mut signed, &args.how)?;
-    write(&args.how.file, &content::to_pem(&signed))?;
+    document::replace(&args.how.file, &content::to_pem(&signed))?;
     tell_missing(&standing, &args.how.file);
     Ok(())
 }
@@ -309,15 +303,7 @@ fn files(kind: ContentKind, path: &Path) -> Result<Vec<ContentFile>, Failure> {
     if kind == ContentKind::Policy || path.is_file() {
         return Ok(vec![file(path)?]);
     }
-    let entries = fs::read_dir(path).map_err(|source| file_error("read", path, source))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|source| file_error("read", path, source))?;
-        if is_rule(&entry.path()) {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
+    let paths = document::list(path, is_rule)?;
     if paths.is_empty() {
         let path = path.display().to_string();
         return Err(Failure::new(
@@ -329,7 +315,7 @@ fn files(kind: ContentKind, path: &Path) -> Result<Vec<ContentFile>, Failure> {
 }
 
 fn file(path: &Path) -> Result<ContentFile, Failure> {
-    let text = fs::read_to_string(path).map_err(|source| file_error("read", path, source))?;
+    let text = document::read(path)?;
     let name = path.file_name().unwrap_or_default();
     Ok(ContentFile {
         name: name.to_string_lossy().into_owned(),
@@ -338,29 +324,11 @@ fn file(path: &Path) -> Result<ContentFile, Failure> {
 }
 
 fn read(path: &Path) -> Result<(v1::SignedContent, Content), Failure> {
-    let text = fs::read_to_string(path).map_err(|source| file_error("read", path, source))?;
+    let text = document::read(path)?;
     content::from_pem(&text).map_err(|source| {
         let path = path.display().to_string();
         Failure::new(Exit::Failed, ContentVerbError::Form { path, source })
     })
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let beside = path.with_extension("new");
-    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|source| file_error("write", path, source))
-}
-
-fn file_error(operation: &'static str, path: &Path, source: std::io::Error) -> Failure {
-    let path = path.display().to_string();
-    Failure::new(
-        Exit::Failed,
-        ContentVerbError::File {
-            operation,
-            path,
-            source,
-        },
-    )
 }
 
 fn unusable(source: &ContentError) -> Failure {

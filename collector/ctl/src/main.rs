@@ -13,6 +13,7 @@ mod client;
 mod commands;
 mod contain;
 mod content;
+mod document;
 mod dry;
 mod events;
 mod evidence;

@@ -8,7 +8,6 @@
 mod draft;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use picket_event::trust::{ActionClass, SuccessorStanding, TrustRoot, from_pem, to_pem};
@@ -20,6 +19,7 @@ use serde_json::{Value, json};
 use crate::approve::confirm;
 use crate::cli::{Format, SignArgs, TrustVerb};
 use crate::client::Collector;
+use crate::document;
 use crate::failure::{Exit, Failure};
 use crate::operator::Operator;
 use crate::output::{Output, note};
@@ -28,12 +28,6 @@ use crate::table::Table;
 /// Why a trust root is not made, signed or published.
 #[derive(Debug, thiserror::Error)]
 enum TrustVerbError {
-    #[error("failed to {operation} `{path}`")]
-    File {
-        operation: &'static str,
-        path: String,
-        source: std::io::Error,
-    },
     #[error("`{path}` holds no trust root")]
     Form {
         path: String,
@@ -60,7 +54,7 @@ pub(crate) async fn run(operator: &Operator, verb: TrustVerb) -> Result<(), Fail
                 signatures: Vec::new(),
             };
             tell_changes(&root, &next)?;
-            write_new(&args.out, &to_pem(&signed))?;
+            document::write_new(&args.out, &to_pem(&signed))?;
             let path = args.out.display();
             note(&format!("next: picketctl trust sign {path}"));
             Ok(())
@@ -89,7 +83,7 @@ fn sign(operator: &Operator, root: &TrustRoot, args: &SignArgs) -> Result<(), Fa
         signature: key.sign(Domain::TrustRoot, &signed.body).0.to_vec(),
     });
     let standing = root.weigh_successor(&signed).map_err(refused)?;
-    replace(&args.file, &to_pem(&signed))?;
+    document::replace(&args.file, &to_pem(&signed))?;
     tell_standing(&standing, &args.file)
 }
 
@@ -209,39 +203,11 @@ fn tell_standing(standing: &SuccessorStanding, file: &Path) -> Result<(), Failur
 }
 
 fn read(path: &Path) -> Result<(v1::SignedTrustRoot, TrustRoot), Failure> {
-    let text = fs::read_to_string(path).map_err(|source| file_error("read", path, source))?;
+    let text = document::read(path)?;
     from_pem(&text).map_err(|source| {
         let path = path.display().to_string();
         Failure::new(Exit::Failed, TrustVerbError::Form { path, source })
     })
-}
-
-fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
-    use std::io::Write as _;
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|source| file_error("write", path, source))
-}
-
-fn replace(path: &Path, text: &str) -> Result<(), Failure> {
-    let beside = path.with_extension("new");
-    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|source| file_error("write", path, source))
-}
-
-fn file_error(operation: &'static str, path: &Path, source: std::io::Error) -> Failure {
-    let path = path.display().to_string();
-    Failure::new(
-        Exit::Failed,
-        TrustVerbError::File {
-            operation,
-            path,
-            source,
-        },
-    )
 }
 
 fn refused(source: picket_event::trust::TrustError) -> Failure {

@@ -76,16 +76,13 @@ impl Sink {
     }
 
     /// Sends all of them, or fails and sends all of them again the next time.
-    pub(super) async fn send(&mut self, messages: &[Message]) -> Result<(), SinkError> {
+    pub(super) async fn send(&mut self, messages: &Arc<Vec<Message>>) -> Result<(), SinkError> {
         match self {
             Self::File {
                 path,
                 rotate_bytes,
                 keep,
-            } => append(path, *rotate_bytes, *keep, messages).map_err(|source| {
-                let path = path.clone();
-                SinkError::File { path, source }
-            }),
+            } => write(path.clone(), (*rotate_bytes, *keep), Arc::clone(messages)).await,
             Self::Syslog { at, ca, open } => {
                 let mut stream = match open.take() {
                     Some(stream) => stream,
@@ -154,6 +151,19 @@ async fn connect(at: &str, ca: Option<&Path>) -> Result<Stream, SinkError> {
     let handshake = tokio::time::timeout(PATIENCE, connector.connect(name, tcp));
     let tls = handshake.await.map_err(late)?.map_err(network)?;
     Ok(Stream(Box::new(tls)))
+}
+
+/// Adds lines on a thread that may wait for the disk. What was begun is ended, also when nobody waits for it any more.
+async fn write(
+    path: PathBuf,
+    (rotate_bytes, keep): (u64, u32),
+    messages: Arc<Vec<Message>>,
+) -> Result<(), SinkError> {
+    let at = path.clone();
+    let work = move || append(&at, rotate_bytes, keep, &messages);
+    let written = tokio::task::spawn_blocking(work).await;
+    let written = written.unwrap_or_else(|ended| Err(io::Error::other(ended)));
+    written.map_err(|source| SinkError::File { path, source })
 }
 
 /// Adds lines and syncs them; a full file makes room first.

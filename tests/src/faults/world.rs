@@ -549,4 +549,4 @@ pub(super) fn tail(text: &str) -> String {
 const CLOCK: &str = "PICKET_TEST_CLOCK";
 
 /// How long a program may take to begin or to end on a busy machine.
-const READY: Duration = Duration::from_secs(45);
+const READY: Duration = Duration::from_mins(3);

@@ -1,6 +1,5 @@
 //! A draft of the next trust root, from the one in force and what the command line wants otherwise.
 
-use std::fs;
 use std::path::Path;
 
 use picket_event::request::OperatorRequest;
@@ -9,6 +8,7 @@ use picket_event::{Clock, HostId, SystemClock};
 
 use crate::cli::ProposeArgs;
 use crate::client::Collector;
+use crate::document;
 use crate::failure::{Exit, Failure};
 
 const ROLES: &[Role] = &[Role::Requester, Role::Approver, Role::Content];
@@ -62,8 +62,7 @@ pub(super) async fn make(
 
 /// A new person, or a further key of one who is there.
 fn add(next: &mut TrustRoot, path: &Path) -> Result<(), Failure> {
-    let text =
-        fs::read_to_string(path).map_err(|source| super::file_error("read", path, source))?;
+    let text = document::read(path)?;
     let request =
         OperatorRequest::from_pem(&text).map_err(|source| Failure::new(Exit::Failed, source))?;
     let key = request.signing_key;
