@@ -13,6 +13,7 @@ pub mod contents;
 pub mod hosts;
 pub mod keys;
 pub mod operators;
+pub mod replacements;
 pub mod roots;
 pub mod tokens;
 
@@ -178,7 +179,7 @@ pub(crate) fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 
 const SETTINGS: &str = "
     PRAGMA journal_mode = WAL;
@@ -196,4 +197,5 @@ const STEPS: &[(i64, &str)] = &[
     (2, include_str!("database/schema-2.sql")),
     (3, include_str!("database/schema-3.sql")),
     (4, include_str!("database/schema-4.sql")),
+    (5, include_str!("database/schema-5.sql")),
 ];

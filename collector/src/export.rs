@@ -1,4 +1,4 @@
-//! Exports: what is stored goes on to files and to syslog servers, each by itself.
+//! Exports: what is stored goes on to files, to syslog servers and by HTTP, each by itself.
 //!
 //! # Invariants
 //!
@@ -8,6 +8,8 @@
 //! - A receiver that is slow or away holds nobody up but its own export: ingest never waits for one.
 
 pub mod form;
+mod http;
+mod otlp;
 pub mod settings;
 mod sink;
 
@@ -163,9 +165,13 @@ impl Export {
                 sent = sink.send(&messages) => sent,
                 _ended = self.stop.wait_for(|stop| *stop) => return false,
             };
-            let Err(error) = failed else {
-                self.metrics.exported(&name, messages.len());
-                return true;
+            let error = match failed {
+                Ok(rejected) => {
+                    self.metrics.exported(&name, messages.len());
+                    self.thrown_away(&name, rejected);
+                    return true;
+                }
+                Err(error) => error,
             };
             self.metrics.export_fails(&name);
             let reason = chain(&error);
@@ -175,6 +181,16 @@ impl Export {
                 _ended = self.stop.wait_for(|stop| *stop) => return false,
             }
             wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+        }
+    }
+}
+
+impl Export {
+    /// A receiver took them and threw some away: they are not sent again, as it would do the same.
+    fn thrown_away(&self, name: &str, events: u64) {
+        if events > 0 {
+            self.metrics.export_rejected(name, events);
+            tracing::error!(export = name, events, "a receiver threw events away");
         }
     }
 }

@@ -56,6 +56,7 @@ pub struct Metrics {
     pub receipts: Counter,
     exported: Family<OfExport, Counter>,
     export_failures: Family<OfExport, Counter>,
+    export_rejected: Family<OfExport, Counter>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -78,7 +79,9 @@ impl Metrics {
     pub fn export_begins(&self, name: &str) {
         self.exported(name, 0);
         let export = name.to_owned();
-        drop(self.export_failures.get_or_create(&OfExport { export }));
+        let export = OfExport { export };
+        drop(self.export_failures.get_or_create(&export));
+        drop(self.export_rejected.get_or_create(&export));
     }
 
     /// An export handed so many events over.
@@ -86,6 +89,13 @@ impl Metrics {
         let export = name.to_owned();
         let counter = self.exported.get_or_create(&OfExport { export });
         counter.inc_by(events as u64);
+    }
+
+    /// A receiver took a group and said that it throws so many events of it away.
+    pub fn export_rejected(&self, name: &str, events: u64) {
+        let export = name.to_owned();
+        let counter = self.export_rejected.get_or_create(&OfExport { export });
+        counter.inc_by(events);
     }
 
     /// An export could not hand its events over.
@@ -122,6 +132,7 @@ impl Metrics {
             receipts: Counter::default(),
             exported: Family::default(),
             export_failures: Family::default(),
+            export_rejected: Family::default(),
         };
         metrics.register();
         metrics
@@ -137,6 +148,11 @@ impl Metrics {
             "export_failures",
             "Attempts of an export that failed",
             self.export_failures.clone(),
+        );
+        r.register(
+            "export_rejected",
+            "Events that a receiver of an export took and threw away, by its own word",
+            self.export_rejected.clone(),
         );
         r.register(
             "store_bytes",

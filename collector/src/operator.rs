@@ -176,6 +176,16 @@ impl Operator for OperatorService {
             .map(Response::new)
     }
 
+    async fn replace_host(
+        &self,
+        request: Request<v1::SignedReplacement>,
+    ) -> Result<Response<v1::Host>, Status> {
+        let operator = self.operator(&request).await?;
+        self.pair_hosts(&operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
     async fn search_events(
         &self,
         request: Request<v1::SearchRequest>,

@@ -151,6 +151,8 @@ refusals! {
     BadTrustRoot = "bad_trust_root", PermissionDenied, "the trust root does not follow the one in force";
     /// Content that too few signed, or that does not follow.
     BadContent = "bad_content", PermissionDenied, "the content is not believed or does not follow";
+    /// That a host is another one, said by nobody who may, or against what is known.
+    BadReplacement = "bad_replacement", PermissionDenied, "the replacement is not believed, or one of the two hosts has its pair";
     /// No such host, command or token.
     NotFound = "not_found", NotFound, "there is none";
     /// More than one host is meant.

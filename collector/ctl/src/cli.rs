@@ -169,11 +169,34 @@ pub(crate) enum HostVerb {
         #[command(flatten)]
         format: Format,
     },
+    /// Say, signed, that a host is the same machine as one enrolled before, which ends
+    #[command(
+        after_help = "Example:\n  picketctl host replace 3f2a --by web-1 --reason 'disk replaced'"
+    )]
+    Replace(ReplaceArgs),
     /// End a host's certificate and connection for good; it must enrol anew
     Revoke {
         /// The host's name, id, or the beginning of its id
         host: String,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReplaceArgs {
+    /// The old host's name, id, or the beginning of its id
+    pub(crate) old: String,
+    /// The new one's
+    #[arg(long, value_name = "HOST")]
+    pub(crate) by: String,
+    /// Why; it is signed and kept
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// The passphrase of the signing key is the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

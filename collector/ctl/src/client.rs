@@ -73,6 +73,17 @@ impl Collector {
             .into_inner())
     }
 
+    /// Gives a person's word that one host is another.
+    pub(crate) async fn replace_host(
+        &mut self,
+        said: v1::SignedReplacement,
+    ) -> Result<v1::Host, Failure> {
+        let answer = self.client.replace_host(said).await;
+        Ok(answer
+            .map_err(|status| refused("replace the host", &status))?
+            .into_inner())
+    }
+
     /// Keeps the hash of a new token.
     pub(crate) async fn create_token(
         &mut self,

@@ -1,14 +1,16 @@
-//! `hosts`, `host show`, `host revoke`.
+//! `hosts`, `host show`, `host replace`, `host revoke`.
 
 mod view;
 
+use picket_event::replacement::Replacement;
 use picket_event::{Clock, HostId, SystemClock};
 use picket_proto::v1;
 
-use crate::cli::{Format, HostVerb};
+use crate::approve::confirm;
+use crate::cli::{Format, HostVerb, ReplaceArgs};
 use crate::client::Collector;
 use crate::commands;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::ledger::{self, Balance};
 use crate::operator::Operator;
 use crate::output::{Output, Paint};
@@ -35,6 +37,7 @@ pub(crate) async fn list(operator: &Operator, format: Format) -> Result<(), Fail
 pub(crate) async fn run(operator: &Operator, verb: HostVerb) -> Result<(), Failure> {
     match verb {
         HostVerb::Show { host, format } => show(operator, &host, format).await,
+        HostVerb::Replace(args) => replace(operator, args).await,
         HostVerb::Revoke { host } => revoke(operator, &host).await,
     }
 }
@@ -58,13 +61,44 @@ async fn show(operator: &Operator, name: &str, format: Format) -> Result<(), Fai
     out.flush()
 }
 
+/// The signature is a person's, so the collector alone cannot pass one host's past off as another's.
+async fn replace(operator: &Operator, args: ReplaceArgs) -> Result<(), Failure> {
+    let mut collector = Collector::open(operator).await?;
+    let old = collector.host(&args.old).await?;
+    let new = collector.host(&args.by).await?;
+    let id = |host: &v1::Host| {
+        let id = HostId::from_slice(&host.host_id);
+        id.map_err(|_length| Failure::new(Exit::Failed, "the collector shows a host without an id"))
+    };
+    let said = Replacement {
+        host: id(&new)?,
+        predecessor: id(&old)?,
+        reason: args.reason,
+        time: SystemClock.now(),
+    };
+    let key = operator.signing_key(args.passphrase_file.as_deref())?;
+    if !args.yes {
+        let (old, new) = (shown(&old.name), shown(&new.name));
+        let (before, after) = (said.predecessor, said.host);
+        confirm(&format!(
+            "end {old} ({before}) and say that it became {new} ({after})?"
+        ))?;
+    }
+    let host = collector.replace_host(said.sign(&key)).await?;
+    say(&host)
+}
+
 async fn revoke(operator: &Operator, name: &str) -> Result<(), Failure> {
     let mut collector = Collector::open(operator).await?;
     let host = collector.host(name).await?;
     let host = collector.revoke_host(&id_of(&host)).await?;
+    say(&host)
+}
+
+fn say(host: &v1::Host) -> Result<(), Failure> {
     let mut out = Output::stdout();
     let mut table = Table::new(&["HOST", "ID", "STATE"]);
-    table.row([host.name.clone(), id_of(&host), link(&host)]);
+    table.row([host.name.clone(), id_of(host), link(host)]);
     for line in table.lines() {
         out.line(&line)?;
     }
@@ -108,6 +142,14 @@ fn in_full(host: &v1::Host, commands: &[&v1::CommandStatus], paint: Paint) -> Ve
     let facts = facts(host);
     let mut head = Table::new(&["HOST", &shown(&host.name)]);
     head.row(["id".to_owned(), id_of(host)]);
+    for (word, id) in [
+        ("was before", &host.predecessor),
+        ("became", &host.successor),
+    ] {
+        if !id.is_empty() {
+            head.row([word.to_owned(), hex::encode(id)]);
+        }
+    }
     head.row(["group".to_owned(), host.group.clone()]);
     head.row(["link".to_owned(), link(host)]);
     head.row(["enrolled".to_owned(), ago(host.enrolled_unix_ns, now)]);

@@ -2,9 +2,10 @@
 //!
 //! What stays true: one event is one line; what hosts say cannot begin another line or another field.
 
-use picket_event::{Event, Origin, Severity, UnixNanos, Verdict, ecs, json, ocsf};
+use picket_event::{Event, HostId, Origin, Severity, UnixNanos, Verdict, ecs, json, ocsf};
 use picket_store::StoredEvent;
 
+use super::otlp;
 use super::settings::Format;
 
 /// An event, written.
@@ -14,6 +15,8 @@ pub struct Message {
     pub time: UnixNanos,
     /// On which host, by name.
     pub host: String,
+    /// The same host, by id.
+    pub host_id: HostId,
     /// Its kind.
     pub kind: &'static str,
     /// How bad it is; `None`: nobody judged it.
@@ -34,10 +37,12 @@ pub fn message(stored: &StoredEvent, host: &str, format: Format) -> Message {
         Format::Ocsf => ocsf::to_string(event, &origin, Some(host)),
         Format::Ecs => ecs::to_string(event, &origin, Some(host)),
         Format::Cef => cef(event, &stored.host.to_string(), host),
+        Format::Otlp => otlp::record(stored, &origin),
     };
     Message {
         time: event.time,
         host: host.to_owned(),
+        host_id: stored.host,
         kind: event.kind.name(),
         severity: event.severity(),
         text,
@@ -207,6 +212,7 @@ mod tests {
         let message = Message {
             time: event().time,
             host: "web 1\n".to_owned(),
+            host_id: HostId::new([1; 32]),
             kind: "exec",
             severity: Some(Severity::High),
             text: "{}".to_owned(),

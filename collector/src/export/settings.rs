@@ -19,6 +19,7 @@ pub struct Written {
     kinds: Vec<String>,
     min_severity: Option<String>,
     ca: Option<PathBuf>,
+    authorization_file: Option<PathBuf>,
     #[serde(default = "rotate_bytes")]
     rotate_bytes: u64,
     #[serde(default = "keep")]
@@ -61,6 +62,21 @@ pub enum Destination {
         /// Who must have signed its certificate; `None`: no TLS.
         ca: Option<PathBuf>,
     },
+    /// A server that takes groups of events by HTTP.
+    Http(Endpoint),
+}
+
+/// Where events are posted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Endpoint {
+    /// `HOST:PORT`.
+    pub at: String,
+    /// Path and query.
+    pub path: String,
+    /// Who must have signed its certificate; `None`: no TLS.
+    pub ca: Option<PathBuf>,
+    /// The file that holds the value of `Authorization`.
+    pub authorization: Option<PathBuf>,
 }
 
 /// The form of an event.
@@ -76,6 +92,8 @@ pub enum Format {
     Ecs,
     /// Common Event Format.
     Cef,
+    /// Log records of OpenTelemetry, in its JSON; by HTTP only.
+    Otlp,
 }
 
 /// Where a new export begins.
@@ -106,9 +124,18 @@ impl Written {
         let severity = self.min_severity.as_deref().map(|name| {
             Severity::from_name(name).ok_or_else(|| wrong(format!("`{name}` is no severity")))
         });
+        let to = self.destination().map_err(wrong)?;
+        let by_http = matches!(to, Destination::Http(_));
+        if self.format == Format::Otlp && !by_http {
+            return Err(wrong("`otlp` goes to http:// and https:// only".to_owned()));
+        }
+        if self.authorization_file.is_some() && !by_http {
+            let problem = "`authorization_file` is for http:// and https:// only";
+            return Err(wrong(problem.to_owned()));
+        }
         Ok(Settings {
             name: self.name.clone(),
-            to: self.destination().map_err(wrong)?,
+            to,
             format: self.format,
             from: self.from,
             kinds: kinds.collect::<Result<_, _>>()?,
@@ -150,10 +177,42 @@ impl Written {
                 ca: None,
             });
         }
+        if let Some(rest) = self.to.strip_prefix("https://") {
+            let ca = self.ca.clone();
+            let ca =
+                ca.ok_or("it needs `ca`, the certificates that may have signed the server's")?;
+            return self.endpoint(rest, "443", Some(ca));
+        }
+        if let Some(rest) = self.to.strip_prefix("http://") {
+            return self.endpoint(rest, "80", None);
+        }
         Err(format!(
-            "`{}` is none of file:///PATH, syslog://HOST:PORT, syslog+tls://HOST:PORT",
+            "`{}` is none of file:///PATH, syslog://HOST:PORT, syslog+tls://HOST:PORT, http://HOST/PATH, \
+             https://HOST/PATH",
             self.to
         ))
+    }
+
+    fn endpoint(&self, rest: &str, port: &str, ca: Option<PathBuf>) -> Result<Destination, String> {
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let bare = host.rsplit_once(':').is_none() || host.ends_with(']');
+        let at = address(&if bare {
+            format!("{host}:{port}")
+        } else {
+            host.to_owned()
+        })?;
+        let path = format!("/{path}");
+        let fits = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !fits(&path) || !fits(&at) || at.contains('@') {
+            let problem = "cannot be posted to; a password belongs into `authorization_file`";
+            return Err(format!("`{}` {problem}", self.to));
+        }
+        Ok(Destination::Http(Endpoint {
+            at,
+            path,
+            ca,
+            authorization: self.authorization_file.clone(),
+        }))
     }
 }
 
@@ -188,7 +247,13 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_by_the_exports_name() {
         for (rest, expected) in [
-            ("to = \"http://x:1\"", "none of"),
+            ("to = \"ftp://x:1\"", "none of"),
+            ("to = \"https://x/y\"", "`ca`"),
+            ("to = \"http://u:p@x/y\"", "authorization_file"),
+            ("to = \"http://x/a b\"", "cannot be posted"),
+            ("to = \"http://x:port/\"", "HOST:PORT"),
+            ("to = \"syslog://x:1\"\nformat = \"otlp\"", "http://"),
+            ("to = \"file:///x\"\nauthorization_file = \"/x\"", "http://"),
             ("to = \"file://x\"", "whole path"),
             ("to = \"file:///x\"\nrotate_bytes = 1", "at least"),
             ("to = \"syslog://x\"", "HOST:PORT"),
@@ -210,6 +275,27 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_has_the_port_of_its_scheme_unless_it_names_one() {
+        for (to, at, path) in [
+            ("http://a.example", "a.example:80", "/"),
+            (
+                "https://a.example/v1/logs?x=1",
+                "a.example:443",
+                "/v1/logs?x=1",
+            ),
+            ("https://[::1]:8443/x", "[::1]:8443", "/x"),
+            ("http://[::1]/x", "[::1]:80", "/x"),
+        ] {
+            let settings = check(&format!("to = \"{to}\"\nca = \"/ca.pem\"")).unwrap();
+            let Destination::Http(endpoint) = settings.to else {
+                panic!("{to}");
+            };
+            assert_eq!((endpoint.at.as_str(), endpoint.path.as_str()), (at, path));
+            assert_eq!(endpoint.ca.is_some(), to.starts_with("https"));
+        }
+    }
+
+    #[test]
     fn the_page_on_exports_shows_exports_that_are_taken() {
         #[derive(Deserialize)]
         struct Page {
@@ -224,6 +310,6 @@ mod tests {
                 shown += 1;
             }
         }
-        assert_eq!(shown, 3);
+        assert_eq!(shown, 5);
     }
 }

@@ -1,4 +1,4 @@
-//! Where messages go: a file that is synced, or a syslog server over TCP or TLS.
+//! Where messages go: a file that is synced, a syslog server over TCP or TLS, or a server of HTTP.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::form::Message;
+use super::http::Client;
 use super::settings::{Destination, Settings};
 
 /// Where an export goes, open as long as it works.
@@ -28,17 +29,24 @@ pub(super) enum Sink {
         ca: Option<PathBuf>,
         open: Option<Stream>,
     },
+    Http(Client),
 }
 
 /// Why messages were not sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SinkError {
-    #[error("failed to write `{}`", path.display())]
-    File { path: PathBuf, source: io::Error },
+    #[error("failed to {operation} `{}`", path.display())]
+    File {
+        operation: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("failed to reach {at}")]
     Network { at: String, source: io::Error },
     #[error("{at} does not answer in time")]
     Late { at: String },
+    #[error("{at} answers with HTTP status {status}")]
+    Refused { at: String, status: u16 },
     #[error("the certificate `{}` cannot be used", path.display())]
     Authority { path: PathBuf, source: TlsError },
 }
@@ -46,7 +54,13 @@ pub(super) enum SinkError {
 /// A connection, whatever it is made of.
 pub(super) struct Stream(Box<dyn Wire>);
 
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl Stream {
+    pub(super) fn into_wire(self) -> Box<dyn Wire> {
+        self.0
+    }
+}
+
+pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 impl std::fmt::Debug for Stream {
@@ -72,21 +86,26 @@ impl Sink {
                 ca: ca.clone(),
                 open: None,
             },
+            Destination::Http(endpoint) => {
+                Self::Http(Client::new(endpoint.clone(), settings.format))
+            }
         }
     }
 
-    /// Sends all of them, or fails and sends all of them again the next time.
-    pub(super) async fn send(&mut self, messages: &Arc<Vec<Message>>) -> Result<(), SinkError> {
+    /// Sends all of them, or fails and sends all of them again the next time. Says how many the receiver threw away, as far
+    /// as it tells.
+    pub(super) async fn send(&mut self, messages: &Arc<Vec<Message>>) -> Result<u64, SinkError> {
         match self {
+            Self::Http(client) => return client.send(messages).await,
             Self::File {
                 path,
                 rotate_bytes,
                 keep,
-            } => write(path.clone(), (*rotate_bytes, *keep), Arc::clone(messages)).await,
+            } => write(path.clone(), (*rotate_bytes, *keep), Arc::clone(messages)).await?,
             Self::Syslog { at, ca, open } => {
                 let mut stream = match open.take() {
                     Some(stream) => stream,
-                    None => connect(at, ca.as_deref()).await?,
+                    None => connect(at, ca.as_deref(), &[]).await?,
                 };
                 let writing = tokio::time::timeout(PATIENCE, frames(&mut stream, messages));
                 let late = |_elapsed| SinkError::Late { at: at.clone() };
@@ -95,9 +114,9 @@ impl Sink {
                     SinkError::Network { at, source }
                 })?;
                 *open = Some(stream);
-                Ok(())
             }
         }
+        Ok(0)
     }
 }
 
@@ -125,7 +144,12 @@ async fn closed(stream: &mut Stream) -> bool {
     matches!(read, Ok(Ok(0) | Err(_)))
 }
 
-async fn connect(at: &str, ca: Option<&Path>) -> Result<Stream, SinkError> {
+/// Connects, with TLS where an authority is given; `protocols` are what is offered in it (RFC 7301).
+pub(super) async fn connect(
+    at: &str,
+    ca: Option<&Path>,
+    protocols: &[&[u8]],
+) -> Result<Stream, SinkError> {
     let network = |source| SinkError::Network {
         at: at.to_owned(),
         source,
@@ -137,13 +161,15 @@ async fn connect(at: &str, ca: Option<&Path>) -> Result<Stream, SinkError> {
         return Ok(Stream(Box::new(tcp)));
     };
     let pem = fs::read(ca).map_err(|source| SinkError::File {
+        operation: "read",
         path: ca.to_owned(),
         source,
     })?;
-    let config = foreign_client_config(&pem).map_err(|source| SinkError::Authority {
+    let mut config = foreign_client_config(&pem).map_err(|source| SinkError::Authority {
         path: ca.to_owned(),
         source,
     })?;
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let host = at.rsplit_once(':').map_or(at, |(host, _)| host);
     let host = host.trim_matches(['[', ']']).to_owned();
     let name = ServerName::try_from(host).map_err(|error| network(io::Error::other(error)))?;
@@ -163,7 +189,11 @@ async fn write(
     let work = move || append(&at, rotate_bytes, keep, &messages);
     let written = tokio::task::spawn_blocking(work).await;
     let written = written.unwrap_or_else(|ended| Err(io::Error::other(ended)));
-    written.map_err(|source| SinkError::File { path, source })
+    written.map_err(|source| SinkError::File {
+        operation: "write",
+        path,
+        source,
+    })
 }
 
 /// Adds lines and syncs them; a full file makes room first.
@@ -222,11 +252,11 @@ fn rotate(path: &Path, keep: u32) -> io::Result<()> {
 }
 
 /// A server may take so long for a group.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use picket_event::UnixNanos;
+    use picket_event::{HostId, UnixNanos};
 
     use super::*;
 
@@ -234,6 +264,7 @@ mod tests {
         Message {
             time: UnixNanos(1),
             host: "web".to_owned(),
+            host_id: HostId::new([1; 32]),
             kind: "exec",
             severity: None,
             text: text.to_owned(),

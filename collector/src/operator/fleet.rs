@@ -2,16 +2,21 @@
 
 use std::time::Duration;
 
+use picket_event::audit::{action, replacement_proof};
+use picket_event::replacement::Replacement;
 use picket_event::{HostId, UnixNanos};
 use picket_proto::v1;
 use picket_seal::Digest;
 use picket_store::Ledger;
+use rusqlite::Transaction;
 use tonic::Status;
 
 use super::OperatorService;
 use crate::alarm::Alarm;
+use crate::database::replacements::{self, Neighbours};
 use crate::database::tokens::{self, Token};
 use crate::database::{DatabaseError, audit, hosts, keys};
+use crate::failure::chain;
 use crate::peer::OperatorIdentity;
 use crate::refusal::Refusal;
 use crate::registry::Known;
@@ -97,20 +102,20 @@ impl OperatorService {
     pub(super) async fn shown_hosts(&self, wanted: &str) -> Result<Vec<v1::Host>, Status> {
         let found = self.registry.select(wanted);
         let ids: Vec<HostId> = found.iter().map(|(id, _)| *id).collect();
-        let epochs = self
+        let kept = self
             .database
-            .call(move |t| -> Result<Vec<u64>, DatabaseError> {
-                ids.iter().map(|id| keys::latest(t, id)).collect()
+            .call(move |t| -> Result<Vec<Kept>, DatabaseError> {
+                ids.iter().map(|id| Kept::of(t, id)).collect()
             });
-        let epochs = epochs.await.map_err(|failed| self.failed(failed))?;
+        let kept = kept.await.map_err(|failed| self.failed(failed))?;
         let chains = if found.len() > FEW_HOSTS {
             FEW_CHAINS
         } else {
             ALL_CHAINS
         };
-        let hosts = found.into_iter().zip(epochs);
+        let hosts = found.into_iter().zip(kept);
         Ok(hosts
-            .map(|((id, known), epoch)| self.shown_host(id, known, epoch, chains))
+            .map(|((id, known), kept)| self.shown_host(id, known, kept, chains))
             .collect())
     }
 
@@ -134,16 +139,60 @@ impl OperatorService {
                 proof: &[],
             };
             audit::add(t, entry)?;
-            keys::latest(t, &id)
+            Kept::of(t, &id)
         });
-        let epoch = ended.await.map_err(|failed| self.failed(failed))?;
+        let kept = ended.await.map_err(|failed| self.failed(failed))?;
         self.registry.revoke(id);
         tracing::warn!(host = %id, by = operator.name(), "revoked a host");
         let known = self.registry.known(&id).ok_or(Refusal::Internal)?;
-        Ok(self.shown_host(id, known, epoch, ALL_CHAINS))
+        Ok(self.shown_host(id, known, kept, ALL_CHAINS))
     }
 
-    fn shown_host(&self, id: HostId, known: Known, epoch: u64, chains: usize) -> v1::Host {
+    /// Takes a person's word that one host is another; the old one is revoked with it.
+    pub(super) async fn pair_hosts(
+        &self,
+        operator: &OperatorIdentity,
+        signed: v1::SignedReplacement,
+    ) -> Result<v1::Host, Status> {
+        let said = Replacement::read(&signed, &self.trust.current());
+        let (said, person) = said.map_err(|wrong| self.not_paired(&chain(&wrong)))?;
+        let (new, old) = (said.host, said.predecessor);
+        if self.registry.known(&new).is_none() || self.registry.known(&old).is_none() {
+            return Err(self.refused(Refusal::NotFound));
+        }
+        let now = self.clock.now();
+        let paired = self.database.call(move |t| -> Result<_, DatabaseError> {
+            let is_over = hosts::find(t, &new)?.is_none_or(|host| host.revoked);
+            if is_over || !replacements::add(t, &said, &signed, now)? {
+                return Ok(None);
+            }
+            hosts::revoke(t, &old, now)?;
+            let entry = audit::Entry {
+                time: now,
+                who: &person,
+                action: action::REPLACE,
+                object: &new.to_string(),
+                detail: &old.to_string(),
+                proof: &replacement_proof(&signed),
+            };
+            audit::add(t, entry)?;
+            Kept::of(t, &new).map(Some)
+        });
+        let kept = paired.await.map_err(|failed| self.failed(failed))?;
+        let kept = kept.ok_or_else(|| self.not_paired("one of the two is revoked or in a pair"))?;
+        self.registry.revoke(old);
+        tracing::warn!(host = %new, before = %old, by = operator.name(), "a host replaces another");
+        let known = self.registry.known(&new).ok_or(Refusal::Internal)?;
+        Ok(self.shown_host(new, known, kept, ALL_CHAINS))
+    }
+
+    fn not_paired(&self, words: &str) -> Status {
+        self.metrics.call_refused(Refusal::BadReplacement);
+        Refusal::BadReplacement.saying(words)
+    }
+
+    fn shown_host(&self, id: HostId, known: Known, kept: Kept, chains: usize) -> v1::Host {
+        let bytes = |id: Option<HostId>| id.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
         let ledger = self.reader.ledger(&id);
         v1::Host {
             connected: known.is_connected(),
@@ -162,12 +211,29 @@ impl OperatorService {
                 .take(chains)
                 .map(shown_ledger)
                 .collect(),
-            epoch,
+            epoch: kept.epoch,
+            predecessor: bytes(kept.neighbours.predecessor),
+            successor: bytes(kept.neighbours.successor),
             host_epoch: known.host_epoch,
             trust_version: known.trust_version,
             alarms: known.alarms.iter().map(shown_alarm).collect(),
             content: known.content,
         }
+    }
+}
+
+/// What only the database knows of a host.
+struct Kept {
+    epoch: u64,
+    neighbours: Neighbours,
+}
+
+impl Kept {
+    fn of(t: &Transaction<'_>, id: &HostId) -> Result<Self, DatabaseError> {
+        Ok(Self {
+            epoch: keys::latest(t, id)?,
+            neighbours: replacements::of(t, id)?,
+        })
     }
 }
 

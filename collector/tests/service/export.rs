@@ -29,7 +29,7 @@ fn exports(text: &str) -> Vec<Written> {
     toml::from_str::<File>(text).unwrap().export
 }
 
-async fn with_exports(text: &str) -> (Collector, Host) {
+pub(crate) async fn with_exports(text: &str) -> (Collector, Host) {
     let mut collector = Collector::start().await;
     let host = Host::enrolled(&collector).await;
     collector.stop().await;
@@ -38,20 +38,20 @@ async fn with_exports(text: &str) -> (Collector, Host) {
     (collector, host)
 }
 
-async fn store(collector: &Collector, host: &mut Host, programs: std::ops::Range<u32>) {
+pub(crate) async fn store(collector: &Collector, host: &mut Host, programs: std::ops::Range<u32>) {
     for program in programs {
         let batch = host.batch(vec![exec(&format!("/program/{program}"))]);
         assert_eq!(host.send_one(collector, batch).await.refused, "");
     }
 }
 
-fn program(line: &str) -> String {
+pub(crate) fn program(line: &str) -> String {
     let event: Value = serde_json::from_str(line).unwrap();
     event["process"]["exe"].as_str().unwrap().to_owned()
 }
 
 /// Waits until as many lines are there, and gives the programs they tell.
-async fn lines(wanted: usize, lines: impl Fn() -> Vec<String>) -> Vec<String> {
+pub(crate) async fn lines(wanted: usize, lines: impl Fn() -> Vec<String>) -> Vec<String> {
     for _ in 0..400 {
         let found = lines();
         if found.len() >= wanted {

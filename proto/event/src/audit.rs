@@ -16,10 +16,11 @@ use picket_proto::v1::audit_proof::Signed as Proof;
 use picket_seal::{Digest, Domain};
 use prost::Message;
 
+use crate::UnixNanos;
 use crate::command::{Command, CommandError};
+use crate::replacement::{Replacement, ReplacementError};
 use crate::statement::{Statement, StatementError};
 use crate::trust::{ActionClass, Signed, TrustError, TrustRoot};
-use crate::{CommandId, UnixNanos};
 
 /// Actions whose entries a person signs.
 pub mod action {
@@ -37,6 +38,8 @@ pub mod action {
     pub const TRUST_CHANGE: &str = "trust.change";
     /// Rules or a policy were published.
     pub const CONTENT: &str = "content.publish";
+    /// A host is one that was enrolled before.
+    pub const REPLACE: &str = "host.replace";
 }
 
 /// What an entry says.
@@ -98,6 +101,11 @@ pub fn content_proof(signed: &v1::SignedContent) -> Vec<u8> {
     }))
 }
 
+/// The proof that a host replaces another.
+pub fn replacement_proof(signed: &v1::SignedReplacement) -> Vec<u8> {
+    proof(Proof::Replacement(signed.clone()))
+}
+
 /// What is wrong with an audit.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
@@ -152,6 +160,14 @@ pub enum AuditError {
         number: u64,
         /// Why not.
         source: StatementError,
+    },
+    /// The replacement is not believed.
+    #[error("entry {number} of the audit is not believed")]
+    Replacement {
+        /// Which one.
+        number: u64,
+        /// Why not.
+        source: ReplacementError,
     },
     /// A checkpoint knows another audit.
     #[error("checkpoint {checkpoint} was signed over another audit of {entries} entries")]
@@ -264,9 +280,10 @@ impl Chain {
                 self.signed = self.signed.saturating_add(1);
                 return Ok(());
             }
+            Proof::Replacement(signed) => self.replacement(number, entry, &signed)?,
         };
         let same = said.person == entry.who
-            && said.command.to_string() == entry.object
+            && said.object == entry.object
             && said.actions.contains(&entry.action);
         if !same {
             let who = entry.who.to_owned();
@@ -293,7 +310,7 @@ impl Chain {
             .map_err(|source| AuditError::Command { number, source })?;
         Ok(Said {
             person: person.name.clone(),
-            command: command.id,
+            object: command.id.to_string(),
             actions: &[action::REQUEST, action::APPROVE],
         })
     }
@@ -309,11 +326,30 @@ impl Chain {
             .map_err(|source| AuditError::Statement { number, source })?;
         Ok(Said {
             person,
-            command: statement.command,
+            object: statement.command.to_string(),
             actions: match statement.kind {
                 crate::statement::StatementKind::Deny => &[action::DENY],
                 crate::statement::StatementKind::Cancel => &[action::CANCEL],
             },
+        })
+    }
+
+    fn replacement(
+        &self,
+        number: u64,
+        entry: &Entry<'_>,
+        signed: &v1::SignedReplacement,
+    ) -> Result<Said, AuditError> {
+        let trust = self.known(number, entry)?;
+        let (said, person) = Replacement::read(signed, trust)
+            .map_err(|source| AuditError::Replacement { number, source })?;
+        if entry.detail != said.predecessor.to_string() {
+            return Err(AuditError::Form { number });
+        }
+        Ok(Said {
+            person,
+            object: said.host.to_string(),
+            actions: &[action::REPLACE],
         })
     }
 
@@ -374,10 +410,10 @@ impl Chain {
     }
 }
 
-/// What a signature says about one command.
+/// What a signature says, and about what.
 struct Said {
     person: String,
-    command: CommandId,
+    object: String,
     actions: &'static [&'static str],
 }
 
@@ -389,6 +425,7 @@ fn is_signed(name: &str) -> bool {
         action::CANCEL,
         action::TRUST_CHANGE,
         action::CONTENT,
+        action::REPLACE,
     ]
     .contains(&name)
 }

@@ -25,6 +25,7 @@ pub mod identity;
 pub mod json;
 pub mod ocsf;
 pub mod policy;
+pub mod replacement;
 pub mod request;
 pub mod statement;
 pub mod token;

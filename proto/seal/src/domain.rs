@@ -38,11 +38,13 @@ pub enum Domain {
     BreakGlass,
     /// The hash of rules or a policy, signed by who may and approvers.
     Content,
+    /// That one host is another one that was enrolled before, in a person's word.
+    Replacement,
 }
 
 impl Domain {
     /// Every domain.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BatchHeader,
         Self::Succession,
         Self::Command,
@@ -58,6 +60,7 @@ impl Domain {
         Self::Statement,
         Self::BreakGlass,
         Self::Content,
+        Self::Replacement,
     ];
 
     /// The fixed text that opens every message of this domain, without the zero byte that ends it.
@@ -78,6 +81,7 @@ impl Domain {
             Self::Statement => "picket/statement/v1",
             Self::BreakGlass => "picket/break-glass/v1",
             Self::Content => "picket/content/v1",
+            Self::Replacement => "picket/replacement/v1",
         }
     }
 

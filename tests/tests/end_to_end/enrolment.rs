@@ -118,6 +118,32 @@ fn an_enrolled_state_is_not_overwritten() {
 }
 
 #[test]
+fn a_machine_that_enrolled_anew_is_said_to_be_the_old_one_by_a_signature() {
+    let rig = Rig::start().unwrap();
+    let id = |name: &str| {
+        let state = rig.enroll(name).unwrap();
+        let host = std::fs::read(state.join("host.json")).unwrap();
+        let host: serde_json::Value = serde_json::from_slice(&host).unwrap();
+        host["host_id"].as_str().unwrap().to_owned()
+    };
+    let (old, new) = (id("old"), id("new"));
+    let args = [
+        "host", "replace", &old, "--by", &new, "--reason", "new disk",
+    ];
+    rig.ctl_prints(&args).unwrap();
+    let shown = |id: &str| -> serde_json::Value {
+        let shown = rig.ctl_prints(&["host", "show", id, "--json"]).unwrap();
+        serde_json::from_str(&shown).unwrap()
+    };
+    assert_eq!(shown(&new)["predecessor"], old.as_str());
+    assert_eq!(shown(&old)["successor"], new.as_str());
+    assert_eq!(shown(&old)["revoked"], true);
+    let audit = rig.ctl_prints(&["audit"]).unwrap();
+    assert!(audit.contains("host.replace"), "{audit}");
+    rig.ctl_prints(&["verify", "--host", &new]).unwrap();
+}
+
+#[test]
 fn a_file_enrols_a_host_once_and_goes() {
     let rig = Rig::start().unwrap();
     let file = write_file(&rig, &rig.token().unwrap());

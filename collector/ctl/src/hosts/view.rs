@@ -27,6 +27,8 @@ pub(super) struct View {
     kernel: String,
     epoch: u64,
     host_epoch: u64,
+    predecessor: Option<String>,
+    successor: Option<String>,
     alarms: Vec<Alarm>,
     resident_bytes: Option<u64>,
     spool_bytes: Option<u64>,
@@ -117,6 +119,8 @@ pub(super) fn of(host: &v1::Host, concerned: &[&v1::CommandStatus]) -> View {
         kernel: facts.kernel,
         epoch: host.epoch,
         host_epoch: host.host_epoch,
+        predecessor: other(&host.predecessor),
+        successor: other(&host.successor),
         alarms: host.alarms.iter().map(alarm).collect(),
         resident_bytes: beat.map(|beat| beat.resident_bytes),
         spool_bytes: beat.map(|beat| beat.spool_bytes),
@@ -141,6 +145,10 @@ fn sensor(state: &v1::SensorState) -> Sensor {
         backend: state.backend.clone(),
         hooks: state.hooks.iter().map(hook).collect(),
     }
+}
+
+fn other(id: &[u8]) -> Option<String> {
+    (!id.is_empty()).then(|| hex::encode(id))
 }
 
 fn ledger(host: &v1::Host) -> Ledger {
