@@ -251,6 +251,7 @@ impl Inner {
     /// Adds the headers of a part of the store until there are `most`, and says how far it came: what arrived behind
     /// the part meanwhile may be in it.
     fn add(&self, tiles: &mut Tiles, part: Range<Cursor>, most: u64) -> Result<Cursor, SignError> {
+        let _whole = self.reader.pin();
         let mut cursor = part.start;
         while cursor < part.end && tiles.size() < most {
             let room = most.saturating_sub(tiles.size()).min(GROUP as u64);

@@ -83,6 +83,8 @@ pub struct Kept {
     pub security: KeptClass,
     /// Files, network and forks.
     pub bulk: KeptClass,
+    /// Payloads in the log of signed batches; their headers stay.
+    pub log: KeptClass,
 }
 
 /// How long sealed events of one class stay; 0: without limit.
@@ -103,6 +105,11 @@ impl Kept {
             security: self.security.limit(),
             bulk: self.bulk.limit(),
         }
+    }
+
+    /// Of the log of signed batches.
+    pub fn log_limit(&self) -> Limit {
+        self.log.limit()
     }
 }
 
@@ -270,6 +277,7 @@ impl Config {
             ("query.memory_mib", self.query.memory_mib, 16, 16_384),
             ("query.seconds", self.query.seconds, 1, 3_600),
             ("retention.bulk.days", self.retention.bulk.days, 0, CENTURY),
+            ("retention.log.days", self.retention.log.days, 0, CENTURY),
             (
                 "operator_hosts_per_hour",
                 self.operator_hosts_per_hour,

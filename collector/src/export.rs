@@ -122,7 +122,7 @@ impl Export {
     }
 
     fn cursor_name(&self) -> String {
-        format!("export.{}", self.settings.name)
+        cursor_name(&self.settings)
     }
 
     async fn follow(&self, from: Cursor) -> Result<(Cursor, Vec<Message>), ExportError> {
@@ -183,6 +183,11 @@ impl Export {
             wait = wait.saturating_mul(2).min(LONGEST_WAIT);
         }
     }
+}
+
+/// Where its cursor is kept.
+pub fn cursor_name(settings: &Settings) -> String {
+    format!("export.{}", settings.name)
 }
 
 impl Export {

@@ -134,7 +134,8 @@ fn keep(t: &Transaction<'_>, cursor: Cursor, receipts: &[Receipt]) -> Result<u64
     Ok(taken)
 }
 
-const CURSOR: &str = "receipts_cursor";
+/// Where its cursor is kept.
+pub const CURSOR: &str = "receipts_cursor";
 
 /// Without receipts the cursor is kept after so many syncs; a restart reads that much again.
 const KEEP_EVERY: u32 = 1_000;

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use picket_event::Clock;
-use picket_store::{Retention, SealReport, Sealer, StoreError};
+use picket_store::{Cursor, Limit, Retention, SealReport, Sealer, StoreError, ThinReport};
 use tokio::sync::watch;
 
+use crate::database::{Database, DatabaseError, checkpoints, setting};
 use crate::failure::chain;
 use crate::metrics::Metrics;
 
@@ -25,6 +26,10 @@ pub struct Sealing {
     pub period: Duration,
     /// How long what is sealed stays.
     pub retention: Retention,
+    /// How long payloads stay in the log.
+    pub log: Limit,
+    /// Up to where everybody has come who follows the log.
+    pub followed: Followed,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -62,6 +67,7 @@ impl Sealing {
             if looked.is_none_or(|looked| looked.elapsed() >= RETIRE_EVERY) {
                 looked = Some(Instant::now());
                 self.retire()?;
+                self.thin()?;
             }
             self.wait(TICK);
         }
@@ -85,6 +91,46 @@ impl Sealing {
             }
             Ok(_nothing) => Ok(()),
         }
+    }
+
+    /// Takes payloads out of segments of the log that are beyond their limit. What fails now is tried again the next time.
+    fn thin(&mut self) -> Result<(), StoreError> {
+        if self.log == Limit::default() {
+            return Ok(());
+        }
+        while !self.is_stopping() {
+            let followed = match self.followed.cursor() {
+                Ok(followed) => followed,
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "could not thin the log");
+                    return Ok(());
+                }
+            };
+            match self.sealer.thin(self.log, followed, self.clock.now()) {
+                Ok(ThinReport { damaged, .. }) if damaged > 0 => {
+                    tracing::warn!(
+                        segment = damaged,
+                        "a damaged segment of the log stays whole"
+                    );
+                }
+                Ok(ThinReport { segment: 0, .. }) => return Ok(()),
+                Ok(report) => {
+                    let ThinReport {
+                        segment,
+                        payloads,
+                        bytes,
+                        ..
+                    } = report;
+                    tracing::info!(segment, payloads, bytes, "thinned a segment of the log");
+                }
+                Err(StoreError::Stopped) => return Err(StoreError::Stopped),
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "could not thin the log");
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Seals what there is and merges what became small files.
@@ -151,6 +197,28 @@ impl Sealing {
             }
             std::thread::park_timeout(left.min(TICK));
         }
+    }
+}
+
+/// Who follows the log with a cursor that is kept.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// Where the cursors are.
+    pub database: Database,
+    /// Their names, beside that of the checkpoints.
+    pub names: Vec<String>,
+}
+
+impl Followed {
+    /// Where the last of them is.
+    fn cursor(&self) -> Result<Cursor, DatabaseError> {
+        self.database.run(|t| {
+            let signed = checkpoints::last(t)?.map_or(Cursor::START, |last| last.cursor);
+            self.names.iter().try_fold(signed, |least, name| {
+                let kept = setting(t, name)?.and_then(|bytes| Cursor::from_bytes(&bytes));
+                Ok(least.min(kept.unwrap_or(Cursor::START)))
+            })
+        })
     }
 }
 

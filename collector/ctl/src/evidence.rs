@@ -200,7 +200,8 @@ impl Verifier {
             (Some(Item::Audit(entry)), _) => self.log.take_audit(&entry),
             (Some(Item::Host(host)), _) => self.hosts.push(Host::open(host, self.from_start)),
             (Some(Item::Succession(succession)), Some(host)) => host.take_succession(&succession),
-            (Some(Item::Batch(batch)), Some(_)) => self.take_batch(&batch),
+            (Some(Item::Batch(batch)), Some(_)) => self.take_batch(&batch, false),
+            (Some(Item::Retired(batch)), Some(_)) => self.take_batch(&batch, true),
             (Some(_), None) => self.stray = Some(Fault::NoHost),
             (None, _) => self.stray = Some(Fault::UnknownItem),
         }
@@ -226,7 +227,7 @@ impl Verifier {
     }
 
     /// A batch belongs to the host that its header names; one that names no host here is a fault of the last.
-    fn take_batch(&mut self, wire: &v1::SignedBatch) {
+    fn take_batch(&mut self, wire: &v1::SignedBatch, retired: bool) {
         let header = header_of(wire);
         let named = header.as_ref().ok().map(|header| header.host);
         let place = self
@@ -244,7 +245,7 @@ impl Verifier {
             named: header.last_checkpoint,
         });
         if let Some(host) = self.hosts.get_mut(place) {
-            host.take_batch(wire, header);
+            host.take_batch(wire, header, retired);
         }
     }
 
@@ -327,19 +328,19 @@ impl Host {
         Ok(())
     }
 
-    fn take_batch(&mut self, wire: &v1::SignedBatch, header: Result<Header, Fault>) {
+    fn take_batch(&mut self, wire: &v1::SignedBatch, header: Result<Header, Fault>, retired: bool) {
         for succession in &wire.successions {
             self.take_succession(succession);
         }
         match header {
-            Ok(header) => self.take_header(wire, &header),
+            Ok(header) => self.take_header(wire, &header, retired),
             Err(fault) => {
                 self.fault.get_or_insert(fault);
             }
         }
     }
 
-    fn take_header(&mut self, wire: &v1::SignedBatch, header: &Header) {
+    fn take_header(&mut self, wire: &v1::SignedBatch, header: &Header, retired: bool) {
         let verified = self.verify(wire, header);
         let from_start = self.from_start;
         let line = self.line(header.stream, header.class);
@@ -347,7 +348,11 @@ impl Host {
             line.unchecked = line.unchecked.saturating_add(1);
             return;
         }
-        let taken = verified.and_then(|hash| line.take(header, hash, &wire.payload, from_start));
+        let content = payload::Content {
+            bytes: &wire.payload,
+            retired,
+        };
+        let taken = verified.and_then(|hash| line.take(header, hash, content, from_start));
         match taken {
             Ok(()) => self.note_claims(header),
             Err(fault) => line.fail(header.seq_first, fault),

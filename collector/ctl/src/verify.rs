@@ -119,6 +119,12 @@ fn print_checkpoint(out: &mut Output, hosts: &[Host], log: &Log) -> Result<(), F
         ))?;
     }
     let lines = || hosts.iter().flat_map(|host| &host.lines);
+    if let Some(until) = lines().filter_map(|line| line.retired_until).max() {
+        out.line(&format!(
+            "{} numbers, up to {until}, are without their payload, by the collector's word that its limit is reached; their headers hold",
+            total(lines().map(|line| line.retired))
+        ))?;
+    }
     let proven = total(lines().map(|line| line.proven));
     let batches = total(lines().map(|line| line.batches));
     let (Some((last, hash)), Some(key)) = (log.last(), log.key()) else {
@@ -176,6 +182,9 @@ fn gaps(counts: &BTreeMap<GapReason, u64>) -> String {
 
 fn result(line: &Line) -> String {
     match line.outcome() {
+        Outcome::Verified if line.retired > 0 => {
+            format!("headers verified, {} without payload", line.retired)
+        }
         Outcome::Verified => "verified".to_owned(),
         Outcome::Outstanding => format!("verified, {} not here yet", line.outstanding),
         Outcome::Failed => match &line.fault {
@@ -243,6 +252,8 @@ struct View {
     events: u64,
     gaps: serde_json::Map<String, serde_json::Value>,
     unknown_gaps: serde_json::Map<String, serde_json::Value>,
+    retired: u64,
+    retired_until: Option<String>,
     outstanding: u64,
     unchecked: u64,
     proven: u64,
@@ -289,6 +300,8 @@ fn view(host: &Host, line: &Line) -> View {
         events: line.events,
         gaps: by_reason(&line.gaps),
         unknown_gaps: by_reason(&line.unknown_gaps),
+        retired: line.retired,
+        retired_until: line.retired_until.map(|until| until.to_string()),
         outstanding: line.outstanding,
         unchecked: line.unchecked,
         proven: line.proven,

@@ -104,6 +104,7 @@ impl OperatorService {
         mut prover: Option<Prover>,
         parts: &Parts<v1::EvidenceItem>,
     ) -> Result<(), Status> {
+        let _whole = self.reader.pin();
         let (mut cursor, end) = (Cursor::START, self.reader.end());
         while cursor < end {
             let (next, items, again) = self.batches_behind(cursor, wanted.clone(), prover).await?;
@@ -128,7 +129,10 @@ impl OperatorService {
                 if stored.received >= wanted.since {
                     bytes += stored.batch.payload.len() + stored.batch.header.len();
                     let proof = prove(&mut prover, &stored.batch.header);
-                    items.push(Item::Batch(stored.batch));
+                    items.push(match stored.retired {
+                        true => Item::Retired(stored.batch),
+                        false => Item::Batch(stored.batch),
+                    });
                     items.extend(proof.map(Item::Inclusion));
                 }
                 if bytes < PIECE_BYTES {

@@ -32,15 +32,15 @@ use crate::content::Contents;
 use crate::data::{self, DataDir};
 use crate::database::{Database, hosts};
 use crate::enroll::{EnrollmentService, TrustService};
-use crate::export::Export;
+use crate::export::{self, Export};
 use crate::ingest::Ingest;
 use crate::listen::{Connection, Listener, TlsSettings};
 use crate::metrics::Metrics;
 use crate::operator::{OperatorService, Queries};
 use crate::peer::Port;
-use crate::receipts::Receipts;
+use crate::receipts::{self, Receipts};
 use crate::registry::Registry;
-use crate::seal::Sealing;
+use crate::seal::{Followed, Sealing};
 use crate::session::Sessions;
 use crate::trust::Trust;
 use crate::writer::Writer;
@@ -151,6 +151,8 @@ impl Parts {
             sealer,
             period: self.config.seal_period(),
             retention: self.config.retention.limits(),
+            log: self.config.retention.log_limit(),
+            followed: self.followed()?,
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             stop: self.stop.clone(),
@@ -166,6 +168,17 @@ impl Parts {
             }
         });
         Ok(())
+    }
+
+    /// Who keeps a cursor in the log.
+    fn followed(&self) -> Result<Followed, ServeError> {
+        let exports = self.config.exports().map_err(ServeError::Settings)?;
+        let exports = exports.iter().map(export::cursor_name);
+        let names = [receipts::CURSOR.to_owned()].into_iter().chain(exports);
+        Ok(Followed {
+            database: self.database.clone(),
+            names: names.collect(),
+        })
     }
 
     fn export(

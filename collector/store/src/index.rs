@@ -97,6 +97,8 @@ impl Segment {
 pub(crate) struct SegmentInfo {
     pub(crate) segment: Segment,
     pub(crate) hosts: HashSet<HostId>,
+    /// Bytes of payloads that thinning would take away.
+    pub(crate) payloads: u64,
 }
 
 impl SegmentInfo {
@@ -110,6 +112,7 @@ impl SegmentInfo {
         Self {
             segment,
             hosts: HashSet::new(),
+            payloads: 0,
         }
     }
 
@@ -160,9 +163,9 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// Of a batch with this payload and these events.
-    pub(crate) fn of(payload: &[u8], summary: Summary) -> Self {
-        if payload.is_empty() {
+    /// Of a batch with this payload and these events; `retired`: the payload was there.
+    pub(crate) fn of(payload: &[u8], retired: bool, summary: Summary) -> Self {
+        if payload.is_empty() && !retired {
             Self::Dropped
         } else {
             Self::Events(summary)
@@ -294,6 +297,17 @@ impl Index {
             segment.length.saturating_sub(taken)
         });
         lengths.fold(0, u64::saturating_add)
+    }
+
+    /// A segment was written anew and is shorter.
+    pub(crate) fn shorten(&mut self, number: u32, length: u64) {
+        let found = self
+            .segments
+            .binary_search_by_key(&number, |info| info.segment.number);
+        if let Some(info) = found.ok().and_then(|at| self.segments.get_mut(at)) {
+            info.segment.length = length;
+            info.payloads = 0;
+        }
     }
 
     pub(crate) fn bytes(&self) -> u64 {

@@ -4,7 +4,7 @@
 //!
 //! - What [`Store::sync`] has returned for survives a power cut.
 //! - A batch is stored once: the chain of its host, stream and class decides, nothing else.
-//! - Stored bytes are the bytes that were signed; nothing is ever encoded again.
+//! - Stored bytes are the bytes that were signed; nothing is ever encoded again. A payload may go by a limit, its header never does.
 //! - After a failed sync nothing is written any more: what is on disk is then not known.
 //! - Readers never see a record that is not yet synced, and never wait for the writer's disk.
 //!
@@ -34,6 +34,7 @@ mod sessions;
 mod stack;
 mod store;
 mod summary;
+mod thin;
 mod tree;
 mod view;
 mod walk;
@@ -54,5 +55,6 @@ pub use sessions::{Session, Sessions};
 pub use stack::{MAX_VALUES, Stack, StackRow, Stacking};
 pub use store::{Appended, Options, Store};
 pub use summary::{KindSet, Summary};
+pub use thin::{Pin, ThinReport};
 pub use tree::{Tree, TreeNode};
 pub use view::View;

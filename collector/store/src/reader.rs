@@ -12,6 +12,7 @@ use crate::index::{Head, HostLedger, Segment};
 use crate::sealed::{Counted, FileScan, Plan, SealedFile, SharedSealed, Snapshot};
 use crate::stack::{Counting, Stacking};
 use crate::store::SharedIndex;
+use crate::thin::Pins;
 use crate::walk::{Visit, Walk};
 use crate::{Cancel, ChainKey, Cursor, Order, Query, ScanReport, StoreError, StoredEvent};
 
@@ -34,6 +35,8 @@ pub struct StoredBatch {
     pub header: Header,
     /// The exact bytes.
     pub batch: v1::SignedBatch,
+    /// The payload was stored and went by the collector's own limit.
+    pub retired: bool,
 }
 
 impl Reader {
@@ -56,6 +59,10 @@ impl Reader {
 
     pub(crate) fn sealed(&self) -> &SharedSealed {
         &self.sealed
+    }
+
+    pub(crate) fn pins(&self) -> &Pins {
+        self.index.pins()
     }
 
     pub(crate) fn index(&self) -> &SharedIndex {

@@ -40,6 +40,9 @@ pub(crate) struct Record {
     pub(crate) kinds: u64,
     #[prost(int32, tag = "7")]
     pub(crate) worst: i32,
+    /// The payload was there and went by the collector's own limit.
+    #[prost(bool, tag = "9")]
+    pub(crate) retired: bool,
 }
 
 impl Record {
@@ -52,6 +55,7 @@ impl Record {
             last_unix_ns: entry.summary.last.0,
             kinds: entry.summary.kinds.bits(),
             worst: entry.summary.worst.map_or(0, Severity::to_wire),
+            retired: false,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::frame::{Found, Frames, HEAD};
 use crate::index::{Content, Index, Segment, SegmentInfo};
 use crate::record::Record;
 use crate::segment::number_of;
+use crate::thin::thinnable;
 
 /// What was found at the start.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -110,7 +111,9 @@ impl Reading {
         let header = record.header()?;
         let hash = picket_seal::header_hash(&record.batch.as_ref()?.header);
         let summary = record.summary();
-        let content = Content::of(&record.batch.as_ref()?.payload, summary);
+        let payload = &record.batch.as_ref()?.payload;
+        let content = Content::of(payload, record.retired, summary);
+        info.payloads = info.payloads.saturating_add(thinnable(payload, summary));
         self.index.add(&header, hash, content);
         info.grow(info.segment.length, [header.host], summary);
         self.recovery.records = self.recovery.records.saturating_add(1);

@@ -28,7 +28,15 @@ impl Segment {
         folder: &Path,
         number: u32,
     ) -> Result<Self, StoreError> {
-        let path = folder.join(file_name(number));
+        Self::create_as(disk, folder.join(file_name(number)), number)
+    }
+
+    /// The same at a path of its own, to be put in its place later.
+    pub(crate) fn create_as(
+        disk: &mut dyn Disk,
+        path: PathBuf,
+        number: u32,
+    ) -> Result<Self, StoreError> {
         let failed = |source| StoreError::io("create segment", &path, source);
         let nonce =
             picket_seal::random().map_err(|refused| failed(std::io::Error::other(refused)))?;

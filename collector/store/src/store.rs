@@ -14,6 +14,7 @@ use crate::record::Record;
 use crate::recovery::recover;
 use crate::sealed::SharedSealed;
 use crate::segment::Segment;
+use crate::thin::{Pins, thinnable};
 use crate::{AppendError, ChainKey, Entry, Reader, Recovery, StoreError, Summary};
 
 /// How the store writes.
@@ -65,6 +66,7 @@ struct Unsynced {
     chains: Vec<(HostId, ChainKey)>,
     hosts: Vec<HostId>,
     summary: Option<Summary>,
+    payloads: u64,
 }
 
 impl Store {
@@ -113,7 +115,8 @@ impl Store {
             });
         }
         let (header, hash, summary) = (entry.header.clone(), entry.header_hash, entry.summary);
-        let content = Content::of(&entry.batch.payload, summary);
+        let content = Content::of(&entry.batch.payload, false, summary);
+        let payload = thinnable(&entry.batch.payload, summary);
         let body = Record::of(entry).encode_to_vec();
         self.write(&body).map_err(AppendError::Disk)?;
         self.index.write().add(&header, hash, content);
@@ -122,6 +125,7 @@ impl Store {
             class: header.class,
         };
         self.unsynced.note(header.host, key, summary);
+        self.unsynced.payloads = self.unsynced.payloads.saturating_add(payload);
         let next_seq = header.seq_first.saturating_add(header.count);
         Ok(Appended::Stored { next_seq })
     }
@@ -149,7 +153,8 @@ impl Store {
         let mut index = self.index.write();
         index.settle(done.chains);
         let summary = done.summary.unwrap_or(Summary::EMPTY);
-        publish(&mut index, segment, done.hosts, summary);
+        let last = publish(&mut index, segment, done.hosts, summary);
+        last.payloads = last.payloads.saturating_add(done.payloads);
         Ok(())
     }
 
@@ -180,7 +185,12 @@ impl Store {
     }
 }
 
-fn publish(index: &mut Index, segment: &Segment, hosts: Vec<HostId>, summary: Summary) {
+fn publish<'i>(
+    index: &'i mut Index,
+    segment: &Segment,
+    hosts: Vec<HostId>,
+    summary: Summary,
+) -> &'i mut SegmentInfo {
     let number = segment.number();
     if index
         .segments
@@ -193,6 +203,7 @@ fn publish(index: &mut Index, segment: &Segment, hosts: Vec<HostId>, summary: Su
     }
     let last = index.segments.last_mut().expect("a segment was just added");
     last.grow(segment.written(), hosts, summary);
+    last
 }
 
 impl Unsynced {
@@ -205,18 +216,33 @@ impl Unsynced {
 
 /// The index, shared by the writer and all readers. No lock is held while the disk works.
 #[derive(Clone, Debug)]
-pub(crate) struct SharedIndex(Arc<RwLock<Index>>);
+pub(crate) struct SharedIndex {
+    index: Arc<RwLock<Index>>,
+    pins: Pins,
+}
 
 impl SharedIndex {
     pub(crate) fn new(index: Index) -> Self {
-        Self(Arc::new(RwLock::new(index)))
+        Self {
+            index: Arc::new(RwLock::new(index)),
+            pins: Pins::default(),
+        }
+    }
+
+    /// Who reads all of the log.
+    pub(crate) fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Index> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn shorten(&self, number: u32, length: u64) {
+        self.write().shorten(number, length);
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Index> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

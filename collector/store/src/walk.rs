@@ -251,10 +251,12 @@ fn stored_event(header: &Header, received: UnixNanos, event: Event) -> StoredEve
 fn stored_batch(record: Record) -> Option<StoredBatch> {
     let header = record.header()?;
     let received = UnixNanos(record.received_unix_ns);
+    let retired = record.retired;
     Some(StoredBatch {
         host: header.host,
         received,
         header,
         batch: record.batch?,
+        retired,
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use picket_event::batch::Header;
-use picket_event::{Class, Gap, GapReason, StreamId};
+use picket_event::{Class, Gap, GapReason, StreamId, UnixNanos};
 use picket_seal::{Chain, Digest, Position};
 
 use super::{Fault, payload};
@@ -25,6 +25,10 @@ pub(crate) struct Line {
     pub(crate) unknown_gaps: BTreeMap<GapReason, u64>,
     /// Numbers that the host has sealed, as other headers say, and that are not here (yet).
     pub(crate) outstanding: u64,
+    /// Numbers whose payload the collector says that it no longer keeps. Their headers verified; what they held, nobody can tell from here.
+    pub(crate) retired: u64,
+    /// When the newest of those was sealed, by the host's clock.
+    pub(crate) retired_until: Option<UnixNanos>,
     /// Of the batches, those that are proven to be in the last checkpoint.
     pub(crate) proven: u64,
     /// Batches behind the first fault.
@@ -64,6 +68,8 @@ impl Line {
             gaps: BTreeMap::new(),
             unknown_gaps: BTreeMap::new(),
             outstanding: 0,
+            retired: 0,
+            retired_until: None,
             proven: 0,
             unchecked: 0,
             fault: None,
@@ -109,7 +115,7 @@ impl Line {
         &mut self,
         header: &Header,
         hash: Digest,
-        payload: &[u8],
+        content: payload::Content<'_>,
         from_start: bool,
     ) -> Result<(), Fault> {
         let link = header.link();
@@ -122,7 +128,7 @@ impl Line {
             Position::Next => {}
             Position::AlreadySeen => return Err(Fault::Twice(link.seq_first)),
         }
-        let held = payload::check(header, payload).map_err(Fault::Payload)?;
+        let held = payload::check(header, content).map_err(Fault::Payload)?;
         if self.chain.is_none() {
             self.first = link.seq_first;
             self.heads.insert(begins.next_seq, begins.head);
@@ -144,6 +150,10 @@ impl Line {
                         _ => self.explain(&gap),
                     }
                 }
+            }
+            payload::Held::Retired(numbers) => {
+                self.retired = self.retired.saturating_add(numbers);
+                self.retired_until = self.retired_until.max(Some(header.wall));
             }
             payload::Held::Nothing => {
                 let end = header.seq_first.saturating_add(header.count);

@@ -38,6 +38,9 @@ pub(crate) enum PayloadError {
     /// A header that stands for lost ones has a payload, or a number that is not lost.
     #[error("the header at {0} stands for lost ones, and not all its numbers are gaps")]
     Range(u64),
+    /// It is here, and the collector says that it is not.
+    #[error("the payload at {0} is here, but is said to be gone by a limit")]
+    NotRetired(u64),
     /// A gap reaches over the border of its header, or over another gap.
     #[error("the gap at {0} does not fit its header")]
     Gap(u64),
@@ -50,17 +53,38 @@ pub(super) enum Held {
     Events(u64, Vec<Gap>),
     /// No payload: its gaps, or an event of a later batch, must say why.
     Nothing,
+    /// So many numbers beside its gaps, and the collector says that it kept their events as long as it wanted to.
+    Retired(u64),
+}
+
+/// What came with a header.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Content<'b> {
+    /// The payload; empty: there is none.
+    pub(super) bytes: &'b [u8],
+    /// The collector says that there was one.
+    pub(super) retired: bool,
 }
 
 /// Checks the payload against its header, and the header's gaps against its numbers.
-pub(super) fn check(header: &Header, payload: &[u8]) -> Result<Held, PayloadError> {
+pub(super) fn check(header: &Header, content: Content<'_>) -> Result<Held, PayloadError> {
+    let payload = content.bytes;
     let end = header.seq_first.saturating_add(header.count);
     let gaps = own_gaps(header, end)?;
     if header.range_end.is_some() && !(payload.is_empty() && covers(&gaps, header, end)) {
         return Err(PayloadError::Range(header.seq_first));
     }
-    if payload.is_empty() {
-        return Ok(Held::Nothing);
+    match (payload.is_empty(), content.retired) {
+        (true, true) if header.range_end.is_none() => {
+            let covered = gaps
+                .iter()
+                .map(|(first, behind)| behind.saturating_sub(*first));
+            let covered = covered.fold(0, u64::saturating_add);
+            return Ok(Held::Retired(header.count.saturating_sub(covered)));
+        }
+        (true, _) => return Ok(Held::Nothing),
+        (false, true) => return Err(PayloadError::NotRetired(header.seq_first)),
+        (false, false) => {}
     }
     let events = decode(payload)?.events;
     let mut due = Due {

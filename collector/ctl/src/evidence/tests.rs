@@ -310,6 +310,32 @@ fn a_missing_event_without_a_gap_is_found() {
 }
 
 #[test]
+fn a_payload_that_the_collector_no_longer_keeps_is_counted_and_its_header_still_holds() {
+    let retired = |change: fn(&mut v1::SignedBatch)| {
+        let mut sealer = Sealer::new();
+        for _ in 0..3 {
+            sealer.push(2);
+        }
+        let mut batch = sealer.batch(2).clone();
+        change(&mut batch);
+        sealer.items[2] = Item::Retired(batch);
+        sealer.verify(true)
+    };
+    let host = retired(|batch| batch.payload.clear());
+    let line = &host.lines[0];
+    assert!(host.is_good(), "{:?}", line.fault);
+    assert_eq!((line.batches, line.events, line.retired), (3, 4, 2));
+    assert!(line.retired_until.is_some());
+    // A header that was altered is found without its payload too, and a payload that is here is not gone.
+    let altered = retired(|batch| {
+        batch.payload.clear();
+        batch.header[20] ^= 1;
+    });
+    assert!(!altered.is_good());
+    assert!(!retired(|_batch| {}).is_good());
+}
+
+#[test]
 fn a_dropped_payload_is_explained_by_a_later_event_of_the_host() {
     let told = |count| {
         let mut sealer = Sealer::new();

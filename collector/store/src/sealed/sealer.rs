@@ -63,7 +63,7 @@ pub struct SealReport {
 /// Seals the log of one store. A store has one at most.
 #[derive(Debug)]
 pub struct Sealer {
-    pub(super) disk: Box<dyn Disk>,
+    pub(crate) disk: Box<dyn Disk>,
     pub(super) folder: PathBuf,
     pub(super) options: SealOptions,
     reader: Reader,
@@ -71,6 +71,7 @@ pub struct Sealer {
     pub(super) catalogue: Catalogue,
     pub(super) files: Vec<Arc<SealedFile>>,
     pub(super) unmergeable: HashSet<u64>,
+    pub(crate) unthinnable: HashSet<u32>,
     doubled: bool,
     stopped: bool,
 }
@@ -115,6 +116,7 @@ impl Sealer {
             catalogue,
             files,
             unmergeable: HashSet::new(),
+            unthinnable: HashSet::new(),
             doubled,
             stopped: false,
         };
@@ -274,8 +276,23 @@ impl Sealer {
         Ok(())
     }
 
+    /// The reader of the log that it seals.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Up to where it is sealed.
+    pub(crate) fn cursor(&self) -> Cursor {
+        self.catalogue.cursor
+    }
+
+    /// Nobody knows what is on disk any more.
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
     /// An error once nobody knows which catalogue counts. Only a new start tells.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
         if self.stopped {
             return Err(StoreError::Stopped);
         }

@@ -13,7 +13,7 @@ use crate::sealing::{EAGER, Fleet, files};
 
 /// How the disk is.
 #[derive(Debug, Default)]
-struct Health {
+pub(crate) struct Health {
     /// Bytes that still fit; a write beyond them is torn.
     room: AtomicI64,
     /// Syncs that still work.
@@ -23,7 +23,7 @@ struct Health {
 }
 
 #[derive(Clone, Debug)]
-struct BadDisk(Arc<Health>);
+pub(crate) struct BadDisk(Arc<Health>);
 
 #[derive(Debug)]
 struct BadFile {
@@ -76,7 +76,7 @@ impl SegmentFile for BadFile {
     }
 }
 
-fn bad(room: i64, syncs: i64, truncates: i64) -> Arc<Health> {
+pub(crate) fn bad(room: i64, syncs: i64, truncates: i64) -> Arc<Health> {
     Arc::new(Health {
         room: room.into(),
         syncs: syncs.into(),

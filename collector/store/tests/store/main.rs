@@ -13,4 +13,5 @@ mod recovery;
 mod rows;
 mod sealing;
 mod search;
+mod thin;
 mod tree;

@@ -199,7 +199,7 @@ fn log_alone(folder: &Path) -> Reader {
     Store::open(&folder.join("wal"), SMALL).unwrap().0.reader()
 }
 
-fn key(stored: &StoredEvent) -> (UnixNanos, String, String, u64) {
+pub(crate) fn key(stored: &StoredEvent) -> (UnixNanos, String, String, u64) {
     let (host, stream) = (stored.host.to_string(), stored.stream.to_string());
     (stored.event.time, host, stream, stored.event.seq)
 }
@@ -226,11 +226,11 @@ pub(crate) fn same(reader: &Reader, log: &Reader) {
     }
 }
 
-fn wal(folder: &Path) -> Store {
+pub(crate) fn wal(folder: &Path) -> Store {
     Store::open(&folder.join("wal"), SMALL).unwrap().0
 }
 
-fn sealer(store: &Store, folder: &Path) -> (Sealer, u64) {
+pub(crate) fn sealer(store: &Store, folder: &Path) -> (Sealer, u64) {
     Sealer::open(&store.reader(), &folder.join("sealed"), EAGER).unwrap()
 }
 
