@@ -1721,7 +1721,7 @@ pub struct SignedStatement {
 /// What an entry of the audit rests on.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AuditProof {
-    #[prost(oneof = "audit_proof::Signed", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "audit_proof::Signed", tags = "1, 2, 3, 4, 5")]
     pub signed: ::core::option::Option<audit_proof::Signed>,
 }
 /// Nested message and enum types in `AuditProof`.
@@ -1737,7 +1737,29 @@ pub mod audit_proof {
         TrustRoot(super::SignedTrustRoot),
         #[prost(message, tag = "4")]
         Content(super::ContentProof),
+        #[prost(message, tag = "5")]
+        Replacement(super::SignedReplacement),
     }
+}
+/// That an enrolled host is the same machine as one that was enrolled before. Signed under the domain "picket/replacement/v1".
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplacementBody {
+    #[prost(bytes = "vec", tag = "1")]
+    pub host_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub predecessor: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(int64, tag = "4")]
+    pub time_unix_ns: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedReplacement {
+    /// ReplacementBody
+    #[prost(bytes = "vec", tag = "1")]
+    pub body: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    pub signature: ::core::option::Option<Signature>,
 }
 /// The content itself is large; the signatures cover its hash.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2317,6 +2339,12 @@ pub struct Host {
     /// what it said last of each kind; none: not heard of since the collector started
     #[prost(message, repeated, tag = "16")]
     pub content: ::prost::alloc::vec::Vec<ContentAck>,
+    /// the host that it was before, by a person's signature; empty: none
+    #[prost(bytes = "vec", tag = "17")]
+    pub predecessor: ::prost::alloc::vec::Vec<u8>,
+    /// the host that it became
+    #[prost(bytes = "vec", tag = "18")]
+    pub successor: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostAlarm {
@@ -2448,7 +2476,7 @@ pub struct EvidenceRequest {
 /// Everything that is needed to verify without believing the collector.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EvidenceItem {
-    #[prost(oneof = "evidence_item::Item", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "evidence_item::Item", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub item: ::core::option::Option<evidence_item::Item>,
 }
 /// Nested message and enum types in `EvidenceItem`.
@@ -2470,6 +2498,9 @@ pub mod evidence_item {
         /// all of them, the first one first
         #[prost(message, tag = "6")]
         Audit(super::AuditEntry),
+        /// a batch whose payload the collector no longer keeps, by a limit of its own
+        #[prost(message, tag = "7")]
+        Retired(super::SignedBatch),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

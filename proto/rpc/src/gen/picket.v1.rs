@@ -1592,6 +1592,30 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("picket.v1.Operator", "RevokeHost"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn replace_host(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::SignedReplacement>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::Host>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Operator/ReplaceHost",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Operator", "ReplaceHost"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn search_events(
             &mut self,
             request: impl tonic::IntoRequest<::picket_proto::v1::SearchRequest>,
@@ -2092,6 +2116,13 @@ pub mod operator_server {
             tonic::Response<::picket_proto::v1::Host>,
             tonic::Status,
         >;
+        async fn replace_host(
+            &self,
+            request: tonic::Request<::picket_proto::v1::SignedReplacement>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::Host>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the SearchEvents method.
         type SearchEventsStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<::picket_proto::v1::FoundEvent, tonic::Status>,
@@ -2556,6 +2587,53 @@ pub mod operator_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevokeHostSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/ReplaceHost" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReplaceHostSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<::picket_proto::v1::SignedReplacement>
+                    for ReplaceHostSvc<T> {
+                        type Response = ::picket_proto::v1::Host;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::picket_proto::v1::SignedReplacement,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::replace_host(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReplaceHostSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
