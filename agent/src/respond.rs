@@ -90,8 +90,8 @@ pub(crate) struct Told {
 /// What the collector hands to the responder.
 #[derive(Debug)]
 pub(crate) enum Asked {
-    /// To do something.
-    Command(v1::SignedCommand),
+    /// To do something; of a command in rings, the word that a ring began.
+    Command(v1::SignedCommand, Option<v1::SignedStatement>),
     /// To believe others from now on.
     TrustRoot(v1::SignedTrustRoot),
     /// To use these rules or this policy.
@@ -209,8 +209,12 @@ impl Responder {
 
     /// Checks a command and does it. What it undid is answered too. Nothing: refused, and there were
     /// too many such refusals lately to tell each.
-    pub(crate) fn answer(&mut self, signed: &v1::SignedCommand) -> Vec<Containment> {
-        match self.check(signed) {
+    pub(crate) fn answer(
+        &mut self,
+        signed: &v1::SignedCommand,
+        start: Option<&v1::SignedStatement>,
+    ) -> Vec<Containment> {
+        match self.check(signed, start) {
             Ok(Step::Answered(mut receipt)) => {
                 receipt.redelivered = true;
                 vec![*receipt]
@@ -222,11 +226,17 @@ impl Responder {
     }
 
     /// The checks in their order, up to time. The ones about the process follow the intent.
-    fn check(&mut self, signed: &v1::SignedCommand) -> Result<Step, Refusal> {
+    fn check(
+        &mut self,
+        signed: &v1::SignedCommand,
+        start: Option<&v1::SignedStatement>,
+    ) -> Result<Step, Refusal> {
         check::size(signed, MAX_COMMAND_BYTES)?;
         let now = self.now();
         let checked = check::signatures(signed, &self.believer.trust, now)?;
         check::host(&checked, self.believer.host, self.believer.host_epoch)?;
+        let begun = start.map(|start| (start, signed.body.as_slice()));
+        check::ring(&checked, self.believer.host, begun, &self.believer.trust)?;
         let log = match &mut self.log {
             Ok(log) => log,
             Err(error) => return Err(checked.refuse("no_record", &crate::failure::chain(error))),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! submit -> requested -> approve -> waiting -> delivered -> accepted -> executed | partial | refused | reverted | expired
-//!                     -> deny | cancel | expire
+//!                     -> deny | cancel | expire      in rings: held -> start -> waiting
 //! ```
 //!
 //! # Invariants
@@ -168,15 +168,18 @@ impl Commands {
             .collect())
     }
 
-    /// The commands to hand to a host, oldest first.
+    /// The commands to hand to a host, oldest first: what its ring holds back is not among them.
     pub async fn open_for(
         &self,
         host: HostId,
         now: UnixNanos,
     ) -> Result<Vec<CommandRow>, DatabaseError> {
-        self.database
-            .call(move |t| commands::open_for(t, &host, now))
-            .await
+        let open = self
+            .database
+            .call(move |t| commands::open_for(t, &host, now));
+        let mut open = open.await?;
+        open.retain(|row| !is_held(row, Command::decode(&row.signed.body).ok().as_ref(), &host));
+        Ok(open)
     }
 
     /// A command was handed to the host's session.
@@ -206,10 +209,11 @@ impl Commands {
 
     fn shown(&self, row: CommandRow, hosts: Vec<HostState>, now: UnixNanos) -> v1::CommandStatus {
         let state = state(&row, Some(&hosts), now);
+        let command = Command::decode(&row.signed.body).ok();
         let shown = |host: HostState| v1::HostOutcome {
             host_name: self.registry.name(&host.host),
             host_id: host.host.as_bytes().to_vec(),
-            state: host_state(&host, &row, now).to_owned(),
+            state: host_state(&host, &row, (command.as_ref(), now)).to_owned(),
             time_unix_ns: host.received.0.max(host.delivered.0),
             receipt: host.receipt,
         };
@@ -226,6 +230,7 @@ impl Commands {
             command: Some(row.signed),
             approved_unix_ns: row.approved.0,
             ended_by: row.ended,
+            ring: row.ring,
         }
     }
 }
@@ -268,6 +273,8 @@ fn row(
         denied: UnixNanos(0),
         ended: None,
         alone: acts && !requested && standing.approvers.is_empty(),
+        ring: 0,
+        start: None,
         signed,
     }
 }
@@ -351,7 +358,17 @@ fn state(row: &CommandRow, hosts: Option<&[HostState]>, now: UnixNanos) -> &'sta
     }
 }
 
-fn host_state(host: &HostState, row: &CommandRow, now: UnixNanos) -> &'static str {
+/// Whether the host's ring has not begun.
+fn is_held(row: &CommandRow, command: Option<&Command>, host: &HostId) -> bool {
+    let ring = command.and_then(|command| command.ring_of(host));
+    ring.is_some_and(|ring| ring > row.ring)
+}
+
+fn host_state(
+    host: &HostState,
+    row: &CommandRow,
+    (command, now): (Option<&Command>, UnixNanos),
+) -> &'static str {
     use picket_event::ReceiptState;
     let receipt = host
         .receipt
@@ -365,6 +382,7 @@ fn host_state(host: &HostState, row: &CommandRow, now: UnixNanos) -> &'static st
         None if now >= row.expires && row.requested => "unapproved",
         None if now >= row.expires => "expired",
         None if row.requested => "requested",
+        None if is_held(row, command, &host.host) => "held",
         None => "waiting",
     }
 }

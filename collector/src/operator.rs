@@ -302,6 +302,14 @@ impl Operator for OperatorService {
         self.deny(request.into_inner()).await.map(Response::new)
     }
 
+    async fn start_ring(
+        &self,
+        request: Request<v1::StartRingRequest>,
+    ) -> Result<Response<v1::CommandStatus>, Status> {
+        self.operator(&request).await?;
+        self.start(request.into_inner()).await.map(Response::new)
+    }
+
     async fn list_trust_roots(
         &self,
         request: Request<v1::ListTrustRootsRequest>,

@@ -141,6 +141,8 @@ refusals! {
     OwnRequest = "own_request", PermissionDenied, "nobody approves their own request";
     /// It waits for no approval: it is out, over, denied or cancelled.
     NotRequested = "not_requested", FailedPrecondition, "the command waits for no approval";
+    /// A ring of a command that is over, waits, or whose earlier ring has not begun.
+    NotNext = "not_next", FailedPrecondition, "this ring of the command cannot begin";
     /// A denial or cancellation that nobody signed, or that is about another command.
     BadStatement = "bad_statement", PermissionDenied, "the statement is not signed, or about another command";
     /// The trust root has expired.

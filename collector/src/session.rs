@@ -266,7 +266,14 @@ impl Sessions {
             if given.contains(&command.id) {
                 continue;
             }
-            if send(to, ToAgent::Command(command.signed)).await.is_err() {
+            let frame = match command.start {
+                None => ToAgent::Command(command.signed),
+                start => ToAgent::Started(v1::StartedCommand {
+                    command: Some(command.signed),
+                    start,
+                }),
+            };
+            if send(to, frame).await.is_err() {
                 return Ok(());
             }
             given.insert(command.id);

@@ -1,12 +1,13 @@
 //! The checks of a command, in the order in which they are made. The first no ends it.
 //!
 //! ```text
-//! size | signatures | host | id never seen | time | precondition | local protection
+//! size | signatures | host | its ring | id never seen | time | precondition | local protection
 //! ```
 
 use std::time::Duration;
 
-use picket_event::command::{Command, CommandError};
+use picket_event::command::{Command, CommandError, MAX_COMMAND_BYTES};
+use picket_event::statement::{Statement, StatementKind};
 use picket_event::trust::{Signed, TrustError, TrustRoot};
 use picket_event::{CommandId, Containment, HostId, ReceiptState, UnixNanos};
 use picket_proto::v1;
@@ -116,7 +117,42 @@ pub(crate) fn host(checked: &Checked, own: HostId, own_epoch: u64) -> Result<(),
     Ok(())
 }
 
-/// Fifth, after the id: it is neither too early nor too late.
+/// Fourth: of a command in rings, who asked for it has said that this host's ring, or a later one, began.
+pub(crate) fn ring(
+    checked: &Checked,
+    own: HostId,
+    begun: Option<(&v1::SignedStatement, &[u8])>,
+    trust: &TrustRoot,
+) -> Result<(), Refusal> {
+    let Some(ring) = checked.command.ring_of(&own) else {
+        return Ok(());
+    };
+    let (start, body) = begun.ok_or_else(|| {
+        let words = format!("the command is in rings, and nobody says that ring {ring} began");
+        checked.refuse("not_begun", &words)
+    })?;
+    if start.body.len() > MAX_COMMAND_BYTES {
+        return Err(checked.refuse("not_begun", "the word that the ring began is too large"));
+    }
+    let said = Statement::read(start, trust);
+    let (said, person) =
+        said.map_err(|error| checked.refuse("not_begun", &crate::failure::chain(&error)))?;
+    let same = said.kind == StatementKind::Start
+        && said.command == checked.command.id
+        && said.command_sha256 == Digest::of(body)
+        && checked.signers.contains(&person);
+    if !same {
+        let words = "the word that the ring began is of nobody who asked for this command";
+        return Err(checked.refuse("not_begun", words));
+    }
+    if said.ring < ring {
+        let words = format!("ring {} began, and this host is in ring {ring}", said.ring);
+        return Err(checked.refuse("not_begun", &words));
+    }
+    Ok(())
+}
+
+/// Sixth, after the id: it is neither too early nor too late.
 pub(crate) fn time(checked: &Checked, now: UnixNanos) -> Result<(), Refusal> {
     let (from, to) = (checked.command.not_before, checked.command.expires);
     if from > now.plus(CLOCK_TOLERANCE) {

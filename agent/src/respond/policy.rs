@@ -224,6 +224,7 @@ impl Responder {
                 incident: String::new(),
                 dry_run_digest: None,
                 break_glass: None,
+                rings: Vec::new(),
             },
             signers: due.taken.signers.clone(),
         }

@@ -50,8 +50,8 @@ impl Responder {
                 listened = match runtime.block_on(calls.next(sleep)) {
                     Next::Ended => return,
                     Next::Asked(Asked::TrustRoot(signed)) => tell(self.take_trust(&signed)),
-                    Next::Asked(Asked::Command(signed)) => {
-                        let answers = self.answer(&signed);
+                    Next::Asked(Asked::Command(signed, start)) => {
+                        let answers = self.answer(&signed, start.as_ref());
                         if answers.is_empty() {
                             health.status().refused("untold");
                         }

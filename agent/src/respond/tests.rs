@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use picket_event::Clock;
 use picket_event::command::Target;
+use picket_event::statement::{Statement, StatementKind};
 use picket_event::trust::{Person, Role};
 use picket_seal::{Domain, SigningKey};
 
@@ -132,6 +133,7 @@ pub(super) fn command(number: u8, action: Action) -> Command {
         incident: String::new(),
         dry_run_digest: None,
         break_glass: None,
+        rings: Vec::new(),
     }
 }
 
@@ -142,7 +144,7 @@ pub(super) trait Ask {
 
 impl Ask for Responder {
     fn ask(&mut self, signed: &v1::SignedCommand) -> Option<Containment> {
-        self.answer(signed).into_iter().next()
+        self.answer(signed, None).into_iter().next()
     }
 }
 
@@ -427,7 +429,7 @@ fn a_suspended_tree_stands_still_until_it_is_resumed() {
     // The table outlives the agent.
     drop(responder);
     let mut responder = bench.responder();
-    let answers = responder.answer(&bench.sign(&command(2, Action::Resume(meant))));
+    let answers = responder.answer(&bench.sign(&command(2, Action::Resume(meant))), None);
     let states: Vec<_> = answers
         .iter()
         .map(|one| (one.command_id, one.state))
@@ -496,7 +498,7 @@ fn a_suspended_fork_bomb_makes_no_more_children() {
     let before = children();
     std::thread::park_timeout(Duration::from_millis(200));
     assert_eq!(before, children());
-    responder.answer(&bench.sign(&command(2, Action::Resume(meant))));
+    responder.answer(&bench.sign(&command(2, Action::Resume(meant))), None);
     let killed = responder
         .ask(&bench.sign(&command(3, Action::KillTree(meant))))
         .unwrap();
@@ -513,4 +515,58 @@ fn responder_children(parent: &Child) -> Vec<u32> {
         .collect();
     pids.sort_unstable();
     pids
+}
+
+#[test]
+fn a_command_in_rings_is_done_only_once_a_person_says_that_the_ring_began() {
+    let bench = Bench::new();
+    let mut responder = bench.responder();
+    let other = picket_event::HostId::new([8; 32]);
+    let mut child = sleeper();
+    let mut ringed = command(1, Action::Kill(target(&child)));
+    ringed.host_epoch = 0;
+    ringed.hosts = vec![other, OWN];
+    ringed.rings = vec![1, 2];
+    let signed = bench.sign(&ringed);
+    let word = |ring: u32, change: fn(&mut Statement)| {
+        let mut said = Statement {
+            kind: StatementKind::Start,
+            command: ringed.id,
+            command_sha256: Digest::of(&signed.body),
+            reason: String::new(),
+            time: NOW,
+            ring,
+        };
+        change(&mut said);
+        said
+    };
+    let begins = |ring| word(ring, |_| {}).sign(&bench.operator);
+    let stranger = picket_seal::SigningKey::generate().unwrap();
+    let refused: [Option<v1::SignedStatement>; 6] = [
+        None,
+        Some(begins(1)),
+        Some(word(2, |_| {}).sign(&stranger)),
+        Some(word(2, |said| said.command = CommandId::new([9; 16])).sign(&bench.operator)),
+        Some(word(2, |said| said.command_sha256 = Digest::ZERO).sign(&bench.operator)),
+        Some(word(0, |said| said.kind = StatementKind::Cancel).sign(&bench.operator)),
+    ];
+    for start in refused {
+        let answers = responder.answer(&signed, start.as_ref());
+        let told = (answers[0].state, answers[0].reason.as_str());
+        assert_eq!(told, (ReceiptState::Refused, "not_begun"), "{answers:?}");
+        assert!(child.try_wait().unwrap().is_none());
+    }
+    // The id was not used up by that; of a later ring it is as good.
+    let answers = responder.answer(&signed, Some(&begins(3)));
+    assert_eq!(answers[0].state, ReceiptState::Executed, "{answers:?}");
+    child.wait().unwrap();
+    // Rings cannot be taken off: they are signed.
+    let mut bare = ringed.clone();
+    bare.rings = Vec::new();
+    let taken_off = v1::SignedCommand {
+        body: bare.encode(),
+        signatures: signed.signatures,
+    };
+    let answers = responder.answer(&taken_off, None);
+    assert_eq!(answers[0].state, ReceiptState::Refused);
 }

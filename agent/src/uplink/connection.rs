@@ -260,7 +260,11 @@ async fn listen(
     while let Some(frame) = session.message().await? {
         match frame.frame {
             Some(FromCollector::Command(command)) => {
-                hand_over(uplink, Asked::Command(command)).await?;
+                hand_over(uplink, Asked::Command(command, None)).await?;
+            }
+            Some(FromCollector::Started(started)) => {
+                let command = started.command.unwrap_or_default();
+                hand_over(uplink, Asked::Command(command, started.start)).await?;
             }
             Some(FromCollector::TrustRoot(root)) => {
                 hand_over(uplink, Asked::TrustRoot(root)).await?;

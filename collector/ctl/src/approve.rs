@@ -122,6 +122,7 @@ pub(crate) fn state(
         command_sha256: Digest::of(body),
         reason: reason.to_owned(),
         time: SystemClock.now(),
+        ring: 0,
     };
     Ok(statement.sign(&operator.signing_key(passphrase)?))
 }

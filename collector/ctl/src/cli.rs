@@ -409,6 +409,18 @@ pub(crate) struct ContainArgs {
     /// The host says what it would do, and does nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// First on one host, then on 1, 10, 50 and 100 % of those that are connected, each only once the ones before it did well
+    #[arg(long, conflicts_with_all = ["dry_run", "wait"])]
+    pub(crate) rings: bool,
+    /// How long a ring's hosts must stay well before the next begins
+    #[arg(long, value_name = "DURATION", value_parser = any_duration, default_value = "10s", requires = "rings")]
+    pub(crate) settle: Duration,
+    /// How long a ring's hosts may take to answer
+    #[arg(long, value_name = "DURATION", value_parser = some_duration, default_value = "1m", requires = "rings")]
+    pub(crate) ring_wait: Duration,
+    /// When a ring does badly, ask for the undoing of what was done
+    #[arg(long, requires = "rings")]
+    pub(crate) undo_on_halt: bool,
     /// Wait for the receipt; the exit code then tells what became of it
     #[arg(long)]
     pub(crate) wait: bool,

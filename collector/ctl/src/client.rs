@@ -73,6 +73,22 @@ impl Collector {
             .into_inner())
     }
 
+    /// Says that the next ring of a command begins.
+    pub(crate) async fn start_ring(
+        &mut self,
+        command_id: Vec<u8>,
+        statement: v1::SignedStatement,
+    ) -> Result<v1::CommandStatus, Failure> {
+        let request = v1::StartRingRequest {
+            command_id,
+            statement: Some(statement),
+        };
+        let answer = self.client.start_ring(request).await;
+        Ok(answer
+            .map_err(|status| refused("begin the ring", &status))?
+            .into_inner())
+    }
+
     /// Gives a person's word that one host is another.
     pub(crate) async fn replace_host(
         &mut self,

@@ -7,10 +7,11 @@ use picket_event::command::{BreakGlass, Command, Mode};
 use picket_event::trust::TrustRoot;
 use picket_event::{BootId, Clock, Event, HostId, SystemClock, UnixNanos};
 use picket_proto::v1;
-use picket_seal::Digest;
+use picket_seal::{Digest, SigningKey};
 
 use crate::aim::{Aim, Object};
 use crate::approve;
+use crate::campaign::{self, Campaign};
 use crate::cli::ContainArgs;
 use crate::client::{self, Collector};
 use crate::commands;
@@ -35,17 +36,36 @@ pub(crate) async fn run(operator: &Operator, args: ContainArgs) -> Result<(), Fa
         ));
     }
     let root = operator.sync_trust(&mut collector).await?;
+    let mut hosts = hosts;
+    if args.rings {
+        campaign::in_order(&mut hosts);
+    }
     let mut order = order_of(&mut collector, &args, &aim, &hosts).await?;
+    if args.rings {
+        order.rings = campaign::ends(&hosts);
+    }
     if args.break_glass {
         order.break_glass = Some(break_glass()?);
     }
     let command = in_time(order, &args, &root)?;
-    let signed = sign(operator, &args, (&command, &root))?;
+    let key = operator.signing_key(args.passphrase_file.as_deref())?;
+    let signed = sign(&key, (&command, &root))?;
     let status = collector.submit(signed).await?;
     let mut follower = Follower::new(&args, &command);
-    follower.show(&status)?;
+    if !args.rings {
+        follower.show(&status)?;
+    }
     if status.state == "requested" {
         tell_missing(&status, &root)?;
+    }
+    if args.rings {
+        let campaign = Campaign {
+            collector: &mut collector,
+            command: &command,
+            key: &key,
+            args: &args,
+        };
+        return campaign.run(status).await;
     }
     if args.wait {
         follower.wait(&mut collector, status).await
@@ -132,6 +152,7 @@ async fn order_of(
         },
         auto_release: aim.auto_release,
         break_glass: None,
+        rings: Vec::new(),
     })
 }
 
@@ -145,15 +166,13 @@ fn break_glass() -> Result<Digest, Failure> {
 }
 
 fn sign(
-    operator: &Operator,
-    args: &ContainArgs,
+    key: &SigningKey,
     (command, root): (&Command, &TrustRoot),
 ) -> Result<v1::SignedCommand, Failure> {
-    let key = operator.signing_key(args.passphrase_file.as_deref())?;
     if !operator::is_requester(root, &key.public_key()) {
         note("the trust root does not let your signing key ask: expect the hosts to refuse");
     }
-    order::sign(command, &key).map_err(|source| Failure::new(Exit::Usage, source))
+    order::sign(command, key).map_err(|source| Failure::new(Exit::Usage, source))
 }
 
 /// A command that others must approve is good for longer, unless the operator says for how long.

@@ -7,7 +7,7 @@
 //! - A ring begins only after every host of the ring before it uses the version and stayed connected.
 
 mod changes;
-mod rings;
+pub(crate) mod rings;
 
 use std::path::Path;
 

@@ -8,6 +8,7 @@
 mod aim;
 mod approve;
 mod audit;
+mod campaign;
 mod cli;
 mod client;
 mod commands;

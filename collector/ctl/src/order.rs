@@ -35,6 +35,8 @@ pub(crate) struct Order {
     pub(crate) dry_run_digest: Option<Digest>,
     /// Of the code that ends it on the host itself.
     pub(crate) break_glass: Option<Digest>,
+    /// How many of the hosts, in their order, have it after each ring; empty: all at once.
+    pub(crate) rings: Vec<u32>,
 }
 
 /// Why there is no signed command.
@@ -67,6 +69,7 @@ impl Order {
             incident: String::new(),
             dry_run_digest: self.dry_run_digest,
             break_glass: self.break_glass,
+            rings: self.rings,
         })
     }
 }
@@ -120,6 +123,7 @@ mod tests {
             auto_release: None,
             dry_run_digest: None,
             break_glass: None,
+            rings: Vec::new(),
         }
     }
 

@@ -67,7 +67,7 @@ impl Answer {
     /// A command that never left the collector did not reach its host.
     fn exit_without_receipt(&self) -> Exit {
         match self.state.as_str() {
-            "waiting" | "expired" => Exit::Unreachable,
+            "waiting" | "held" | "expired" => Exit::Unreachable,
             "requested" | "denied" | "unapproved" => Exit::Refused,
             _ => Exit::Failed,
         }

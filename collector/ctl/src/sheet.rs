@@ -37,6 +37,19 @@ fn of_body(command: &Command, status: &v1::CommandStatus, row: &mut impl FnMut(&
     if command.hosts.len() > MOST_HOSTS {
         row("", format!("... {} hosts in all", command.hosts.len()));
     }
+    if !command.rings.is_empty() {
+        let sizes = (1_u32..).take(command.rings.len());
+        let sizes = sizes.map(|ring| command.hosts_of_ring(ring).len().to_string());
+        let sizes = sizes.collect::<Vec<_>>().join(", then ");
+        row(
+            "rings",
+            format!("{sizes} hosts; who asked signs the beginning of each"),
+        );
+        row(
+            "",
+            format!("{} of {} began", status.ring, command.rings.len()),
+        );
+    }
     row("mode", mode(command.mode).to_owned());
     row("reason", command.reason.clone());
     if let Some(after) = command.auto_release {

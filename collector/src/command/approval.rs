@@ -1,4 +1,4 @@
-//! What others say about a command: approvals, denials, cancellations.
+//! What is said about a command that is there: approvals, denials, cancellations, the start of a ring.
 //!
 //! What stays true: an approval is a signature over the very bytes that the requester signed, so nothing else can be
 //! approved by it; a denial or cancellation names the hash of those bytes.
@@ -61,6 +61,23 @@ impl Commands {
         self.status(id, now).await?.ok_or(SubmitError::NotFound)
     }
 
+    /// The next ring begins, by the word of who asked for the command.
+    pub async fn start(
+        &self,
+        id: CommandId,
+        statement: v1::SignedStatement,
+        now: UnixNanos,
+    ) -> Result<v1::CommandStatus, SubmitError> {
+        let trust = self.trust.current();
+        let hosts = self
+            .database
+            .call(move |t| start(t, &trust, (id, statement), now))
+            .await?;
+        self.changed();
+        self.wake(&hosts);
+        self.status(id, now).await?.ok_or(SubmitError::NotFound)
+    }
+
     /// Hands the command out no more. What a host has already, it has.
     pub async fn cancel(
         &self,
@@ -109,7 +126,12 @@ fn approve(
     row.signed.signatures.push(signature.clone());
     let after = trust.weigh(&command, said(&row.signed))?;
     let complete = after.missing() == 0;
-    let until = (now, row.expires.min(now.plus(AFTER_APPROVAL)));
+    // Rings take their time: they end with the command's own.
+    let soon = match command.rings.as_slice() {
+        [] => now.plus(AFTER_APPROVAL),
+        _ => row.expires,
+    };
+    let until = (now, row.expires.min(soon));
     commands::approve(t, &row, complete.then_some(until))?;
     let detail = format!(
         "{}: {}; {} of {} persons",
@@ -128,6 +150,46 @@ fn approve(
     };
     audit::add(t, entry)?;
     Ok(if complete { command.hosts } else { Vec::new() })
+}
+
+/// Begins the next ring. The hosts to wake: those of it.
+fn start(
+    t: &Transaction<'_>,
+    trust: &TrustRoot,
+    (id, signed): (CommandId, v1::SignedStatement),
+    now: UnixNanos,
+) -> Result<Vec<picket_event::HostId>, SubmitError> {
+    let row = commands::find(t, &id)?.ok_or(SubmitError::NotFound)?;
+    let person = believed(trust, &row, (&signed, StatementKind::Start))?;
+    if person != row.requester {
+        return Err(SubmitError::NotRequester(row.requester));
+    }
+    let (statement, _) = Statement::read(&signed, trust)?;
+    let command = Command::decode(&row.signed.body)?;
+    match state(&row, None, now) {
+        "pending" | "delivered" => {}
+        "expired" => return Err(SubmitError::Expired(row.expires)),
+        other => return Err(SubmitError::NotOpen(other)),
+    }
+    let hosts = command.hosts_of_ring(statement.ring).to_vec();
+    if hosts.is_empty() || statement.ring != row.ring.saturating_add(1) {
+        return Err(SubmitError::NotNext {
+            ring: statement.ring,
+            began: row.ring,
+            of: command.rings.len(),
+        });
+    }
+    commands::start(t, &id, statement.ring, &signed)?;
+    let entry = audit::Entry {
+        time: now,
+        who: &person,
+        action: action::START,
+        object: &id.to_string(),
+        detail: &format!("ring {} of {}", statement.ring, command.rings.len()),
+        proof: &statement_proof(&signed),
+    };
+    audit::add(t, entry)?;
+    Ok(hosts)
 }
 
 /// Whether it still waits for somebody.

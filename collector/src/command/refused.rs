@@ -67,6 +67,22 @@ pub enum SubmitError {
     /// It waits for nobody.
     #[error("the command is {0}: it waits for no approval")]
     NotRequested(&'static str),
+    /// A ring, by another person.
+    #[error("only `{0}`, who asked for it, begins its rings")]
+    NotRequester(String),
+    /// A ring, of what is over or waits.
+    #[error("the command is {0}: none of its rings begins")]
+    NotOpen(&'static str),
+    /// Not the next ring.
+    #[error("ring {ring} is not the next: {began} of {of} began")]
+    NotNext {
+        /// Which was to begin.
+        ring: u32,
+        /// The last that did.
+        began: u32,
+        /// How many there are.
+        of: usize,
+    },
     /// The requester again.
     #[error("`{0}` asked for it and cannot approve it")]
     OwnRequest(String),
@@ -95,6 +111,8 @@ impl SubmitError {
             Self::RevokedHost(_) => Refusal::Revoked,
             Self::Taken => Refusal::CommandExists,
             Self::NotRequested(_) => Refusal::NotRequested,
+            Self::NotRequester(_) => Refusal::BadStatement,
+            Self::NotOpen(_) | Self::NotNext { .. } => Refusal::NotNext,
             Self::OwnRequest(_) => Refusal::OwnRequest,
             Self::OtherStatement | Self::Statement(_) => Refusal::BadStatement,
             Self::Database(_) => Refusal::Internal,

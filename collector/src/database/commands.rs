@@ -36,6 +36,10 @@ pub struct CommandRow {
     pub ended: Option<v1::SignedStatement>,
     /// Whether it went out on one person's word.
     pub alone: bool,
+    /// The last ring that began; 0: none, or it has no rings.
+    pub ring: u32,
+    /// The word that it did.
+    pub start: Option<v1::SignedStatement>,
 }
 
 /// How far one host has come.
@@ -153,6 +157,19 @@ pub fn approve(
     Ok(())
 }
 
+/// A ring begins.
+pub fn start(
+    t: &Transaction<'_>,
+    id: &CommandId,
+    ring: u32,
+    statement: &v1::SignedStatement,
+) -> Result<(), DatabaseError> {
+    let sql = "UPDATE command SET ring = ?2, start = ?3 WHERE id = ?1";
+    t.prepare_cached(sql)?
+        .execute((id.as_bytes(), ring, statement.encode_to_vec()))?;
+    Ok(())
+}
+
 /// Somebody said no.
 pub fn deny(
     t: &Transaction<'_>,
@@ -264,6 +281,7 @@ fn read(row: &Row<'_>) -> Result<CommandRow, DatabaseError> {
     let id: Vec<u8> = row.get(0)?;
     let signed: Vec<u8> = row.get(1)?;
     let ended: Option<Vec<u8>> = row.get(11)?;
+    let start: Option<Vec<u8>> = row.get(14)?;
     let signed = v1::SignedCommand::decode(signed.as_slice());
     let (Ok(id), Ok(signed)) = (CommandId::from_slice(&id), signed) else {
         return Err(damaged);
@@ -282,6 +300,8 @@ fn read(row: &Row<'_>) -> Result<CommandRow, DatabaseError> {
         denied: UnixNanos(row.get(10)?),
         ended: ended.and_then(|bytes| v1::SignedStatement::decode(bytes.as_slice()).ok()),
         alone: row.get::<_, i64>(12)? != 0,
+        ring: u32::try_from(row.get::<_, i64>(13)?).unwrap_or(0),
+        start: start.and_then(|bytes| v1::SignedStatement::decode(bytes.as_slice()).ok()),
     })
 }
 
@@ -289,5 +309,5 @@ fn read(row: &Row<'_>) -> Result<CommandRow, DatabaseError> {
 const LARGEST_RECEIPT: usize = 32 << 10;
 
 const SELECT: &str = "SELECT id, signed, action, requester, reason, submitted, expires, cancelled,
-                             requested, approved, denied, ended, alone
+                             requested, approved, denied, ended, alone, ring, start
                       FROM command";

@@ -83,6 +83,16 @@ impl OperatorService {
         denied.map_err(|refused| self.not_taken(refused))
     }
 
+    pub(super) async fn start(
+        &self,
+        request: v1::StartRingRequest,
+    ) -> Result<v1::CommandStatus, Status> {
+        let id = command_id(&request.command_id)?;
+        let statement = request.statement.ok_or_else(not_signed)?;
+        let started = self.commands.start(id, statement, self.clock.now()).await;
+        started.map_err(|refused| self.not_taken(refused))
+    }
+
     fn not_taken(&self, refused: SubmitError) -> Status {
         let refusal = refused.refusal();
         self.metrics.call_refused(refusal);

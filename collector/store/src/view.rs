@@ -156,6 +156,7 @@ impl WireSegment {
     fn checked(self) -> Option<SegmentInfo> {
         let hosts = self.hosts.iter().map(|host| HostId::from_slice(host).ok());
         Some(SegmentInfo {
+            payloads: 0,
             hosts: hosts.collect::<Option<_>>()?,
             segment: Segment {
                 number: self.number,

@@ -36,6 +36,7 @@ pub(crate) fn command(host: HostId) -> Command {
         incident: String::new(),
         dry_run_digest: None,
         break_glass: None,
+        rings: Vec::new(),
     }
 }
 
@@ -65,6 +66,7 @@ pub(crate) fn statement(command: &Command, kind: StatementKind) -> Statement {
         command_sha256: Digest::of(&command.encode()),
         reason: "not today".to_owned(),
         time: SystemClock.now(),
+        ring: 0,
     }
 }
 

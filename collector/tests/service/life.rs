@@ -242,6 +242,7 @@ impl Walk {
             command_sha256: Digest::of(&known.command.encode()),
             reason: String::new(),
             time: self.now,
+            ring: 0,
         };
         let statement = statement.sign(self.keys.get(who).unwrap_or(&self.stranger));
         let id = known.command.id;

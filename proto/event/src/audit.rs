@@ -32,6 +32,8 @@ pub mod action {
     pub const DENY: &str = "command.deny";
     /// It was taken back.
     pub const CANCEL: &str = "command.cancel";
+    /// A ring of it began.
+    pub const START: &str = "command.start";
     /// The trust root that was there from the beginning. Nobody signed it; the enrolment fingerprint covers it.
     pub const TRUST_FIRST: &str = "trust.first";
     /// A later trust root.
@@ -330,6 +332,7 @@ impl Chain {
             actions: match statement.kind {
                 crate::statement::StatementKind::Deny => &[action::DENY],
                 crate::statement::StatementKind::Cancel => &[action::CANCEL],
+                crate::statement::StatementKind::Start => &[action::START],
             },
         })
     }
@@ -423,6 +426,7 @@ fn is_signed(name: &str) -> bool {
         action::APPROVE,
         action::DENY,
         action::CANCEL,
+        action::START,
         action::TRUST_CHANGE,
         action::CONTENT,
         action::REPLACE,

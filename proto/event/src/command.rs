@@ -27,6 +27,9 @@ pub const MAX_REVERSIBLE: Duration = Duration::from_hours(4);
 /// More hosts than this are a fleet.
 pub const FLEET: usize = 10;
 
+/// Rings that a command may have.
+pub const MAX_RINGS: usize = 16;
+
 /// An effect undoes itself after this time at the latest, if it does at all.
 pub const MAX_AUTO_RELEASE: Duration = Duration::from_hours(30 * 24);
 
@@ -59,6 +62,8 @@ pub struct Command {
     pub dry_run_digest: Option<Digest>,
     /// Of the code that releases on the host itself.
     pub break_glass: Option<Digest>,
+    /// How many of the hosts, in their order, are in the rings up to each; empty: all are to act at once.
+    pub rings: Vec<u32>,
 }
 
 /// Whether to act.
@@ -88,6 +93,9 @@ pub enum CommandError {
     /// No action that this version knows.
     #[error("the command holds no action that this version knows")]
     NoAction,
+    /// Rings that do not hold each host once.
+    #[error("the rings do not hold each host once, or are more than {MAX_RINGS}")]
+    Rings,
     /// The number of hosts is not the one that was signed.
     #[error("the command names {named} hosts but says {said}")]
     HostCount {
@@ -139,6 +147,7 @@ impl Command {
                 .map_err(CommandError::Field)?,
             break_glass: digest_or_none("break_glass_hash", &wire.break_glass_hash)
                 .map_err(CommandError::Field)?,
+            rings: rings(wire.ring_ends, wire.host_count)?,
         })
     }
 
@@ -153,6 +162,28 @@ impl Command {
             ActionClass::Reversible if self.lasts() => ActionClass::Destructive,
             class => class,
         }
+    }
+
+    /// The ring that a host is in, from 1; `None`: the command has no rings, or is not for this host.
+    pub fn ring_of(&self, host: &HostId) -> Option<u32> {
+        let at = self.hosts.iter().position(|one| one == host)?;
+        let at = u32::try_from(at).ok()?;
+        let ring = self.rings.iter().position(|end| at < *end)?;
+        u32::try_from(ring).ok()?.checked_add(1)
+    }
+
+    /// The hosts of a ring, from 1.
+    pub fn hosts_of_ring(&self, ring: u32) -> &[HostId] {
+        let place = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(last) = ring.checked_sub(1).map(place) else {
+            return &[];
+        };
+        let end = self.rings.get(last).copied().map_or(0, place);
+        let before = last
+            .checked_sub(1)
+            .and_then(|before| self.rings.get(before));
+        let begin = before.copied().map_or(0, place);
+        self.hosts.get(begin..end).unwrap_or_default()
     }
 
     /// Every class whose threshold must be met: its own, and the fleet's if it is for many hosts.
@@ -191,6 +222,7 @@ impl Command {
             action: Some(self.action.to_wire()),
             dry_run_digest: digest_bytes(self.dry_run_digest),
             break_glass_hash: digest_bytes(self.break_glass),
+            ring_ends: self.rings.clone(),
         }
         .encode_to_vec()
     }
@@ -210,6 +242,17 @@ impl Mode {
             Self::DryRun => v1::Mode::DryRun as i32,
             Self::Enforce => v1::Mode::Enforce as i32,
         }
+    }
+}
+
+/// Ascending, up to all hosts.
+fn rings(ends: Vec<u32>, hosts: u32) -> Result<Vec<u32>, CommandError> {
+    let ascending = ends.is_sorted_by(|before, after| before < after);
+    let whole = ends.last().is_none_or(|last| *last == hosts) && !ends.starts_with(&[0]);
+    if ascending && whole && ends.len() <= MAX_RINGS {
+        Ok(ends)
+    } else {
+        Err(CommandError::Rings)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a person says about a command besides signing it: that it is denied, or taken back.
+//! What a person says about a command besides signing it: that it is denied, taken back, or that a ring of it begins.
 
 use picket_proto::v1;
 use picket_seal::{Digest, Domain, SigningKey};
@@ -16,6 +16,8 @@ closed_set! {
         Deny = "deny",
         /// Taken back.
         Cancel = "cancel",
+        /// A ring of it begins.
+        Start = "start",
     }
 }
 
@@ -32,6 +34,8 @@ pub struct Statement {
     pub reason: String,
     /// When, by the person's clock.
     pub time: UnixNanos,
+    /// Which ring begins, from 1; 0 for all other kinds.
+    pub ring: u32,
 }
 
 /// Why a statement is not believed.
@@ -43,6 +47,9 @@ pub enum StatementError {
     /// A field is wrong.
     #[error("a field of the statement is wrong")]
     Field(#[source] EventError),
+    /// A ring where none can be, or none where one must be.
+    #[error("the statement names no ring, or one where none can be")]
+    Ring,
     /// Nobody signed it.
     #[error("nobody signed the statement")]
     Unsigned,
@@ -63,6 +70,7 @@ impl Statement {
             command_sha256: self.command_sha256.as_bytes().to_vec(),
             reason: self.reason.clone(),
             time_unix_ns: self.time.0,
+            ring: self.ring,
         };
         let body = body.encode_to_vec();
         let signature = key.sign(Domain::Statement, &body);
@@ -85,6 +93,7 @@ impl Statement {
         let person = trust.signer(Domain::Statement, &signed.body, signature)?;
         let may = match statement.kind {
             StatementKind::Deny => &[Role::Approver, Role::Requester][..],
+            StatementKind::Start => &[Role::Requester][..],
             StatementKind::Cancel => &[Role::Approver, Role::Requester, Role::Automation][..],
         };
         if !person.is_any(may) {
@@ -98,9 +107,14 @@ impl Statement {
 
     fn decode(body: &[u8]) -> Result<Self, StatementError> {
         let wire = v1::StatementBody::decode(body).map_err(StatementError::Decode)?;
+        let kind = known("kind", wire.kind, StatementKind::from_wire);
+        let kind = kind.map_err(StatementError::Field)?;
+        if (kind == StatementKind::Start) != (wire.ring > 0) {
+            return Err(StatementError::Ring);
+        }
         Ok(Self {
-            kind: known("kind", wire.kind, StatementKind::from_wire)
-                .map_err(StatementError::Field)?,
+            kind,
+            ring: wire.ring,
             command: id("command_id", &wire.command_id, CommandId::from_slice)
                 .map_err(StatementError::Field)?,
             command_sha256: digest("command_sha256", &wire.command_sha256)

@@ -105,6 +105,7 @@ fn command() -> Command {
         incident: "one".to_owned(),
         dry_run_digest: None,
         break_glass: None,
+        rings: Vec::new(),
     }
 }
 

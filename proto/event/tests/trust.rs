@@ -146,5 +146,6 @@ fn command() -> Command {
         incident: String::new(),
         dry_run_digest: None,
         break_glass: None,
+        rings: Vec::new(),
     }
 }

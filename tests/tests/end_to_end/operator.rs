@@ -30,6 +30,7 @@ pub(crate) fn kill(host: HostId, process: ProcessUid) -> Command {
         incident: String::new(),
         dry_run_digest: None,
         break_glass: None,
+        rings: Vec::new(),
     }
 }
 

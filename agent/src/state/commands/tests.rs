@@ -24,6 +24,7 @@ fn command(number: u8, expires: i64) -> Command {
         incident: String::new(),
         dry_run_digest: None,
         break_glass: None,
+        rings: Vec::new(),
     }
 }
 

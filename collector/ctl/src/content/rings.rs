@@ -89,7 +89,7 @@ pub(super) async fn release(
 }
 
 /// How many of the connected hosts have it after each ring.
-fn rings(connected: usize) -> Vec<usize> {
+pub(crate) fn rings(connected: usize) -> Vec<usize> {
     let share = |hundredths: usize| (connected * hundredths).div_ceil(100);
     let ends: BTreeSet<usize> = [1.min(connected)]
         .into_iter()

@@ -18,6 +18,7 @@ fn command(action: Action) -> Command {
         incident: String::new(),
         dry_run_digest: Some(Digest::of(b"seen")),
         break_glass: Some(Digest::of(b"code")),
+        rings: Vec::new(),
     }
 }
 
@@ -105,4 +106,37 @@ fn nothing_malformed_is_an_action() {
         Command::decode(&long.encode()),
         Err(CommandError::AutoRelease)
     );
+}
+
+#[test]
+fn rings_hold_each_host_once_in_their_order() {
+    let hosts: Vec<HostId> = (0..7).map(|n| HostId::new([n; 32])).collect();
+    let ringed = |rings: &[u32]| Command {
+        hosts: hosts.clone(),
+        rings: rings.to_vec(),
+        ..command(Action::Release)
+    };
+    let good = ringed(&[1, 3, 7]);
+    assert_eq!(Command::decode(&good.encode()), Ok(good.clone()));
+    let of: Vec<Option<u32>> = hosts.iter().map(|host| good.ring_of(host)).collect();
+    let expected = [1, 2, 2, 3, 3, 3, 3].map(Some);
+    assert_eq!(of, expected);
+    assert_eq!(good.ring_of(&HostId::new([9; 32])), None);
+    let counts = [0, 1, 2, 3, 4].map(|ring| good.hosts_of_ring(ring).len());
+    assert_eq!(counts, [0, 1, 2, 4, 0]);
+    assert_eq!(good.hosts_of_ring(2), &hosts[1..3]);
+    assert_eq!(ringed(&[]).ring_of(&hosts[0]), None);
+    let many: Vec<u32> = (0..17).chain([7]).collect();
+    for bad in [
+        &[1, 3][..],
+        &[3, 3, 7],
+        &[7, 3],
+        &[0, 7],
+        &[8],
+        &[1, 8],
+        &many,
+    ] {
+        let refused = Command::decode(&ringed(bad).encode());
+        assert_eq!(refused, Err(CommandError::Rings), "{bad:?}");
+    }
 }

@@ -103,6 +103,7 @@ fn kill(hosts: usize) -> Command {
         incident: String::new(),
         dry_run_digest: None,
         break_glass: None,
+        rings: Vec::new(),
     }
 }
 
