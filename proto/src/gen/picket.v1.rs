@@ -1468,6 +1468,9 @@ pub struct CommandBody {
     /// SHA-256 under "picket/break-glass/v1" of the code that releases on the host
     #[prost(bytes = "vec", tag = "15")]
     pub break_glass_hash: ::prost::alloc::vec::Vec<u8>,
+    /// how many of host_ids, in their order, are in the rings up to each; empty: all at once
+    #[prost(uint32, repeated, tag = "19")]
+    pub ring_ends: ::prost::alloc::vec::Vec<u32>,
     #[prost(
         oneof = "command_body::Action",
         tags = "32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44"
@@ -1709,6 +1712,9 @@ pub struct StatementBody {
     pub reason: ::prost::alloc::string::String,
     #[prost(int64, tag = "5")]
     pub time_unix_ns: i64,
+    /// of a start: which ring begins, from 1
+    #[prost(uint32, tag = "6")]
+    pub ring: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignedStatement {
@@ -1717,6 +1723,14 @@ pub struct SignedStatement {
     pub body: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, optional, tag = "2")]
     pub signature: ::core::option::Option<Signature>,
+}
+/// A command in rings, with the word that the host's ring has begun.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StartedCommand {
+    #[prost(message, optional, tag = "1")]
+    pub command: ::core::option::Option<SignedCommand>,
+    #[prost(message, optional, tag = "2")]
+    pub start: ::core::option::Option<SignedStatement>,
 }
 /// What an entry of the audit rests on.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1923,6 +1937,8 @@ pub enum StatementKind {
     Unspecified = 0,
     Deny = 1,
     Cancel = 2,
+    /// a ring of the command begins; by who asked for it
+    Start = 3,
 }
 impl StatementKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1934,6 +1950,7 @@ impl StatementKind {
             Self::Unspecified => "STATEMENT_KIND_UNSPECIFIED",
             Self::Deny => "STATEMENT_KIND_DENY",
             Self::Cancel => "STATEMENT_KIND_CANCEL",
+            Self::Start => "STATEMENT_KIND_START",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1942,6 +1959,7 @@ impl StatementKind {
             "STATEMENT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "STATEMENT_KIND_DENY" => Some(Self::Deny),
             "STATEMENT_KIND_CANCEL" => Some(Self::Cancel),
+            "STATEMENT_KIND_START" => Some(Self::Start),
             _ => None,
         }
     }
@@ -2147,7 +2165,7 @@ pub struct ClassLedger {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CollectorFrame {
-    #[prost(oneof = "collector_frame::Frame", tags = "1, 2, 3, 10, 11")]
+    #[prost(oneof = "collector_frame::Frame", tags = "1, 2, 3, 10, 11, 12")]
     pub frame: ::core::option::Option<collector_frame::Frame>,
 }
 /// Nested message and enum types in `CollectorFrame`.
@@ -2166,6 +2184,8 @@ pub mod collector_frame {
         TrustRoot(super::SignedTrustRoot),
         #[prost(message, tag = "11")]
         Content(super::SignedContent),
+        #[prost(message, tag = "12")]
+        Started(super::StartedCommand),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2559,6 +2579,9 @@ pub struct CommandStatus {
     /// the denial or cancellation
     #[prost(message, optional, tag = "11")]
     pub ended_by: ::core::option::Option<SignedStatement>,
+    /// the last ring that began; 0: none, or it has no rings
+    #[prost(uint32, tag = "12")]
+    pub ring: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HostOutcome {
@@ -2566,7 +2589,7 @@ pub struct HostOutcome {
     pub host_id: ::prost::alloc::vec::Vec<u8>,
     #[prost(string, tag = "2")]
     pub host_name: ::prost::alloc::string::String,
-    /// requested, waiting, delivered, denied, cancelled, expired, unapproved, or the receipt's state
+    /// requested, held (until its ring begins), waiting, delivered, denied, cancelled, expired, unapproved, or the receipt's state
     #[prost(string, tag = "3")]
     pub state: ::prost::alloc::string::String,
     #[prost(int64, tag = "4")]
@@ -2614,6 +2637,14 @@ pub struct ApproveCommandRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DenyCommandRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub command_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    pub statement: ::core::option::Option<SignedStatement>,
+}
+/// The next ring of a command begins.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartRingRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub command_id: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, optional, tag = "2")]

@@ -1856,6 +1856,30 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("picket.v1.Operator", "DenyCommand"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn start_ring(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::StartRingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::CommandStatus>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Operator/StartRing",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Operator", "StartRing"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn list_trust_roots(
             &mut self,
             request: impl tonic::IntoRequest<::picket_proto::v1::ListTrustRootsRequest>,
@@ -2213,6 +2237,13 @@ pub mod operator_server {
         async fn deny_command(
             &self,
             request: tonic::Request<::picket_proto::v1::DenyCommandRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::CommandStatus>,
+            tonic::Status,
+        >;
+        async fn start_ring(
+            &self,
+            request: tonic::Request<::picket_proto::v1::StartRingRequest>,
         ) -> std::result::Result<
             tonic::Response<::picket_proto::v1::CommandStatus>,
             tonic::Status,
@@ -3105,6 +3136,51 @@ pub mod operator_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DenyCommandSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/StartRing" => {
+                    #[allow(non_camel_case_types)]
+                    struct StartRingSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<::picket_proto::v1::StartRingRequest>
+                    for StartRingSvc<T> {
+                        type Response = ::picket_proto::v1::CommandStatus;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<::picket_proto::v1::StartRingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::start_ring(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StartRingSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
