@@ -24,6 +24,7 @@ mod query;
 mod renewal;
 mod replacement;
 mod restart;
+mod rings;
 mod sealing;
 mod session;
 mod sessions;

@@ -41,6 +41,58 @@ fn a_suspension_ends_by_itself_also_over_a_restart_of_the_agent() {
     assert_eq!(receipt(&shown(&rig, &suspended))["reason"], "auto_release");
 }
 
+/// Two hosts on this machine; their ids.
+fn two_hosts() -> (Rig, [Service; 2], [String; 2]) {
+    let rig = Rig::start().unwrap();
+    let host = |name: &str| {
+        let state = rig.enroll(name).unwrap();
+        let about = fs::read_to_string(state.join("host.json")).unwrap();
+        let id = parse("host.json", &about).unwrap()["host_id"].clone();
+        let agent = portable_agent(&rig, &state).unwrap();
+        (agent, id.as_str().unwrap().to_owned())
+    };
+    let ((one, first), (two, second)) = (host("one"), host("two"));
+    (rig, [one, two], [first, second])
+}
+
+#[test]
+fn rings_go_on_while_hosts_do_well_and_halt_and_undo_where_one_does_not() {
+    let (rig, _agents, [first, second]) = two_hosts();
+    let path = rig.path().join("dropper");
+    fs::write(&path, "bad").unwrap();
+    let target = path.to_str().unwrap();
+    let in_rings = |action: &[&str]| {
+        let hosts = [
+            "--host", &first, "--host", &second, "--rings", "--settle", "0s",
+        ];
+        rig.ctl(&[&["contain"], action, &hosts].concat()).unwrap()
+    };
+    let well = in_rings(&["collect", target]);
+    assert_eq!(well.code, Some(0), "{}", well.stderr);
+    assert!(
+        well.stdout.contains("ring 1 of 2: 1 hosts did it"),
+        "{}",
+        well.stdout
+    );
+    assert!(
+        well.stdout.contains("ring 2 of 2: 1 hosts did it"),
+        "{}",
+        well.stdout
+    );
+    // Both are this machine: what the first has taken away the second does not find.
+    let badly = in_rings(&["quarantine", target, "--undo-on-halt"]);
+    assert_eq!(badly.code, Some(1), "{}", badly.stderr);
+    assert!(
+        badly.stderr.contains("halted in ring 2 of 2"),
+        "{}",
+        badly.stderr
+    );
+    let back = wait::until("the file", PATIENCE, || Ok(path.exists().then_some(())));
+    back.unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"bad");
+    rig.ctl_prints(&["verify"]).unwrap();
+}
+
 #[test]
 fn a_quarantined_file_is_gone_and_is_put_back() {
     let (rig, _agent) = host();
