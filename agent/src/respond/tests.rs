@@ -521,7 +521,7 @@ fn responder_children(parent: &Child) -> Vec<u32> {
 fn a_command_in_rings_is_done_only_once_a_person_says_that_the_ring_began() {
     let bench = Bench::new();
     let mut responder = bench.responder();
-    let other = picket_event::HostId::new([8; 32]);
+    let other = HostId::new([8; 32]);
     let mut child = sleeper();
     let mut ringed = command(1, Action::Kill(target(&child)));
     ringed.host_epoch = 0;
@@ -541,7 +541,7 @@ fn a_command_in_rings_is_done_only_once_a_person_says_that_the_ring_began() {
         said
     };
     let begins = |ring| word(ring, |_| {}).sign(&bench.operator);
-    let stranger = picket_seal::SigningKey::generate().unwrap();
+    let stranger = SigningKey::generate().unwrap();
     let refused: [Option<v1::SignedStatement>; 6] = [
         None,
         Some(begins(1)),

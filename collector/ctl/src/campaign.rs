@@ -199,7 +199,7 @@ impl Campaign<'_> {
             let hint = format!("{} hosts did it; {} undoes it", did.len(), undo.name());
             return Err(failure.hint(hint));
         }
-        let order = self.undoing(undo, did, &failure.to_string());
+        let order = undoing(undo, did, &failure.to_string());
         let made = order.command(SystemClock.now());
         let command = made.map_err(|source| Failure::new(Exit::Failed, source))?;
         let signed = order::sign(&command, self.key);
@@ -214,21 +214,21 @@ impl Campaign<'_> {
         }
         Err(failure)
     }
+}
 
-    fn undoing(&self, action: Action, hosts: Vec<HostId>, reason: &str) -> Order {
-        Order {
-            action,
-            hosts,
-            host_epoch: 0,
-            mode: Mode::Enforce,
-            exe_sha256: None,
-            reason: reason.to_owned(),
-            ttl: UNDO_TTL,
-            dry_run_digest: None,
-            auto_release: None,
-            break_glass: None,
-            rings: Vec::new(),
-        }
+fn undoing(action: Action, hosts: Vec<HostId>, reason: &str) -> Order {
+    Order {
+        action,
+        hosts,
+        host_epoch: 0,
+        mode: Mode::Enforce,
+        exe_sha256: None,
+        reason: reason.to_owned(),
+        ttl: UNDO_TTL,
+        dry_run_digest: None,
+        auto_release: None,
+        break_glass: None,
+        rings: Vec::new(),
     }
 }
 

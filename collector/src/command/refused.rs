@@ -111,10 +111,11 @@ impl SubmitError {
             Self::RevokedHost(_) => Refusal::Revoked,
             Self::Taken => Refusal::CommandExists,
             Self::NotRequested(_) => Refusal::NotRequested,
-            Self::NotRequester(_) => Refusal::BadStatement,
             Self::NotOpen(_) | Self::NotNext { .. } => Refusal::NotNext,
             Self::OwnRequest(_) => Refusal::OwnRequest,
-            Self::OtherStatement | Self::Statement(_) => Refusal::BadStatement,
+            Self::NotRequester(_) | Self::OtherStatement | Self::Statement(_) => {
+                Refusal::BadStatement
+            }
             Self::Database(_) => Refusal::Internal,
         }
     }

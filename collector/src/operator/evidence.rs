@@ -129,9 +129,10 @@ impl OperatorService {
                 if stored.received >= wanted.since {
                     bytes += stored.batch.payload.len() + stored.batch.header.len();
                     let proof = prove(&mut prover, &stored.batch.header);
-                    items.push(match stored.retired {
-                        true => Item::Retired(stored.batch),
-                        false => Item::Batch(stored.batch),
+                    items.push(if stored.retired {
+                        Item::Retired(stored.batch)
+                    } else {
+                        Item::Batch(stored.batch)
                     });
                     items.extend(proof.map(Item::Inclusion));
                 }

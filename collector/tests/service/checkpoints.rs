@@ -40,7 +40,7 @@ impl Shown {
                 Item::Checkpoint(one) => shown.take(&one, &mut key),
                 Item::Batch(batch) => shown.batches.push((header_hash(&batch.header), None)),
                 Item::Inclusion(proof) => shown.batches.last_mut().unwrap().1 = Some(proof),
-                Item::Host(_) | Item::Succession(_) | Item::Audit(_) => {}
+                Item::Host(_) | Item::Succession(_) | Item::Audit(_) | Item::Retired(_) => {}
             }
         }
         shown

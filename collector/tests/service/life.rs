@@ -249,6 +249,7 @@ impl Walk {
         let taken = match kind {
             StatementKind::Deny => self.commands.deny(id, statement, self.now).await,
             StatementKind::Cancel => self.commands.cancel(id, statement, self.now).await,
+            StatementKind::Start => self.commands.start(id, statement, self.now).await,
         };
         if taken.is_ok() {
             assert!(who < 4, "not a stranger");

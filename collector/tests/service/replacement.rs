@@ -60,11 +60,9 @@ async fn the_old_host_ends_and_both_name_each_other() {
     replace(&collector, word(&third, &new, &collector.operator.signing))
         .await
         .unwrap();
-    let stream = collector
-        .operators()
-        .await
-        .read_audit(v1::ReadAuditRequest::default());
-    let entries = all(stream.await.unwrap().into_inner()).await.unwrap();
+    let mut client = collector.operators().await;
+    let stream = client.read_audit(v1::ReadAuditRequest::default()).await;
+    let entries = all(stream.unwrap().into_inner()).await.unwrap();
     let mut chain = Chain::new();
     for entry in &entries {
         chain.take(entry).unwrap();

@@ -105,11 +105,13 @@ async fn each_ring_is_handed_out_once_it_began_and_not_before() {
         assert_eq!(started(session).await.0, sent);
     }
     refused(&collector, begins(&command, 3, alice), "not_next").await;
-    let stream = collector.operators().await;
-    let stream = { stream }.read_audit(v1::ReadAuditRequest::default()).await;
+    let mut client = collector.operators().await;
+    let stream = client.read_audit(v1::ReadAuditRequest::default()).await;
     let entries = all(stream.unwrap().into_inner()).await.unwrap();
     let mut chain = Chain::new();
-    entries.iter().for_each(|entry| chain.take(entry).unwrap());
+    for entry in &entries {
+        chain.take(entry).unwrap();
+    }
     let began = entries
         .iter()
         .filter(|entry| entry.action == "command.start");

@@ -119,7 +119,7 @@ fn accepted(
     trust: &TrustRoot,
     seen: &HashSet<CommandId>,
 ) -> Option<Checked> {
-    size(signed, picket_event::command::MAX_COMMAND_BYTES).ok()?;
+    size(signed, MAX_COMMAND_BYTES).ok()?;
     let checked = signatures(signed, trust, NOW).ok()?;
     host(&checked, OWN, EPOCH).ok()?;
     if seen.contains(&checked.command.id) {

@@ -15,15 +15,15 @@ use crate::sealing::{EAGER, Fleet, files};
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     /// Bytes that still fit; a write beyond them is torn.
-    room: AtomicI64,
+    pub(crate) room: AtomicI64,
     /// Syncs that still work.
-    syncs: AtomicI64,
+    pub(crate) syncs: AtomicI64,
     /// Whether a failed write can be cut off again: 0 means it cannot.
-    truncates: AtomicI64,
+    pub(crate) truncates: AtomicI64,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct BadDisk(Arc<Health>);
+pub(crate) struct BadDisk(pub(crate) Arc<Health>);
 
 #[derive(Debug)]
 struct BadFile {

@@ -101,7 +101,7 @@ fn only_what_is_old_sealed_and_followed_goes() {
     let (store, mut sealer) = sealed_log(folder.path());
     let (reader, now) = (store.reader(), SystemClock.now());
     let hour = Limit {
-        age: Some(Duration::from_secs(3_600)),
+        age: Some(Duration::from_hours(1)),
         bytes: None,
     };
     let nothing = ThinReport::default();
@@ -114,7 +114,7 @@ fn only_what_is_old_sealed_and_followed_goes() {
     let pin = reader.pin();
     assert_eq!(sealer.thin(ALL, reader.end(), now).unwrap(), nothing);
     drop(pin);
-    let later = now.plus(Duration::from_secs(7_200));
+    let later = now.plus(Duration::from_hours(2));
     assert_eq!(sealer.thin(hour, reader.end(), later).unwrap().segment, 1);
     // What is not sealed yet is in the log alone.
     let folder = tempfile::tempdir().unwrap();
@@ -134,7 +134,6 @@ fn a_payload_that_explains_a_gap_stays() {
     let mut host = Host::new();
     let gap = Gap {
         stream: None,
-        class: None,
         seq_first: 0,
         count: Some(1),
         reason: GapReason::SpoolFull,
