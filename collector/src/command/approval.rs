@@ -35,8 +35,18 @@ impl Commands {
             .database
             .call(move |t| approve(t, &trust, (id, signature), now))
             .await?;
+        self.told(id, &hosts, now).await
+    }
+
+    /// How it stands after a word that concerns these hosts.
+    async fn told(
+        &self,
+        id: CommandId,
+        hosts: &[picket_event::HostId],
+        now: UnixNanos,
+    ) -> Result<v1::CommandStatus, SubmitError> {
         self.changed();
-        self.wake(&hosts);
+        self.wake(hosts);
         self.status(id, now).await?.ok_or(SubmitError::NotFound)
     }
 
@@ -57,8 +67,7 @@ impl Commands {
                 note(t, &row, (action::DENY, &person), &statement, now)
             })
             .await?;
-        self.changed();
-        self.status(id, now).await?.ok_or(SubmitError::NotFound)
+        self.told(id, &[], now).await
     }
 
     /// The next ring begins, by the word of who asked for the command.
@@ -73,9 +82,7 @@ impl Commands {
             .database
             .call(move |t| start(t, &trust, (id, statement), now))
             .await?;
-        self.changed();
-        self.wake(&hosts);
-        self.status(id, now).await?.ok_or(SubmitError::NotFound)
+        self.told(id, &hosts, now).await
     }
 
     /// Hands the command out no more. What a host has already, it has.
@@ -96,8 +103,7 @@ impl Commands {
                 note(t, &row, (action::CANCEL, &person), &statement, now)
             })
             .await?;
-        self.changed();
-        self.status(id, now).await?.ok_or(SubmitError::NotFound)
+        self.told(id, &[], now).await
     }
 }
 

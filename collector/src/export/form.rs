@@ -175,6 +175,21 @@ fn value_of(text: &str) -> String {
 const FACILITY: u32 = 10;
 
 #[cfg(test)]
+impl Message {
+    /// Of a host called `web`.
+    pub(super) fn sample(text: &str) -> Self {
+        Self {
+            time: UnixNanos(1),
+            host: "web".to_owned(),
+            host_id: HostId::new([1; 32]),
+            kind: "exec",
+            severity: None,
+            text: text.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use picket_event::{Kind, Process, ProcessUid, Source, Text};
 
@@ -212,10 +227,8 @@ mod tests {
         let message = Message {
             time: event().time,
             host: "web 1\n".to_owned(),
-            host_id: HostId::new([1; 32]),
-            kind: "exec",
             severity: Some(Severity::High),
-            text: "{}".to_owned(),
+            ..Message::sample("{}")
         };
         let expected = "<83>1 2026-01-05T10:00:00.123456Z web1 picket - exec - {}";
         assert_eq!(message.syslog(), expected);

@@ -208,25 +208,15 @@ const MAX_ANSWER: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
-    use picket_event::{HostId, UnixNanos};
-
     use super::*;
-
-    fn message(bytes: usize) -> Message {
-        Message {
-            time: UnixNanos(1),
-            host: "web".to_owned(),
-            host_id: HostId::new([1; 32]),
-            kind: "exec",
-            severity: None,
-            text: "x".repeat(bytes),
-        }
-    }
 
     #[test]
     fn a_group_is_sent_in_parts_and_each_event_once() {
         let sizes = [10, MAX_BODY - 20, 10, 1, MAX_BODY * 2, 5, 5];
-        let messages: Vec<Message> = sizes.iter().map(|size| message(*size)).collect();
+        let messages: Vec<Message> = sizes
+            .iter()
+            .map(|size| Message::sample(&"x".repeat(*size)))
+            .collect();
         let counts: Vec<usize> = parts(&messages).map(<[Message]>::len).collect();
         assert_eq!(counts, [3, 1, 1, 2]);
         assert_eq!(parts(&[]).count(), 0);

@@ -195,18 +195,17 @@ impl Written {
 
     fn endpoint(&self, rest: &str, port: &str, ca: Option<PathBuf>) -> Result<Destination, String> {
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let bare = host.rsplit_once(':').is_none() || host.ends_with(']');
-        let at = address(&if bare {
-            format!("{host}:{port}")
-        } else {
-            host.to_owned()
-        })?;
         let path = format!("/{path}");
         let fits = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !fits(&path) || !fits(&at) || at.contains('@') {
+        if !fits(&path) || !fits(host) || host.contains('@') {
             let problem = "cannot be posted to; a password belongs into `authorization_file`";
             return Err(format!("`{}` {problem}", self.to));
         }
+        let at = if host.contains(':') && !host.ends_with(']') {
+            address(host)?
+        } else {
+            address(&format!("{host}:{port}"))?
+        };
         Ok(Destination::Http(Endpoint {
             at,
             path,

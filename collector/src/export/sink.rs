@@ -256,26 +256,15 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use picket_event::{HostId, UnixNanos};
-
     use super::*;
-
-    fn message(text: &str) -> Message {
-        Message {
-            time: UnixNanos(1),
-            host: "web".to_owned(),
-            host_id: HostId::new([1; 32]),
-            kind: "exec",
-            severity: None,
-            text: text.to_owned(),
-        }
-    }
 
     #[test]
     fn a_full_file_makes_room_and_only_so_many_stay() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.json");
-        let lines: Vec<Message> = (0..10).map(|n| message(&format!("line {n}"))).collect();
+        let lines: Vec<Message> = (0..10)
+            .map(|n| Message::sample(&format!("line {n}")))
+            .collect();
         append(&path, 14, 2, &lines).unwrap();
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
         assert_eq!(read("events.json"), "line 8\nline 9\n");
@@ -289,7 +278,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.json");
         fs::write(&path, "{\"cut").unwrap();
-        append(&path, 1 << 20, 2, &[message("{}")]).unwrap();
+        append(&path, 1 << 20, 2, &[Message::sample("{}")]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"cut\n{}\n");
     }
 }

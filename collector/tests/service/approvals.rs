@@ -364,12 +364,7 @@ async fn the_audit_has_each_persons_own_signature_and_its_head_is_in_the_checkpo
         .unwrap();
     let batch = hosts[0].batch(vec![crate::host::exec("/a")]);
     hosts[0].send_one(&collector, batch).await;
-    let read = operators.read_audit(v1::ReadAuditRequest::default()).await;
-    let entries = all(read.unwrap().into_inner()).await.unwrap();
-    let mut chain = Chain::default();
-    for entry in &entries {
-        chain.take(entry).unwrap();
-    }
+    let (entries, chain) = collector.audit().await;
     assert_eq!(chain.signed(), 3);
     let by = |action: &str| {
         let found = entries.iter().find(|entry| entry.action == action);

@@ -12,6 +12,7 @@ use picket_collector::data::DataDir;
 use picket_collector::export::settings::Written;
 use picket_collector::init::{Setup, init};
 use picket_collector::serve::{Addresses, ServeError, Service};
+use picket_event::audit::Chain;
 use picket_event::request::OperatorRequest;
 use picket_event::token::EnrolmentToken;
 use picket_event::{Clock, SystemClock, UnixNanos};
@@ -259,6 +260,18 @@ impl Collector {
     }
 
     /// Everything that is stored.
+    /// The audit with its chain, which holds.
+    pub(crate) async fn audit(&self) -> (Vec<v1::AuditEntry>, Chain) {
+        let mut client = self.operators().await;
+        let read = client.read_audit(v1::ReadAuditRequest::default()).await;
+        let entries = all(read.unwrap().into_inner()).await.unwrap();
+        let mut chain = Chain::new();
+        for entry in &entries {
+            chain.take(entry).unwrap();
+        }
+        (entries, chain)
+    }
+
     pub(crate) async fn search(&self, r#where: &str) -> Vec<v1::FoundEvent> {
         let request = v1::SearchRequest {
             r#where: r#where.to_owned(),

@@ -1,13 +1,12 @@
 //! A host that was another host before: only by a person's signature, once, and the old one ends.
 
-use picket_event::audit::Chain;
 use picket_event::replacement::Replacement;
 use picket_event::{Clock, HostId, SystemClock};
 use picket_proto::v1;
 use picket_seal::SigningKey;
 use tonic::Status;
 
-use crate::collector::{Collector, all};
+use crate::collector::Collector;
 use crate::host::Host;
 
 fn word(host: &Host, predecessor: &Host, key: &SigningKey) -> v1::SignedReplacement {
@@ -60,13 +59,7 @@ async fn the_old_host_ends_and_both_name_each_other() {
     replace(&collector, word(&third, &new, &collector.operator.signing))
         .await
         .unwrap();
-    let mut client = collector.operators().await;
-    let stream = client.read_audit(v1::ReadAuditRequest::default()).await;
-    let entries = all(stream.unwrap().into_inner()).await.unwrap();
-    let mut chain = Chain::new();
-    for entry in &entries {
-        chain.take(entry).unwrap();
-    }
+    let (entries, chain) = collector.audit().await;
     let replaced = entries
         .iter()
         .filter(|entry| entry.action == "host.replace");

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use picket_event::audit::Chain;
 use picket_event::command::Command;
 use picket_event::statement::{Statement, StatementKind};
 use picket_proto::v1;
@@ -10,7 +9,7 @@ use picket_proto::v1::collector_frame::Frame as ToAgent;
 use picket_seal::SigningKey;
 use tonic::Status;
 
-use crate::collector::{Collector, all};
+use crate::collector::Collector;
 use crate::commands::{cancellation, command, signed, statement, submit};
 use crate::host::Host;
 use crate::session::{Session, open};
@@ -105,13 +104,7 @@ async fn each_ring_is_handed_out_once_it_began_and_not_before() {
         assert_eq!(started(session).await.0, sent);
     }
     refused(&collector, begins(&command, 3, alice), "not_next").await;
-    let mut client = collector.operators().await;
-    let stream = client.read_audit(v1::ReadAuditRequest::default()).await;
-    let entries = all(stream.unwrap().into_inner()).await.unwrap();
-    let mut chain = Chain::new();
-    for entry in &entries {
-        chain.take(entry).unwrap();
-    }
+    let (entries, _chain) = collector.audit().await;
     let began = entries
         .iter()
         .filter(|entry| entry.action == "command.start");
