@@ -304,4 +304,68 @@ mod tests {
         let (anew, usable) = detector().with_alerts(&kept[1..]);
         assert!(!usable && anew.alerts() == kept);
     }
+
+    const RULES: &str = "
+title: steps
+id: steps
+logsource: {product: linux, category: process_creation}
+detection: {a: {Image: /a}, b: {Image: /b}, condition: b}
+x-sequence: {steps: [a, b], by: process, maxspan: 5m}
+---
+title: new
+id: new
+logsource: {product: linux, category: process_creation}
+detection: {s: {Image|startswith: /}, condition: s}
+x-first-seen: {fields: Image, within: 30d, learning: 1h}
+";
+
+    fn rules() -> Rules {
+        let source = picket_rules::Source {
+            name: "rules".into(),
+            text: RULES.into(),
+        };
+        let loaded = RuleSet::compile(&[source]);
+        assert_eq!(loaded.refused, []);
+        Rules {
+            set: loaded.rules,
+            correlations: loaded.correlations,
+        }
+    }
+
+    fn detector() -> Detector {
+        Detector::new(rules(), Scorer::new(Settings::new([1; 16])))
+    }
+
+    /// The rules that speak of a program that is run at this minute.
+    fn run(detector: &mut Detector, minute: i64, exe: &str) -> Vec<(String, usize)> {
+        let uid = picket_event::ProcessUid::new([1; 16]);
+        let mut process = picket_event::Process::new(uid, 7);
+        process.exe = exe.into();
+        let time = UnixNanos(minute * 60_000_000_000);
+        let mut event = Event::new(picket_event::Kind::Exec, time, Source::Ebpf).by(process);
+        detector.judge(time, &mut event);
+        let rules = event.verdicts.into_iter().filter_map(|verdict| match verdict {
+            Verdict::Rule(rule) => Some((rule.id, rule.rests_on.len())),
+            Verdict::Scorer(_) => None,
+        });
+        rules.collect()
+    }
+
+    #[test]
+    fn steps_and_new_values_are_judged_live_and_what_was_seen_outlives_a_restart_and_a_reload() {
+        let mut detector = detector();
+        assert_eq!(run(&mut detector, 0, "/a"), []);
+        assert_eq!(run(&mut detector, 1, "/b"), [("steps".into(), 2)]);
+        assert_eq!(detector.over_several().learning, 1);
+        let (mut later, usable) = self::detector().with_seen(&detector.seen());
+        assert!(usable);
+        assert_eq!(run(&mut later, 70, "/a"), []);
+        assert_eq!(run(&mut later, 130, "/c"), [("new".into(), 0)]);
+        later.replace_rules(rules());
+        assert_eq!(run(&mut later, 131, "/c"), [], "seen before the reload");
+        assert_eq!(run(&mut later, 132, "/d"), [("new".into(), 0)]);
+        let (anew, usable) = self::detector().with_seen(b"damaged");
+        assert!(!usable);
+        assert_eq!(anew.over_several().learning, 1);
+    }
 }

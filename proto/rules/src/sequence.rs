@@ -224,18 +224,21 @@ impl Sequences {
     /// Steps that came early go on from a step that came late.
     fn catch_up(&mut self, number: usize, plan: &Sequence, late: Seen) -> Option<Vec<Evidence>> {
         let waiting = self.early.get_mut(number)?;
-        let follows = |early: &Early| {
-            early.seen.arrival != late.arrival && early.seen.event.time >= late.event.time
-        };
+        // Of one time, events are in the order in which they came.
+        let follows = |early: &Early| early.seen.event.time > late.event.time;
         if !waiting.iter().any(follows) {
             return None;
         }
         let mut waiting: Vec<Early> = std::mem::take(waiting).into();
-        waiting.sort_by_key(|early| (early.seen.event.time, early.step));
+        waiting.sort_by_key(|early| (early.seen.event.time, early.seen.arrival));
         let mut complete = None;
         let mut left = VecDeque::new();
         for early in waiting {
-            let (moved, done) = self.advance(plan, &early);
+            let (moved, done) = if follows(&early) {
+                self.advance(plan, &early)
+            } else {
+                (false, None)
+            };
             complete = complete.or(done);
             if !moved {
                 left.push_back(early);

@@ -263,7 +263,7 @@ x-tests:
 }
 
 proptest! {
-    /// Against the plain meaning: some first, second and third step, each not before the one it follows, the last within the
+    /// Against the plain meaning: some first, second and third step, each later than the one it follows, the last within the
     /// span of the first, and none of them used before.
     #[test]
     fn in_order_of_time_a_sequence_is_found_where_its_meaning_says(
