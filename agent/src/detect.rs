@@ -344,10 +344,13 @@ x-first-seen: {fields: Image, within: 30d, learning: 1h}
         let time = UnixNanos(minute * 60_000_000_000);
         let mut event = Event::new(picket_event::Kind::Exec, time, Source::Ebpf).by(process);
         detector.judge(time, &mut event);
-        let rules = event.verdicts.into_iter().filter_map(|verdict| match verdict {
-            Verdict::Rule(rule) => Some((rule.id, rule.rests_on.len())),
-            Verdict::Scorer(_) => None,
-        });
+        let rules = event
+            .verdicts
+            .into_iter()
+            .filter_map(|verdict| match verdict {
+                Verdict::Rule(rule) => Some((rule.id, rule.rests_on.len())),
+                Verdict::Scorer(_) => None,
+            });
         rules.collect()
     }
 

@@ -446,7 +446,10 @@ fn with_seen(state: &StateDir, detector: Detector) -> Result<Detector, Failure> 
     }
     let learning = detector.over_several().learning;
     if learning > 0 {
-        tracing::info!(learning, "rules about new values are silent until they have learned");
+        tracing::info!(
+            learning,
+            "rules about new values are silent until they have learned"
+        );
     }
     Ok(detector)
 }

@@ -61,7 +61,12 @@ pub(crate) fn parse(node: &Node, view: View) -> Result<FirstSeen, Fault> {
     let wanted = "a map with `fields` and `within`, for events";
     for (key, at) in pairs.ok_or_else(|| shape(node, wanted))? {
         if !["fields", "per", "within", "learning"].contains(&key.text.as_str()) {
-            return Err(value(at, "x-first-seen", &key.text, "not a key that is known"));
+            return Err(value(
+                at,
+                "x-first-seen",
+                &key.text,
+                "not a key that is known",
+            ));
         }
     }
     let per = match node.get("per").map(|per| per.text().unwrap_or_default()) {
@@ -88,7 +93,9 @@ pub(crate) fn parse(node: &Node, view: View) -> Result<FirstSeen, Fault> {
 fn fields(node: &Node) -> Result<Vec<String>, Fault> {
     let fault = || shape(node, "with `fields`, a field or a list of 1 to 8 fields");
     let fields = node.get("fields").ok_or_else(fault)?;
-    let nodes = fields.list().unwrap_or_else(|| std::slice::from_ref(fields));
+    let nodes = fields
+        .list()
+        .unwrap_or_else(|| std::slice::from_ref(fields));
     if !(1..=MOST_FIELDS).contains(&nodes.len()) {
         return Err(fault());
     }

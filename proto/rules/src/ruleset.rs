@@ -372,9 +372,7 @@ impl Subject {
             View::Sigma | View::Picket => {}
         }
         let speaks_of = |subject: &Self| {
-            let mut kinds = Kind::ALL
-                .iter()
-                .filter(|kind| scope.kinds.contains(**kind));
+            let mut kinds = Kind::ALL.iter().filter(|kind| scope.kinds.contains(**kind));
             kinds.any(|kind| Self::of(*kind) == *subject)
         };
         Self::OF_EVENTS.into_iter().filter(speaks_of).collect()

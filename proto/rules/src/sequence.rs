@@ -23,7 +23,7 @@ use picket_event::{Event, Evidence, ProcessUid, UnixNanos};
 
 pub(crate) use document::parse;
 
-use open::{Key, OpenSequences, Seen};
+use open::{Advance, Key, OpenSequences, Seen};
 
 /// Most sequences that are open, of all rules together.
 pub const MOST_OPEN: usize = 4_096;
@@ -201,9 +201,14 @@ impl Sequences {
     fn advance(&mut self, plan: &Sequence, early: &Early) -> (bool, Option<Vec<Evidence>>) {
         let (mut moved, mut complete) = (false, None);
         for key in &early.keys {
-            let advanced = self.open.advance(key, plan, early.step, early.seen);
-            moved |= advanced.is_some();
-            complete = complete.or(advanced.flatten());
+            match self.open.advance(key, plan, early.step, early.seen) {
+                Advance::No => continue,
+                Advance::Open => {}
+                Advance::Complete(events) => {
+                    complete.get_or_insert(events);
+                }
+            }
+            moved = true;
         }
         (moved, complete)
     }
@@ -287,7 +292,9 @@ fn parent(event: &Event) -> Option<Whose> {
     let process = event.process.as_ref()?;
     let nearest = process.ancestry.first();
     let first = process.ppid == 1 || nearest.is_some_and(|parent| parent.pid == 1);
-    let uid = process.parent_uid.or_else(|| nearest.map(|parent| parent.uid));
+    let uid = process
+        .parent_uid
+        .or_else(|| nearest.map(|parent| parent.uid));
     uid.filter(|_| !first).map(Whose::Process)
 }
 
@@ -298,7 +305,9 @@ fn tree(event: &Event) -> Vec<Whose> {
         return Vec::new();
     };
     let above = process.ancestry.iter().map(|ancestor| ancestor.uid);
-    let line = [Some(process.uid), process.parent_uid].into_iter().flatten();
+    let line = [Some(process.uid), process.parent_uid]
+        .into_iter()
+        .flatten();
     for uid in line.chain(above) {
         if !uids.contains(&uid) {
             uids.push(uid);
@@ -326,7 +335,11 @@ pub(crate) fn user(event: &Event) -> Option<Whose> {
         let user = event.process.as_ref()?.user.as_ref()?;
         let name = user.name.as_bytes();
         let number = || user.uid.to_string().into_bytes();
-        Some(if name.is_empty() { number() } else { name.to_vec() })
+        Some(if name.is_empty() {
+            number()
+        } else {
+            name.to_vec()
+        })
     };
     login.or_else(of_process).map(Whose::User)
 }

@@ -51,12 +51,30 @@ fn a_filter_that_means_nothing_is_refused_and_changes_no_rule() {
         loaded.refused.remove(0).reason
     };
     let category = "process_creation";
-    assert!(matches!(refused("[nobody]", "not admin", category), Reason::Value { .. }));
-    assert!(matches!(refused("[shells, nobody]", "not admin", category), Reason::Value { .. }));
-    assert!(matches!(refused("[]", "not admin", category), Reason::Shape { .. }));
-    assert!(matches!(refused("[shells]", "not moon", category), Reason::UnknownSearch { .. }));
-    assert!(matches!(refused("[writes]", "not admin", category), Reason::FilterElsewhere { .. }));
-    assert!(matches!(refused("any", "not admin", "moon"), Reason::LogSource { .. }));
+    assert!(matches!(
+        refused("[nobody]", "not admin", category),
+        Reason::Value { .. }
+    ));
+    assert!(matches!(
+        refused("[shells, nobody]", "not admin", category),
+        Reason::Value { .. }
+    ));
+    assert!(matches!(
+        refused("[]", "not admin", category),
+        Reason::Shape { .. }
+    ));
+    assert!(matches!(
+        refused("[shells]", "not moon", category),
+        Reason::UnknownSearch { .. }
+    ));
+    assert!(matches!(
+        refused("[writes]", "not admin", category),
+        Reason::FilterElsewhere { .. }
+    ));
+    assert!(matches!(
+        refused("any", "not admin", "moon"),
+        Reason::LogSource { .. }
+    ));
 }
 
 fn with(rules: &str, condition: &str, category: &str, after: bool) -> Loaded {

@@ -96,7 +96,8 @@ fn no_more_is_remembered_than_the_bound_and_what_goes_before_its_time_is_counted
 fn all_rules_together_have_a_bound_too() {
     let rules = MOST_VALUES / MOST_VALUES_OF_ONE + 2;
     let texts = (0..rules).map(|number| {
-        text("fields: Image, within: 1d, learning: 1s").replace("id: new", &format!("id: new{number}"))
+        text("fields: Image, within: 1d, learning: 1s")
+            .replace("id: new", &format!("id: new{number}"))
     });
     let mut judge = Judge::of(&texts.collect::<Vec<_>>().join("---\n"));
     judge.pass(0, HOUR);
@@ -119,18 +120,34 @@ fn what_is_kept_goes_on_after_a_restart_and_a_reload_and_damage_is_refused_whole
     assert_eq!(after.loaded.correlations.snapshot(), kept);
     after.pass(HOUR, 2 * HOUR);
     assert!(!after.step(2 * HOUR, "ada", "a"), "seen before the restart");
-    assert!(after.step(2 * HOUR, "ada", "b"), "it has learned in both runs");
+    assert!(
+        after.step(2 * HOUR, "ada", "b"),
+        "it has learned in both runs"
+    );
     let mut reloaded = judge(&plan.replace("30d", "40d"));
-    reloaded.loaded.correlations.go_on(after.loaded.correlations);
+    reloaded
+        .loaded
+        .correlations
+        .go_on(after.loaded.correlations);
     assert!(!reloaded.step(2 * HOUR, "ada", "b"), "the same question");
     let mut other = judge(&plan.replace("user", "host"));
     assert!(other.loaded.correlations.restore(&kept));
-    assert_eq!(other.loaded.correlations.learning(), 1, "another question begins anew");
+    assert_eq!(
+        other.loaded.correlations.learning(),
+        1,
+        "another question begins anew"
+    );
     for at in 0..kept.len() {
         let mut damaged = kept.clone();
         damaged[at] ^= 1;
-        assert!(!judge(plan).loaded.correlations.restore(&damaged), "byte {at}");
-        assert!(!judge(plan).loaded.correlations.restore(&kept[..at]), "cut at {at}");
+        assert!(
+            !judge(plan).loaded.correlations.restore(&damaged),
+            "byte {at}"
+        );
+        assert!(
+            !judge(plan).loaded.correlations.restore(&kept[..at]),
+            "cut at {at}"
+        );
     }
 }
 
@@ -149,10 +166,15 @@ fn what_is_wrong_is_refused_with_its_line() {
         "fields: [Image, Image, Image, Image, Image, Image, Image, Image, Image], within: 30d",
     ] {
         let loaded = compile(&text(wrong));
-        assert_eq!((loaded.correlations.len(), loaded.refused.len()), (0, 1), "{wrong}");
+        assert_eq!(
+            (loaded.correlations.len(), loaded.refused.len()),
+            (0, 1),
+            "{wrong}"
+        );
         assert!(loaded.refused[0].line.is_some(), "{wrong}");
     }
-    let lines = text("fields: Image, within: 30d").replace("category: process_creation", "service: sshd");
+    let lines =
+        text("fields: Image, within: 30d").replace("category: process_creation", "service: sshd");
     assert_eq!(compile(&lines).refused.len(), 1, "lines have no fields");
 }
 
@@ -226,9 +248,15 @@ impl Judge {
 
     fn takes(&mut self, event: &Event) -> bool {
         let mut hits = Vec::new();
-        self.loaded.rules.evaluate(event, &mut self.scratch, &mut hits);
+        self.loaded
+            .rules
+            .evaluate(event, &mut self.scratch, &mut hits);
         let verdicts = self.loaded.correlations.step(event, &hits);
-        assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Rule(_))));
+        assert!(
+            verdicts
+                .iter()
+                .all(|verdict| matches!(verdict, Verdict::Rule(_)))
+        );
         !verdicts.is_empty()
     }
 }

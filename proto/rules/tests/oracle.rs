@@ -1,7 +1,7 @@
 //! Another evaluator, sigma-rust, over the shared rules: events are made from each rule's own literals (as they are, in the
 //! other case, and missing by a little), and both must say the same of every one.
 //!
-//! Where the two differ by design is named in [`DIFFERENT`], with the reason, and nowhere else.
+//! The two differ by design in types: to sigma-rust `80` is not `'80'`. The events have the type that the rule writes.
 
 #[path = "support/shared.rs"]
 mod shared;
@@ -16,9 +16,6 @@ use sigma_rust::Event;
 
 /// Events made from each rule; set `PICKET_ORACLE` for more.
 const EVENTS: usize = 60;
-
-/// Rules of which the two evaluators speak differently, and why.
-const DIFFERENT: &[(&str, &str)] = &[];
 
 #[test]
 fn sigma_rust_says_the_same_of_events_made_from_the_rules_own_words() {
@@ -39,9 +36,15 @@ fn sigma_rust_says_the_same_of_events_made_from_the_rules_own_words() {
         hits,
         wrong,
     } = compared;
-    eprintln!("{rules} rules, {events} events, {hits} hits, {} differences", wrong.len());
+    eprintln!(
+        "{rules} rules, {events} events, {hits} hits, {} differences",
+        wrong.len()
+    );
     assert_eq!(wrong, Vec::<String>::new());
-    assert!(rules >= 150 && hits * 10 > events, "{rules} rules, {hits} of {events} hit");
+    assert!(
+        rules >= 150 && hits * 10 > events,
+        "{rules} rules, {hits} of {events} hit"
+    );
 }
 
 #[derive(Default)]
@@ -104,10 +107,12 @@ impl Both {
                 self.ours.evaluate_record(&record, &mut scratch, &mut hits);
                 compared.events += 1;
                 compared.hits += usize::from(theirs);
-                let named = DIFFERENT.iter().any(|(name, _)| self.name.ends_with(name));
-                if theirs == hits.is_empty() && !named && compared.wrong.len() < 20 {
+                if theirs == hits.is_empty() && compared.wrong.len() < 20 {
                     let event = Value::Object(event);
-                    compared.wrong.push(format!("{}: sigma-rust says {theirs} of {event}", self.name));
+                    compared.wrong.push(format!(
+                        "{}: sigma-rust says {theirs} of {event}",
+                        self.name
+                    ));
                 }
             }
         }
@@ -165,7 +170,11 @@ fn meet(key: &str, values: &Yaml, texts: &mut BTreeMap<String, Value>, random: &
         let joined = match (texts.get(field), &made) {
             (Some(Value::String(before)), Value::String(after)) if random.below(4) > 0 => {
                 let ends = modifiers.contains(&"startswith");
-                let (first, second) = if ends { (after, before) } else { (before, after) };
+                let (first, second) = if ends {
+                    (after, before)
+                } else {
+                    (before, after)
+                };
                 Value::from(format!("{first} {second}"))
             }
             _ => made,

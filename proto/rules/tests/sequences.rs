@@ -67,7 +67,10 @@ fn the_tree_of_the_parent_has_siblings_but_not_all_that_process_1_started() {
     let mut judge_of = judge(&plan);
     judge_of.step(&by(1, "curl", 10, &[9, 1]));
     judge_of.step(&by(2, "chmod", 11, &[9, 1]));
-    assert!(!judge_of.step(&by(3, "payload", 12, &[8, 1])), "another shell");
+    assert!(
+        !judge_of.step(&by(3, "payload", 12, &[8, 1])),
+        "another shell"
+    );
     assert!(judge_of.step(&by(4, "payload", 13, &[12, 9, 1])));
     let mut daemons = judge(&plan);
     daemons.step(&by(1, "curl", 10, &[1]));
@@ -105,7 +108,11 @@ fn an_event_of_nobody_belongs_to_no_sequence() {
                 (process.session, process.user) = (Some(u32::MAX), None);
             }
             let of_process = whose.contains("process") || whose.contains("tree");
-            assert_eq!(judge.step(&event), of_process && name == "payload", "{whose}");
+            assert_eq!(
+                judge.step(&event),
+                of_process && name == "payload",
+                "{whose}"
+            );
         }
     }
 }
@@ -205,10 +212,15 @@ fn a_correlation_may_count_sequences() {
     let mut judge = Judge::of(&(text(&format!("{STEPS}, by: host, maxspan: 1m")) + counted));
     let mut ids = Vec::new();
     for (second, name) in (0..).zip(["curl", "chmod", "payload", "curl", "chmod", "payload"]) {
-        ids.extend(judge.verdicts(&exec(second, name)).into_iter().map(|verdict| match verdict {
-            Verdict::Rule(rule) => rule.id,
-            Verdict::Scorer(_) => String::new(),
-        }));
+        ids.extend(
+            judge
+                .verdicts(&exec(second, name))
+                .into_iter()
+                .map(|verdict| match verdict {
+                    Verdict::Rule(rule) => rule.id,
+                    Verdict::Scorer(_) => String::new(),
+                }),
+        );
     }
     assert_eq!(ids, ["several", "several", "often"]);
 }
@@ -231,11 +243,19 @@ fn what_is_wrong_is_refused_with_its_line_and_what_looks_wrong_is_said() {
         "steps: [fetched, started, fetched, started, fetched, started, fetched, started, started], by: host, maxspan: 1m",
     ] {
         let loaded = compile(&text(wrong));
-        assert_eq!((loaded.correlations.len(), loaded.refused.len()), (0, 1), "{wrong}");
+        assert_eq!(
+            (loaded.correlations.len(), loaded.refused.len()),
+            (0, 1),
+            "{wrong}"
+        );
         assert!(loaded.refused[0].line.is_some(), "{wrong}");
     }
     let dead = text("steps: [fetched, dead, started], by: host, maxspan: 1m");
-    let remarks: Vec<Remark> = compile(&dead).notes.into_iter().map(|note| note.remark).collect();
+    let remarks: Vec<Remark> = compile(&dead)
+        .notes
+        .into_iter()
+        .map(|note| note.remark)
+        .collect();
     assert!(matches!(remarks[0], Remark::Dead { .. }), "{remarks:?}");
     assert!(matches!(remarks[1], Remark::Unused { .. }), "{remarks:?}");
 }
@@ -257,9 +277,14 @@ x-tests:
     };
     let good = check(&source(text(&plan) + examples));
     assert!(good[0].ok, "{good:?}");
-    let wrong = check(&source(text(&plan) + &examples.replace("/usr/bin/curl", "/usr/bin/true")));
+    let wrong = check(&source(
+        text(&plan) + &examples.replace("/usr/bin/curl", "/usr/bin/true"),
+    ));
     let reason = "example 1 of hits does not match";
-    assert_eq!((wrong[0].ok, wrong[0].reason.as_deref()), (false, Some(reason)));
+    assert_eq!(
+        (wrong[0].ok, wrong[0].reason.as_deref()),
+        (false, Some(reason))
+    );
 }
 
 proptest! {
@@ -326,7 +351,9 @@ impl Judge {
     }
 
     fn condition(&mut self, condition: &str) {
-        let text = self.text.replace("condition: started", &format!("condition: {condition}"));
+        let text = self
+            .text
+            .replace("condition: started", &format!("condition: {condition}"));
         *self = Self::of(&text);
     }
 
@@ -336,7 +363,9 @@ impl Judge {
 
     fn verdicts(&mut self, event: &Event) -> Vec<Verdict> {
         let mut hits: Vec<RuleHit> = Vec::new();
-        self.loaded.rules.evaluate(event, &mut self.scratch, &mut hits);
+        self.loaded
+            .rules
+            .evaluate(event, &mut self.scratch, &mut hits);
         self.loaded.correlations.step(event, &hits)
     }
 }
@@ -378,7 +407,11 @@ fn by(second: i64, name: &str, pid: u128, parents: &[u128]) -> Event {
     let uid = |pid: u128| ProcessUid::new(pid.to_be_bytes());
     let number = |pid: u128| u32::try_from(pid).expect("small");
     let mut process = Process::new(uid(pid), number(pid));
-    let folder = if name == "payload" { "/tmp" } else { "/usr/bin" };
+    let folder = if name == "payload" {
+        "/tmp"
+    } else {
+        "/usr/bin"
+    };
     process.exe = Text::from(format!("{folder}/{name}"));
     process.session = Some(4);
     process.user = Some(user(1000, "ada"));

@@ -116,7 +116,11 @@ fn steps_of_one_shell_are_found_in_a_recording_and_those_of_several_are_not() {
     let rests_on: Vec<&Value> = verdicts[0]["rests_on"].as_array().unwrap().iter().collect();
     let uids: Vec<&Value> = rests_on.iter().map(|it| &it["process_uid"]).collect();
     assert_eq!(uids, [&uid(20), &uid(23), &uid(25)]);
-    assert!(said(&output).contains("1 rules about what is new were silent"), "{}", said(&output));
+    assert!(
+        said(&output).contains("1 rules about what is new were silent"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
@@ -133,7 +137,9 @@ fn what_is_new_in_a_recording_is_told_by_its_own_time() {
     lines += &exec("2026-01-08T00:00:02Z", 23, "/usr/bin/nsenter", 9);
     let file = file(home.path(), "events.jsonl", &lines);
     let output = replay(&["--json", "--rules", &rules, &file]);
-    let found = events(&output).into_iter().filter(|event| has(event, "5555"));
+    let found = events(&output)
+        .into_iter()
+        .filter(|event| has(event, "5555"));
     let pids: Vec<Value> = found.map(|event| event["process"]["pid"].clone()).collect();
     assert_eq!(pids, [22], "{}", said(&output));
     assert!(!said(&output).contains("silent"));

@@ -37,7 +37,12 @@ impl Correlations {
     pub(super) fn add_several(&mut self, rule: Several, fields: &mut Fields) {
         let number = self.several.len();
         self.asked.extend((0..rule.asks).map(|ask| (number, ask)));
-        let mut ids = |names: &[&str]| names.iter().filter_map(|name| fields.intern(name)).collect();
+        let mut ids = |names: &[&str]| {
+            names
+                .iter()
+                .filter_map(|name| fields.intern(name))
+                .collect()
+        };
         let what = match rule.over {
             Over::Sequence(sequence) => {
                 let steps = 0..sequence.steps();

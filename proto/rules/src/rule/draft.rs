@@ -84,11 +84,9 @@ impl Draft {
     fn tests_of(&self, condition: &Condition) -> usize {
         match condition {
             Condition::Search(index) => self.programs.get(*index).map_or(0, Program::tests),
-            Condition::All(parts) | Condition::Any(parts) => {
-                parts.iter().fold(0_usize, |sum, part| {
-                    sum.saturating_add(self.tests_of(part))
-                })
-            }
+            Condition::All(parts) | Condition::Any(parts) => parts
+                .iter()
+                .fold(0_usize, |sum, part| sum.saturating_add(self.tests_of(part))),
             Condition::Not(part) => self.tests_of(part),
         }
     }

@@ -137,7 +137,7 @@ impl Builder {
             let number = numbers.by_place.get(*place).copied();
             (name.clone(), number.unwrap_or(usize::MAX))
         });
-        let (infos, several) = numbers.apart(rules);
+        let (infos, several) = Numbers::apart(rules);
         let (correlations, refused) =
             Correlations::compile(&self.correlations, &names.collect(), infos.len(), several);
         self.loaded.correlations = correlations;
@@ -165,7 +165,13 @@ impl Builder {
     fn groups(&self, rules: &[Rule], numbers: &Numbers) -> [Group; Subject::COUNT] {
         let mut groups: [Group; Subject::COUNT] = Default::default();
         let asked = numbers.asked.iter().map(|(place, ask)| (*place, *ask));
-        for (number, (place, ask)) in numbers.plain.iter().map(|place| (*place, 0)).chain(asked).enumerate() {
+        for (number, (place, ask)) in numbers
+            .plain
+            .iter()
+            .map(|place| (*place, 0))
+            .chain(asked)
+            .enumerate()
+        {
             let Some(ask) = rules.get(place).and_then(|rule| rule.asks.get(ask)) else {
                 continue;
             };
@@ -247,7 +253,7 @@ impl Numbers {
     }
 
     /// What rules over one event say about themselves, and those over several.
-    fn apart(&self, rules: Vec<Rule>) -> (Vec<RuleInfo>, Vec<Several>) {
+    fn apart(rules: Vec<Rule>) -> (Vec<RuleInfo>, Vec<Several>) {
         let (mut infos, mut several) = (Vec::new(), Vec::new());
         for rule in rules {
             match rule.over {

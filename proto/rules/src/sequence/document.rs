@@ -70,7 +70,8 @@ fn step(node: &Node, draft: &mut Draft, own: Scope) -> Result<Step, Fault> {
     known_keys(node, &["search", "category", "service", "same"])?;
     let search = node.get("search");
     let text = search.and_then(Node::text);
-    let text = text.ok_or_else(|| shape(node, "a step with `search`, a condition over searches"))?;
+    let text =
+        text.ok_or_else(|| shape(node, "a step with `search`, a condition over searches"))?;
     let elsewhere = node.get("category").or_else(|| node.get("service"));
     let scope = match elsewhere {
         Some(_) => logsource::parse(node)?,
@@ -138,7 +139,12 @@ fn refuse_lines(node: &Node, by: By, asks: &[Ask]) -> Result<(), Fault> {
 fn known_keys(node: &Node, known: &[&str]) -> Result<(), Fault> {
     for (key, at) in node.map().unwrap_or_default() {
         if !known.contains(&key.text.as_str()) {
-            return Err(value(at, "x-sequence", &key.text, "not a key that is known"));
+            return Err(value(
+                at,
+                "x-sequence",
+                &key.text,
+                "not a key that is known",
+            ));
         }
     }
     Ok(())

@@ -32,6 +32,17 @@ pub(super) struct OpenSequences {
     forgotten: u64,
 }
 
+/// What a step is to a sequence.
+#[derive(Debug)]
+pub(super) enum Advance {
+    /// It does not go on with it.
+    No,
+    /// It goes on with it, and more is wanted.
+    Open,
+    /// It was the last one; the events in their order.
+    Complete(Vec<Evidence>),
+}
+
 #[derive(Debug)]
 struct Open {
     touch: u64,
@@ -61,43 +72,44 @@ impl OpenSequences {
 
     /// The first step was seen.
     pub(super) fn begin(&mut self, key: Key, plan: &Sequence, seen: Seen) {
-        let touch = match self.by_key.get(&key) {
-            Some(open) => open.touch,
-            None => {
-                self.make_room(key.sequence, seen.event.time);
-                let open = Open {
-                    touch: 0,
-                    span: plan.span,
-                    chains: vec![None; plan.steps.saturating_sub(1)],
-                };
-                self.by_key.insert(key.clone(), open);
-                0
-            }
-        };
+        let known = self.by_key.get(&key).map(|open| open.touch);
+        if known.is_none() {
+            self.make_room(key.sequence, seen.event.time);
+            let open = Open {
+                touch: 0,
+                span: plan.span,
+                chains: vec![None; plan.steps.saturating_sub(1)],
+            };
+            self.by_key.insert(key.clone(), open);
+        }
         if let Some(open) = self.by_key.get_mut(&key) {
             open.keep(0, Chain { events: vec![seen] });
         }
-        self.touch(key, touch);
+        self.touch(key, known.unwrap_or(0));
     }
 
-    /// `None`: no chain of this key takes the step; else the events, if it was the last one.
+    /// What the step is to the sequence of this key.
     pub(super) fn advance(
         &mut self,
         key: &Key,
         plan: &Sequence,
         step: usize,
         seen: Seen,
-    ) -> Option<Option<Vec<Evidence>>> {
-        let open = self.by_key.get_mut(key)?;
-        let chain = open.longer(step, plan.span, seen)?;
+    ) -> Advance {
+        let Some(open) = self.by_key.get_mut(key) else {
+            return Advance::No;
+        };
+        let Some(chain) = open.longer(step, plan.span, seen) else {
+            return Advance::No;
+        };
         if step.saturating_add(1) >= plan.steps {
             self.remove(key);
-            return Some(Some(chain.events.iter().map(|seen| seen.event).collect()));
+            return Advance::Complete(chain.events.iter().map(|seen| seen.event).collect());
         }
         open.keep(step, chain);
         let touch = open.touch;
         self.touch(key.clone(), touch);
-        Some(None)
+        Advance::Open
     }
 
     /// What ended before this time does not go on.
@@ -200,7 +212,9 @@ impl Open {
     /// Of two chains that end with the same step, the one that began later has more time left.
     fn keep(&mut self, step: usize, chain: Chain) {
         if let Some(kept) = self.chains.get_mut(step)
-            && kept.as_ref().is_none_or(|kept| kept.begun() <= chain.begun())
+            && kept
+                .as_ref()
+                .is_none_or(|kept| kept.begun() <= chain.begun())
         {
             *kept = Some(chain);
         }
@@ -209,10 +223,14 @@ impl Open {
 
 impl Chain {
     fn begun(&self) -> i64 {
-        self.events.first().map_or(i64::MIN, |seen| seen.event.time.0)
+        self.events
+            .first()
+            .map_or(i64::MIN, |seen| seen.event.time.0)
     }
 
     fn last(&self) -> i64 {
-        self.events.last().map_or(i64::MIN, |seen| seen.event.time.0)
+        self.events
+            .last()
+            .map_or(i64::MIN, |seen| seen.event.time.0)
     }
 }
