@@ -332,7 +332,7 @@ x-first-seen: {fields: Image, within: 30d, learning: 1h}
         }
     }
 
-    fn detector() -> Detector {
+    fn fresh() -> Detector {
         Detector::new(rules(), Scorer::new(Settings::new([1; 16])))
     }
 
@@ -356,18 +356,18 @@ x-first-seen: {fields: Image, within: 30d, learning: 1h}
 
     #[test]
     fn steps_and_new_values_are_judged_live_and_what_was_seen_outlives_a_restart_and_a_reload() {
-        let mut detector = detector();
+        let mut detector = fresh();
         assert_eq!(run(&mut detector, 0, "/a"), []);
         assert_eq!(run(&mut detector, 1, "/b"), [("steps".into(), 2)]);
         assert_eq!(detector.over_several().learning, 1);
-        let (mut later, usable) = self::detector().with_seen(&detector.seen());
+        let (mut later, usable) = fresh().with_seen(&detector.seen());
         assert!(usable);
         assert_eq!(run(&mut later, 70, "/a"), []);
         assert_eq!(run(&mut later, 130, "/c"), [("new".into(), 0)]);
         later.replace_rules(rules());
         assert_eq!(run(&mut later, 131, "/c"), [], "seen before the reload");
         assert_eq!(run(&mut later, 132, "/d"), [("new".into(), 0)]);
-        let (anew, usable) = self::detector().with_seen(b"damaged");
+        let (anew, usable) = fresh().with_seen(b"damaged");
         assert!(!usable);
         assert_eq!(anew.over_several().learning, 1);
     }

@@ -173,8 +173,8 @@ fn a_step_that_comes_a_little_before_the_one_it_follows_still_counts() {
 #[test]
 fn no_more_are_open_than_the_bounds_and_what_goes_before_its_time_is_counted() {
     let mut judge = judge(&format!("{STEPS}, by: process, maxspan: 1h"));
-    for number in 0..MOST_OPEN_OF_ONE + 10 {
-        judge.step(&by(number as i64, "curl", number as u128 + 1, &[]));
+    for (second, number) in (0..).zip(1..=MOST_OPEN_OF_ONE as u128 + 10) {
+        judge.step(&by(second, "curl", number, &[]));
     }
     let correlations = &judge.loaded.correlations;
     assert_eq!(correlations.open_sequences(), MOST_OPEN_OF_ONE);
