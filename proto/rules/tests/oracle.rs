@@ -73,7 +73,7 @@ impl Both {
             "process_creation" => Kind::Exec,
             "file_event" => Kind::FileCreate,
             "network_connection" => Kind::NetConnect,
-            other => panic!("category {other}"),
+            other => unreachable!("category {other}"),
         };
         let theirs = sigma_rust::rule_from_yaml(&source.text).expect("sigma-rust takes the rule");
         let detection = document.get("detection")?.as_mapping()?.iter();
@@ -165,7 +165,7 @@ fn meet(key: &str, values: &Yaml, texts: &mut BTreeMap<String, Value>, random: &
                 Some(text) => Value::from(text),
                 None => continue,
             },
-            other => panic!("value {other:?}"),
+            other => unreachable!("value {other:?}"),
         };
         let joined = match (texts.get(field), &made) {
             (Some(Value::String(before)), Value::String(after)) if random.below(4) > 0 => {
