@@ -42,6 +42,8 @@ const WITHOUT_ROOM: Duration = Duration::from_millis(20);
 pub(crate) const SCORER: &str = "scorer.snapshot";
 /// The budget of the scorer's alerts.
 pub(crate) const ALERTS: &str = "scorer.alerts";
+/// What rules about new values have seen.
+pub(crate) const SEEN: &str = "rules.seen";
 /// How far login files were read.
 pub(crate) const LOGINS: &str = "logins.json";
 
@@ -272,6 +274,12 @@ impl Books {
         }
     }
 
+    fn keep_seen(&self, stages: &Stages) {
+        if let Err(error) = self.state.write(SEEN, &stages.detect.seen()) {
+            tracing::error!(error = chain(&error), "values that rules saw not kept");
+        }
+    }
+
     /// Soon after somebody was told, so that a restart makes no room in the budget.
     fn keep_alerts(&mut self, stages: &Stages) {
         let told = stages.detect.told();
@@ -305,6 +313,7 @@ impl Books {
             .ledgers
             .combined(stages.enrich.filtered(), stages.enrich.derived());
         status.rules = stages.detect.rules();
+        status.over_several = stages.detect.over_several();
     }
 
     fn notice(&self, event: &Event) {
@@ -392,6 +401,7 @@ impl Sink for Books {
         if self.due.scorer.elapsed() >= KEEP_SCORER {
             self.due.scorer = Instant::now();
             self.keep_scorer(stages);
+            self.keep_seen(stages);
         }
         Ok(())
     }
@@ -420,6 +430,7 @@ impl Sink for Books {
         self.keep_heads(safe);
         self.keep_positions();
         self.keep_scorer(stages);
+        self.keep_seen(stages);
         self.keep_alerts(stages);
         self.tell(stages);
         self.tell_maturity(stages);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use picket_event::content::ContentFile;
 use picket_event::{Event, ScorerVerdict, Source, UnixNanos, Verdict};
-use picket_rules::{Correlations, Loaded, Refusal, RuleInfo, RuleSet, Scratch, Written};
+use picket_rules::{Correlations, Forgotten, Loaded, Refusal, RuleInfo, RuleSet, Scratch, Written};
 use picket_scorer::{Alerts, Decision, Maturity, Scorer, Settings, incident_of};
 
 use picket_sensor::login::LineWish;
@@ -26,6 +26,8 @@ pub(crate) struct Detector {
     alerts: Alerts,
     told: u64,
     lines: Option<LineWish>,
+    /// What was forgotten when it was last said.
+    said: Forgotten,
 }
 
 impl std::fmt::Debug for Detector {
@@ -36,7 +38,7 @@ impl std::fmt::Debug for Detector {
     }
 }
 
-/// Rules, and correlations over their hits.
+/// Rules over one event, and those over several.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     set: RuleSet,
@@ -44,7 +46,7 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// The titles of those that are no correlations.
+    /// The titles of those over one event.
     #[cfg(test)]
     pub(crate) fn titles(&self) -> impl Iterator<Item = &str> {
         self.set.rules().iter().map(|rule| rule.title.as_str())
@@ -54,6 +56,17 @@ impl Rules {
     pub(crate) fn len(&self) -> usize {
         self.set.rules().len() + self.correlations.len()
     }
+}
+
+/// How rules over several events are doing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OverSeveral {
+    /// Rules about new values that tell nothing yet.
+    pub(crate) learning: usize,
+    /// Sequences that have begun and are not complete.
+    pub(crate) open: usize,
+    /// What was forgotten before its time for want of room, since the start.
+    pub(crate) forgotten: Forgotten,
 }
 
 /// Where rules come from.
@@ -76,6 +89,7 @@ impl Detector {
             alerts: Alerts::new(ALERTS_A_DAY),
             told: 0,
             lines: None,
+            said: Forgotten::default(),
         }
     }
 
@@ -96,6 +110,26 @@ impl Detector {
     /// What is kept of the budget.
     pub(crate) fn alerts(&self) -> Vec<u8> {
         self.alerts.snapshot()
+    }
+
+    /// Goes on with what rules about new values saw in an earlier run, and whether those bytes could be read.
+    pub(crate) fn with_seen(mut self, kept: &[u8]) -> (Self, bool) {
+        let usable = self.correlations.restore(kept);
+        (self, usable)
+    }
+
+    /// What rules about new values have seen, to be kept.
+    pub(crate) fn seen(&self) -> Vec<u8> {
+        self.correlations.snapshot()
+    }
+
+    /// How rules over several events are doing.
+    pub(crate) fn over_several(&self) -> OverSeveral {
+        OverSeveral {
+            learning: self.correlations.learning(),
+            open: self.correlations.open_sequences(),
+            forgotten: self.correlations.forgotten(),
+        }
     }
 
     /// How often the scorer told somebody, since the start.
@@ -143,10 +177,26 @@ impl Detector {
         }
         let rules = hits.iter().filter_map(|hit| self.rules.rule(hit.rule));
         let mut verdicts: Vec<Verdict> = rules.map(RuleInfo::verdict).collect();
-        if !hits.is_empty() && !self.correlations.is_empty() {
-            verdicts.extend(self.correlations.step(event, &hits));
+        verdicts.extend(self.correlations.step(event, &hits));
+        if !hits.is_empty() {
+            self.say_forgotten();
         }
         verdicts
+    }
+
+    /// Says what was forgotten for want of room: at once, and again whenever it has doubled.
+    fn say_forgotten(&mut self) {
+        let now = self.correlations.forgotten();
+        let doubled = |now: u64, said: u64| now > 0 && now >= said.saturating_mul(2);
+        if doubled(now.sequences, self.said.sequences) || doubled(now.values, self.said.values) {
+            let Forgotten { sequences, values } = now;
+            tracing::warn!(
+                sequences,
+                values,
+                "rules over several events forgot for want of room"
+            );
+            self.said = now;
+        }
     }
 
     /// The scorer's verdict; its alert stands only where somebody is to be told.
@@ -170,16 +220,18 @@ impl Detector {
         self.alerts.withheld_so_far()
     }
 
-    /// Puts new rules in the place of the old. What correlations waited for is forgotten.
+    /// Puts new rules in the place of the old. What correlations and sequences waited for is forgotten; values that were seen
+    /// are not.
     pub(crate) fn replace_rules(&mut self, rules: Rules) {
         self.rules = rules.set;
-        self.correlations = rules.correlations;
+        let before = std::mem::replace(&mut self.correlations, rules.correlations);
+        self.correlations.go_on(before);
         if let Some(lines) = &self.lines {
             lines.set(self.rules.reads_lines());
         }
     }
 
-    /// How many rules are loaded, correlations included.
+    /// How many rules are loaded, those over several events included.
     pub(crate) fn rules(&self) -> usize {
         self.rules.rules().len() + self.correlations.len()
     }
@@ -251,5 +303,72 @@ mod tests {
         assert!(usable && gone_on.alerts() == kept);
         let (anew, usable) = detector().with_alerts(&kept[1..]);
         assert!(!usable && anew.alerts() == kept);
+    }
+
+    const RULES: &str = "
+title: steps
+id: steps
+logsource: {product: linux, category: process_creation}
+detection: {a: {Image: /a}, b: {Image: /b}, condition: b}
+x-sequence: {steps: [a, b], by: process, maxspan: 5m}
+---
+title: new
+id: new
+logsource: {product: linux, category: process_creation}
+detection: {s: {Image|startswith: /}, condition: s}
+x-first-seen: {fields: Image, within: 30d, learning: 1h}
+";
+
+    fn rules() -> Rules {
+        let source = picket_rules::Source {
+            name: "rules".into(),
+            text: RULES.into(),
+        };
+        let loaded = RuleSet::compile(&[source]);
+        assert_eq!(loaded.refused, []);
+        Rules {
+            set: loaded.rules,
+            correlations: loaded.correlations,
+        }
+    }
+
+    fn fresh() -> Detector {
+        Detector::new(rules(), Scorer::new(Settings::new([1; 16])))
+    }
+
+    /// The rules that speak of a program that is run at this minute.
+    fn run(detector: &mut Detector, minute: i64, exe: &str) -> Vec<(String, usize)> {
+        let uid = picket_event::ProcessUid::new([1; 16]);
+        let mut process = picket_event::Process::new(uid, 7);
+        process.exe = exe.into();
+        let time = UnixNanos(minute * 60_000_000_000);
+        let mut event = Event::new(picket_event::Kind::Exec, time, Source::Ebpf).by(process);
+        detector.judge(time, &mut event);
+        let rules = event
+            .verdicts
+            .into_iter()
+            .filter_map(|verdict| match verdict {
+                Verdict::Rule(rule) => Some((rule.id, rule.rests_on.len())),
+                Verdict::Scorer(_) => None,
+            });
+        rules.collect()
+    }
+
+    #[test]
+    fn steps_and_new_values_are_judged_live_and_what_was_seen_outlives_a_restart_and_a_reload() {
+        let mut detector = fresh();
+        assert_eq!(run(&mut detector, 0, "/a"), []);
+        assert_eq!(run(&mut detector, 1, "/b"), [("steps".into(), 2)]);
+        assert_eq!(detector.over_several().learning, 1);
+        let (mut later, usable) = fresh().with_seen(&detector.seen());
+        assert!(usable);
+        assert_eq!(run(&mut later, 70, "/a"), []);
+        assert_eq!(run(&mut later, 130, "/c"), [("new".into(), 0)]);
+        later.replace_rules(rules());
+        assert_eq!(run(&mut later, 131, "/c"), [], "seen before the reload");
+        assert_eq!(run(&mut later, 132, "/d"), [("new".into(), 0)]);
+        let (anew, usable) = fresh().with_seen(b"damaged");
+        assert!(!usable);
+        assert_eq!(anew.over_several().learning, 1);
     }
 }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use crate::clock;
+use crate::detect::OverSeveral;
 
 pub(crate) mod notify;
 pub(crate) mod socket;
@@ -63,6 +64,8 @@ pub(crate) struct Status {
     pub(crate) integrity: Integrity,
     /// How many rules are loaded.
     pub(crate) rules: usize,
+    /// How those over several events are doing.
+    pub(crate) over_several: OverSeveral,
     /// How much the scorer has learned.
     pub(crate) scorer: Maturity,
     /// Incidents that the scorer found and nobody was told about.
@@ -171,6 +174,7 @@ impl Status {
             fallback: String::new(),
             integrity: Integrity::default(),
             rules: 0,
+            over_several: OverSeveral::default(),
             scorer: Maturity::default(),
             scorer_withheld: 0,
             commands: (0, String::new()),
@@ -227,6 +231,11 @@ impl Status {
             "logins": { "hooks": self.logins.iter().map(hook_json).collect::<Vec<_>>() },
             "integrity": self.integrity.to_json(),
             "rules": self.rules,
+            "rules_over_several": {
+                "learning": self.over_several.learning, "open_sequences": self.over_several.open,
+                "forgotten_sequences": self.over_several.forgotten.sequences,
+                "forgotten_values": self.over_several.forgotten.values,
+            },
             "scorer": {
                 "events": self.scorer.events, "days": self.scorer.days,
                 "contexts": self.scorer.contexts, "contexts_mature": self.scorer.contexts_mature,

@@ -65,7 +65,7 @@ pub(super) fn replay(arguments: &ReplayArgs) -> Result<(), Failure> {
     }
     let reader = walk.out.flush()?;
     if reader == Reader::There && unread < arguments.files.len() {
-        walk.summary.print();
+        walk.summary.print(walk.detector.over_several());
     }
     failed.map_or(Ok(()), Err)
 }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::RunArgs;
 use super::watch::{own_uid, remember};
-use crate::books::{ALERTS, Books, LOGINS, Parts, SCORER};
+use crate::books::{ALERTS, Books, LOGINS, Parts, SCORER, SEEN};
 use crate::clock::{self, boot_ns};
 use crate::config::{Config, DEFAULT_CONFIG};
 use crate::content::{Contents, SharedContents};
@@ -420,9 +420,9 @@ fn open_spool(state: &StateDir, config: &Config) -> Result<(Spool, Vec<Lost>), F
     Ok((spool, recovery.dropped))
 }
 
-/// Rules, and what the scorer and its budget know from earlier runs.
+/// Rules, and what they, the scorer and its budget know from earlier runs.
 fn detector(state: &StateDir, config: &Config, rules: Rules) -> Result<Detector, Failure> {
-    let detector = Detector::new(rules, scorer(state, config)?);
+    let detector = with_seen(state, Detector::new(rules, scorer(state, config)?))?;
     let Some(kept) = state.read(ALERTS)? else {
         return Ok(detector);
     };
@@ -430,6 +430,26 @@ fn detector(state: &StateDir, config: &Config, rules: Rules) -> Result<Detector,
     if !usable {
         let aside = state.set_aside(ALERTS)?.display().to_string();
         tracing::error!(aside, "the budget of the scorer's alerts begins anew");
+    }
+    Ok(detector)
+}
+
+/// What rules about new values saw in earlier runs. What cannot be used is set aside, and they learn anew.
+fn with_seen(state: &StateDir, detector: Detector) -> Result<Detector, Failure> {
+    let (detector, usable) = match state.read(SEEN)? {
+        Some(kept) => detector.with_seen(&kept),
+        None => (detector, true),
+    };
+    if !usable {
+        let aside = state.set_aside(SEEN)?.display().to_string();
+        tracing::error!(aside, "rules about new values begin to learn anew");
+    }
+    let learning = detector.over_several().learning;
+    if learning > 0 {
+        tracing::info!(
+            learning,
+            "rules about new values are silent until they have learned"
+        );
     }
     Ok(detector)
 }

@@ -65,9 +65,10 @@ fn readable(status: &Value) -> Vec<String> {
             text("/integrity/note")
         ),
         format!(
-            "rules     {} (signed content: version {})",
+            "rules     {} (signed content: version {}), {} of them still learning what is new here",
             text("/rules"),
-            text("/content/rules")
+            text("/content/rules"),
+            text("/rules_over_several/learning")
         ),
         format!("policy    {}", policy(status)),
         format!(

@@ -62,6 +62,7 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
         bounds: Bounds::new(config.memory_bytes),
         clock: clock::system(),
     };
+    say_learning(&stages.detect);
     let hasher = HashThread::start(inputs.clone())?;
     let mut readers = Readers::default();
     readers.read(opened.sensor, inputs.clone())?;
@@ -78,6 +79,16 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
     match pipeline::walk(&mut stages, &mut printer, &waiting, &mut world) {
         Err(_) if printer.reader == Reader::Gone => Ok(()),
         done => done,
+    }
+}
+
+/// Nothing is kept from one watch to the next, so rules about new values begin to learn.
+fn say_learning(detect: &Detector) {
+    let learning = detect.over_several().learning;
+    if learning > 0 {
+        health::say(&format!(
+            "{learning} rules about what is new here are silent until they have learned (docs/rules.md)"
+        ));
     }
 }
 

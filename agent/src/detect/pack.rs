@@ -166,7 +166,7 @@ mod tests {
         let sources = sources(RulesFrom::Pack(Path::new("/nonexistent")), &[]).unwrap();
         let loaded = RuleSet::compile(&sources);
         assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);
-        assert!(loaded.rules.rules().len() >= PACK.len());
+        assert!(loaded.rules.rules().len() + loaded.correlations.len() >= PACK.len());
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! Whether a rule file is good: for authors, before it goes into a pack.
 //!
-//! A file may carry example events under `x-tests`; a rule that does not judge its own examples as
-//! it says is not good.
+//! A file may carry example events under `x-tests`, single ones or lists of some that happen one after another; a rule that
+//! does not judge its own examples as it says is not good.
 
 use std::collections::BTreeSet;
 
-use picket_event::Event;
+use picket_event::{UnixNanos, Verdict};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use crate::refusal::{Fault, Reason};
+use crate::rule::RuleInfo;
 use crate::ruleset::{Loaded, RuleSet, Source};
 use crate::scratch::Scratch;
 use crate::yaml::{self, Node, Scalar, Value};
@@ -49,13 +50,14 @@ pub fn names(sources: &[Source]) -> BTreeSet<String> {
 
 /// Checks every document of `source`, beside rules that have these ids and names.
 pub fn check_beside(source: &Source, elsewhere: &BTreeSet<String>) -> Vec<Checked> {
+    let mut loaded = RuleSet::compile_beside(std::slice::from_ref(source), elsewhere);
+    let wrong_examples = wrong_examples(source, &mut loaded);
     let Loaded {
         rules,
         correlations,
         refused,
         notes,
-    } = RuleSet::compile_beside(std::slice::from_ref(source), elsewhere);
-    let wrong_examples = wrong_examples(source, &rules);
+    } = loaded;
     let taken = rules
         .rules()
         .iter()
@@ -82,76 +84,91 @@ pub fn check_beside(source: &Source, elsewhere: &BTreeSet<String>) -> Vec<Checke
     taken.chain(refused).collect()
 }
 
-/// Example events of a rule file, as JSON of the contract.
+/// Example events of a rule file, as JSON of the contract. Each example is the events that happen one after another, of
+/// which the last is judged; most are of one event.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Examples {
-    /// Events that a rule of the file must match.
-    pub hits: Vec<Json>,
-    /// Events that no rule of the file may match.
-    pub misses: Vec<Json>,
+    /// Those that a rule of the file must match.
+    pub hits: Vec<Vec<Json>>,
+    /// Those that no rule of the file may match.
+    pub misses: Vec<Vec<Json>>,
 }
 
 /// The examples under `x-tests`, of all documents of `text`. Time, source and process ids may be
 /// left out there.
 pub fn examples(text: &str) -> Result<Examples, Reason> {
-    let mut examples = Examples::default();
+    let mut all = Examples::default();
     for document in yaml::parse(text).map_err(|fault| fault.reason)? {
         let Some(tests) = document.get("x-tests") else {
             continue;
         };
-        examples
-            .hits
-            .extend(events(tests, "hits").map_err(|fault| fault.reason)?);
-        examples
-            .misses
-            .extend(events(tests, "misses").map_err(|fault| fault.reason)?);
+        let read = |key| listed(tests, key).map_err(|fault| fault.reason);
+        all.hits.extend(read("hits")?);
+        all.misses.extend(read("misses")?);
     }
-    Ok(examples)
+    Ok(all)
 }
 
-fn events(tests: &Node, key: &str) -> Result<Vec<Json>, Fault> {
+fn listed(tests: &Node, key: &str) -> Result<Vec<Vec<Json>>, Fault> {
     let Some(node) = tests.get(key) else {
         return Ok(Vec::new());
     };
-    let Some(list) = node.list() else {
+    let wrong = |node: &Node, wanted| {
         let key = format!("x-tests.{key}");
-        return Err(node.fault(Reason::Shape {
-            key,
-            wanted: "a list of events",
-        }));
+        node.fault(Reason::Shape { key, wanted })
     };
-    Ok(list.iter().map(|node| whole(json(node))).collect())
+    let list = node.list().ok_or_else(|| wrong(node, "a list of events"))?;
+    let example = |node: &Node| match node.list() {
+        None => Ok(vec![whole(json(node), 0)]),
+        Some([]) => Err(wrong(node, "a list of events, or of lists of events")),
+        Some(events) => Ok((0..)
+            .zip(events)
+            .map(|(second, node)| whole(json(node), second))
+            .collect()),
+    };
+    list.iter().map(example).collect()
 }
 
-/// An example says what matters to the rule; what every event has besides is filled in.
-fn whole(mut example: Json) -> Json {
+/// An example says what matters to the rule; what every event has besides is filled in. Events that follow each other are
+/// a second apart, and a process that is called by its number is the same in all of them.
+fn whole(mut example: Json, second: i64) -> Json {
     let Some(event) = example.as_object_mut() else {
         return example;
     };
-    let default = |map: &mut Map<String, Json>, key: &str, value: Json| {
-        map.entry(key).or_insert(value);
-    };
-    default(event, "time", "2026-01-05T10:00:00Z".into());
+    let time = UnixNanos(BEGUN.saturating_add(second.saturating_mul(1_000_000_000)));
+    default(event, "time", time.to_string().into());
     default(event, "source", "replay".into());
     let Some(process) = event.get_mut("process").and_then(Json::as_object_mut) else {
         return example;
     };
-    default(process, "uid", "0".repeat(32).into());
-    default(process, "pid", 4242.into());
+    named(process, 4242);
     let ancestry = process.get_mut("ancestry").and_then(Json::as_array_mut);
     for ancestor in ancestry
         .into_iter()
         .flatten()
         .filter_map(Json::as_object_mut)
     {
-        default(ancestor, "uid", "0".repeat(32).into());
-        default(ancestor, "pid", 1.into());
+        named(ancestor, 1);
     }
     example
 }
 
+/// A process without a number has this one; one without a name is called by its number.
+fn named(process: &mut Map<String, Json>, pid: u64) {
+    default(process, "pid", pid.into());
+    let pid = process.get("pid").and_then(Json::as_u64).unwrap_or(0);
+    default(process, "uid", format!("{pid:032x}").into());
+}
+
+fn default(map: &mut Map<String, Json>, key: &str, value: Json) {
+    map.entry(key).or_insert(value);
+}
+
+/// When examples happen that do not say: 2026-01-05T10:00:00Z.
+const BEGUN: i64 = 1_767_607_200_000_000_000;
+
 /// The first example that is judged otherwise than the file says.
-fn wrong_examples(source: &Source, rules: &RuleSet) -> Option<String> {
+fn wrong_examples(source: &Source, loaded: &mut Loaded) -> Option<String> {
     let examples = match examples(&source.text) {
         Ok(examples) => examples,
         Err(reason) => return Some(reason.to_string()),
@@ -161,13 +178,13 @@ fn wrong_examples(source: &Source, rules: &RuleSet) -> Option<String> {
         ("hits", examples.hits, true),
         ("misses", examples.misses, false),
     ];
-    for (list, events, must_match) in expected {
-        for (number, json) in (1..).zip(events) {
-            let event = match picket_event::json::from_value(&json) {
-                Ok(line) => line.event,
+    for (list, examples, must_match) in expected {
+        for (number, events) in (1..).zip(examples) {
+            let found = match loaded.verdicts_on(&events, &mut scratch) {
+                Ok(verdicts) => !verdicts.is_empty(),
                 Err(error) => return Some(format!("example {number} of {list}: {error}")),
             };
-            if matches(rules, &event, &mut scratch) != must_match {
+            if found != must_match {
                 let found = if must_match {
                     "does not match"
                 } else {
@@ -180,10 +197,25 @@ fn wrong_examples(source: &Source, rules: &RuleSet) -> Option<String> {
     None
 }
 
-fn matches(rules: &RuleSet, event: &Event, scratch: &mut Scratch) -> bool {
-    let mut hits = Vec::new();
-    rules.evaluate(event, scratch, &mut hits);
-    !hits.is_empty()
+impl Loaded {
+    /// What is said of the last of these events, which happen one after another on a host of which nothing else is known and
+    /// where rules about new values need not learn. What was remembered before is forgotten.
+    pub fn verdicts_on(
+        &mut self,
+        events: &[Json],
+        scratch: &mut Scratch,
+    ) -> Result<Vec<Verdict>, picket_event::json::JsonError> {
+        self.correlations.forget(true);
+        let (mut hits, mut verdicts) = (Vec::new(), Vec::new());
+        for json in events {
+            let event = picket_event::json::from_value(json)?.event;
+            self.rules.evaluate(&event, scratch, &mut hits);
+            let rules = hits.iter().filter_map(|hit| self.rules.rule(hit.rule));
+            verdicts = rules.map(RuleInfo::verdict).collect();
+            verdicts.extend(self.correlations.step(&event, &hits));
+        }
+        Ok(verdicts)
+    }
 }
 
 fn json(node: &Node) -> Json {

@@ -1,8 +1,9 @@
-//! Correlation rules: several hits of other rules that mean something together.
+//! Rules over several events: correlations, which judge hits of other rules, and the rules of `x-sequence` and
+//! `x-first-seen`, whose questions are hits without a name.
 //!
 //! Four kinds of Sigma: so many hits (`event_count`), so many different values of a field
 //! (`value_count`), every rule at least once (`temporal`), every rule in its order
-//! (`temporal_ordered`); each within a time span, for events that agree in the fields of `group-by`.
+//! (`temporal_ordered`) are correlations; each within a time span, for events that agree in the fields of `group-by`.
 //!
 //! # Invariants
 //!
@@ -14,20 +15,25 @@
 
 mod document;
 mod groups;
+mod several;
 
 use std::collections::HashMap;
 
 use picket_event::{Event, Evidence, Verdict};
 
+use crate::first_seen::Firsts;
 use crate::record::{FieldId, Fields, Record, Span, Values};
 use crate::refusal::Refusal;
 use crate::rule::RuleInfo;
 use crate::ruleset::RuleHit;
+use crate::sequence::Sequences;
 use crate::view::Columns;
 use crate::view::event::EventRecord;
 use crate::yaml::Node;
 
 use groups::{Groups, Seen, Wanted};
+pub use several::Forgotten;
+pub(crate) use several::Several;
 
 /// Most groups that are remembered, of all correlations together.
 pub const MOST_GROUPS: usize = 4_096;
@@ -35,14 +41,21 @@ pub const MOST_GROUPS: usize = 4_096;
 /// Most hits and values that are remembered, of all groups together.
 pub const MOST_SEEN: usize = 1 << 18;
 
-/// Correlation rules with what they remember.
+/// Rules over several events with what they remember.
 #[derive(Debug, Default)]
 pub struct Correlations {
     rules: Vec<Correlation>,
-    /// For each rule of the set: which correlations wait for it, and as which of their rules.
+    /// For each number that a hit may have: which correlations wait for it, and as which of their rules.
     waiting: Vec<Vec<(usize, usize)>>,
     columns: Columns,
     groups: Groups,
+    several: Vec<several::Member>,
+    /// What hits from [`Self::first`] on are: the rule over several events, and which of its questions.
+    asked: Vec<(usize, usize)>,
+    first: usize,
+    sequences: Sequences,
+    firsts: Firsts,
+    arrivals: u64,
     bytes: Vec<u8>,
     spans: Vec<Span>,
 }
@@ -73,14 +86,21 @@ pub(crate) enum CorrelationKind {
 }
 
 impl Correlations {
-    /// Compiles documents, each with the name of its source, over the rules that have these names.
+    /// Compiles documents, each with the name of its source, over the rules that have these names: `rules` rules over one
+    /// event, and `several` over more.
     pub(crate) fn compile(
         documents: &[(String, Node)],
         names: &HashMap<String, usize>,
         rules: usize,
+        several: Vec<Several>,
     ) -> (Self, Vec<Refusal>) {
         let (mut fields, mut taken, mut refused) = (Fields::default(), Self::default(), Vec::new());
-        taken.waiting = vec![Vec::new(); rules];
+        taken.first = rules;
+        for rule in several {
+            taken.add_several(rule, &mut fields);
+        }
+        let numbers = rules + taken.asked.len() + taken.several.len();
+        taken.waiting = vec![Vec::new(); numbers];
         for (file, document) in documents {
             let node = document.get("correlation").unwrap_or(document);
             let parsed = document::parse(document, node, file, &mut fields)
@@ -109,14 +129,30 @@ impl Correlations {
         self.rules.push(rule);
     }
 
-    /// What these correlations say about themselves, in the order of the sources.
+    /// What these rules say about themselves: sequences and rules about new values in the order of the sources, then
+    /// correlations in theirs.
     pub fn rules(&self) -> impl Iterator<Item = &RuleInfo> {
-        self.rules.iter().map(|rule| &rule.info)
+        let several = self.several.iter().map(|rule| &rule.info);
+        several.chain(self.rules.iter().map(|rule| &rule.info))
     }
 
-    /// Takes the hits of rules on `event` and gives the verdicts of the correlations that are complete with
+    /// Takes the hits on `event`, also if there are none, and gives the verdicts of the rules that are complete with
     /// it, each once and with the last events that it rests on.
     pub fn step(&mut self, event: &Event, hits: &[RuleHit]) -> Vec<Verdict> {
+        self.firsts.watch(event.time);
+        if hits.is_empty() || self.is_empty() {
+            return Vec::new();
+        }
+        let (mut verdicts, found) = self.judge_several(event, hits);
+        verdicts.extend(self.correlate(event, hits.iter().chain(&found)));
+        verdicts
+    }
+
+    fn correlate<'a>(
+        &mut self,
+        event: &Event,
+        hits: impl Iterator<Item = &'a RuleHit>,
+    ) -> Vec<Verdict> {
         let mut complete: Vec<(usize, Vec<Evidence>)> = Vec::new();
         for hit in hits {
             let waiting = self.waiting.get(hit.rule).cloned().unwrap_or_default();
@@ -129,24 +165,20 @@ impl Correlations {
                 }
             }
         }
-        let verdict = |(number, rests_on): (usize, Vec<Evidence>)| {
-            let mut verdict = self.rules.get(number)?.info.verdict();
-            if let Verdict::Rule(rule) = &mut verdict {
-                rule.rests_on = rests_on;
-            }
-            Some(verdict)
-        };
-        complete.into_iter().filter_map(verdict).collect()
+        let complete = complete.into_iter();
+        complete
+            .filter_map(|(number, rests_on)| Some(resting(&self.rules.get(number)?.info, rests_on)))
+            .collect()
     }
 
-    /// How many correlations there are.
+    /// How many rules there are.
     pub fn len(&self) -> usize {
-        self.rules.len()
+        self.rules.len() + self.several.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.rules.is_empty() && self.several.is_empty()
     }
 
     /// How many groups are remembered.
@@ -178,6 +210,15 @@ impl Correlations {
         };
         self.groups.step(key, wanted, Evidence::of(event), seen)
     }
+}
+
+/// The verdict of a rule, with the events that it rests on.
+fn resting(info: &RuleInfo, rests_on: Vec<Evidence>) -> Verdict {
+    let mut verdict = info.verdict();
+    if let Verdict::Rule(rule) = &mut verdict {
+        rule.rests_on = rests_on;
+    }
+    verdict
 }
 
 /// The first value of a field, as long as it may be remembered.

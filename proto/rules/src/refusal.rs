@@ -114,17 +114,17 @@ pub enum Reason {
     /// `timeframe` belongs to the abolished pipe.
     #[error("`timeframe` counts over time, which only correlations may")]
     Timeframe,
-    /// A filter document, which changes other rules.
-    #[error("filter documents are not built yet")]
-    Filter,
     /// The abolished rule collections.
     #[error("rule collections with `action` are not taken, Sigma abolished them")]
     Collection,
-    /// An extension of ours that is not there yet.
-    #[error("extension `{}` is not built yet", one_line(name))]
-    ExtensionNotBuilt {
-        /// Which.
-        name: String,
+    /// Two extensions that have no meaning together.
+    #[error("`x-sequence` and `x-first-seen` have no meaning together")]
+    Together,
+    /// A filter for rules of another log source.
+    #[error("the filter has another log source than rule `{}`", one_line(rule))]
+    FilterElsewhere {
+        /// What the filter calls the rule.
+        rule: String,
     },
     /// An extension that nobody knows.
     #[error("extension `{}` is not known", one_line(name))]

@@ -1,18 +1,21 @@
 //! One rule document: its header, its searches, its condition, its extensions.
 
+mod ancestor;
+pub(crate) mod draft;
+
 use picket_event::{RuleVerdict, Severity, Verdict};
 
-use crate::condition::{self, Condition};
+use crate::first_seen::{self, FirstSeen};
 use crate::logsource::{self, Scope, View};
 use crate::program::Program;
 use crate::record::{FieldId, Fields};
 use crate::refusal::{Fault, Reason};
 use crate::search::Compiler;
+use crate::sequence::{self, Sequence};
 use crate::view::{audit, event, written};
 use crate::yaml::{Node, Scalar, Value};
 
-/// Most tests in one rule.
-const MAX_TESTS: usize = 10_000;
+use draft::Draft;
 
 /// What a rule says about itself. It goes into every verdict.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,14 +55,33 @@ impl RuleInfo {
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) info: RuleInfo,
-    pub(crate) scope: Scope,
-    pub(crate) program: Program,
+    /// What single events are asked. A plain rule asks one question; one over several events may ask more.
+    pub(crate) asks: Vec<Ask>,
+    pub(crate) over: Over,
     /// Fields that it names and no event ever has.
     pub(crate) never: Vec<String>,
     /// It can match although those fields are never there.
     pub(crate) alive: bool,
     /// Searches that the condition does not use.
     pub(crate) unused: Vec<String>,
+}
+
+/// A question about one event.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) scope: Scope,
+    pub(crate) program: Program,
+}
+
+/// What the answers mean.
+#[derive(Debug)]
+pub(crate) enum Over {
+    /// One event is a hit.
+    One,
+    /// Events in their order are; the questions are the steps, then `until`.
+    Sequence(Sequence),
+    /// An event with a value that is new is.
+    FirstSeen(FirstSeen),
 }
 
 /// The id of a rule document, if it can be read.
@@ -80,42 +102,99 @@ pub(crate) fn parse(document: &Node, file: &str, fields: &mut Fields) -> Result<
     let detection = required(document, "detection")?;
     refuse_counting(detection)?;
     let scope = logsource::parse(required(document, "logsource")?)?;
-    let (condition, searches) = condition_and_searches(detection, fields)?;
-    if tests(&condition, &searches) > MAX_TESTS {
-        return Err(document.fault(Reason::TooManyTests { limit: MAX_TESTS }));
-    }
-    let unused = unused(&condition, &searches);
-    let mut program = program(&condition, &searches);
+    let mut draft = Draft::new(detection, &["condition"], fields)?;
+    let mut program = whole(detection, &mut draft)?;
     if let Some(ancestor) = document.get("x-ancestor") {
-        program = Program::All(vec![program, self::ancestor(ancestor, scope, fields)?]);
+        program = Program::All(vec![program, ancestor::ancestor(ancestor, scope, fields)?]);
     }
-    if !scope.programs.is_empty() {
-        program = Program::All(vec![written_by(scope, document, fields)?, program]);
-    }
-    program.order();
-    let never = never(&program, scope.view, fields).map_err(|reason| document.fault(reason))?;
-    let alive = program.possible(&|field| exists(scope.view, fields.name(field)));
-    Ok(Rule {
+    let (over, asks) = over(document, &mut draft, Ask { scope, program })?;
+    let mut rule = Rule {
         info,
-        scope,
-        program,
-        never,
-        alive,
-        unused,
-    })
+        asks: Vec::new(),
+        over,
+        never: Vec::new(),
+        alive: true,
+        unused: draft.unused(),
+    };
+    for ask in asks {
+        rule.ask(document, ask, fields)?;
+    }
+    Ok(rule)
 }
 
-/// Filters and collections look like rules and are none; extensions change what a
-/// rule means, so one that is not built must not be left out.
+impl Rule {
+    /// Takes in a question, with what it needs because of its log source.
+    fn ask(&mut self, document: &Node, mut ask: Ask, fields: &mut Fields) -> Result<(), Fault> {
+        let Ask { scope, program } = &mut ask;
+        if !scope.programs.is_empty() {
+            let written = written_by(*scope, document, fields)?;
+            *program = Program::All(vec![written, program.clone()]);
+        }
+        program.order();
+        let never = never(program, scope.view, fields).map_err(|reason| document.fault(reason))?;
+        let new = never.into_iter().filter(|name| !self.never.contains(name));
+        self.never.extend(new.collect::<Vec<_>>());
+        self.alive &= program.possible(&|field| exists(scope.view, fields.name(field)));
+        self.asks.push(ask);
+        Ok(())
+    }
+
+    /// Lets it hit only where `filter` holds too.
+    pub(crate) fn narrow(&mut self, filter: &Program) {
+        let last = match &self.over {
+            Over::Sequence(sequence) => sequence.steps().saturating_sub(1),
+            Over::One | Over::FirstSeen(_) => 0,
+        };
+        if let Some(ask) = self.asks.get_mut(last) {
+            ask.program = Program::All(vec![ask.program.clone(), filter.clone()]);
+            ask.program.order();
+        }
+    }
+
+    /// The log source of the event that it hits.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        match &self.over {
+            Over::Sequence(sequence) => self.asks.get(sequence.steps().saturating_sub(1)),
+            Over::One | Over::FirstSeen(_) => self.asks.first(),
+        }
+        .map(|ask| ask.scope)
+    }
+}
+
+/// All conditions of a rule: one of them must hold.
+pub(crate) fn whole(node: &Node, draft: &mut Draft) -> Result<Program, Fault> {
+    let conditions = conditions(node)?.into_iter();
+    let programs: Result<Vec<_>, Fault> = conditions
+        .map(|(line, text)| draft.program(line, text))
+        .collect();
+    let mut programs = programs?;
+    let one = (programs.len() == 1).then(|| programs.pop()).flatten();
+    Ok(one.unwrap_or(Program::Any(programs)))
+}
+
+/// What kind of rule the extensions make of it, and what it asks.
+fn over(document: &Node, draft: &mut Draft, whole: Ask) -> Result<(Over, Vec<Ask>), Fault> {
+    match (document.get("x-sequence"), document.get("x-first-seen")) {
+        (Some(_), Some(node)) => Err(node.fault(Reason::Together)),
+        (Some(node), None) => {
+            let (sequence, asks) = sequence::parse(node, draft, whole)?;
+            Ok((Over::Sequence(sequence), asks))
+        }
+        (None, Some(node)) => {
+            let first = first_seen::parse(node, whole.scope.view)?;
+            Ok((Over::FirstSeen(first), vec![whole]))
+        }
+        (None, None) => Ok((Over::One, vec![whole])),
+    }
+}
+
+/// Collections look like rules and are none; extensions change what a rule means, so one that is not known
+/// must not be left out.
 fn refuse_what_is_not_a_rule(document: &Node) -> Result<(), Fault> {
     for (key, value) in document.map().unwrap_or_default() {
         let reason = match key.text.as_str() {
-            "filter" => Reason::Filter,
             "action" => Reason::Collection,
-            "x-ancestor" | "x-tests" => continue,
-            "x-sequence" | "x-first-seen" => Reason::ExtensionNotBuilt {
-                name: key.text.clone(),
-            },
+            "x-ancestor" | "x-first-seen" | "x-sequence" | "x-tests" => continue,
             name if name.starts_with("x-") => Reason::ExtensionUnknown {
                 name: name.to_owned(),
             },
@@ -126,7 +205,7 @@ fn refuse_what_is_not_a_rule(document: &Node) -> Result<(), Fault> {
     Ok(())
 }
 
-fn required<'a>(document: &'a Node, key: &'static str) -> Result<&'a Node, Fault> {
+pub(crate) fn required<'a>(document: &'a Node, key: &'static str) -> Result<&'a Node, Fault> {
     let node = document
         .get(key)
         .ok_or_else(|| document.fault(Reason::Missing { key }))?;
@@ -186,32 +265,6 @@ fn techniques(tags: &Node) -> Vec<String> {
     techniques.collect()
 }
 
-/// The searches by name, each compiled.
-type Searches = Vec<(String, Program)>;
-
-fn condition_and_searches(
-    node: &Node,
-    fields: &mut Fields,
-) -> Result<(Condition, Searches), Fault> {
-    let conditions = conditions(node)?;
-    let mut searches = Searches::new();
-    for (name, search) in node.map().unwrap_or_default() {
-        if name.text != "condition" {
-            let program = Compiler {
-                fields: &mut *fields,
-            }
-            .search(search)?;
-            searches.push((name.text.clone(), program));
-        }
-    }
-    let names: Vec<String> = searches.iter().map(|(name, _)| name.clone()).collect();
-    let mut parsed = Vec::new();
-    for (line, text) in conditions {
-        parsed.push(condition::parse(text, &names).map_err(|reason| reason.at(line))?);
-    }
-    Ok((Condition::Any(parsed), searches))
-}
-
 /// Counting over time belongs to correlations. The pipe is named before anything else that is wrong
 /// with such a rule: it explains the rest.
 fn refuse_counting(detection: &Node) -> Result<(), Fault> {
@@ -245,54 +298,6 @@ fn conditions(node: &Node) -> Result<Vec<(u64, &str)>, Fault> {
     texts.ok_or_else(|| condition.fault(wrong))
 }
 
-fn program(condition: &Condition, searches: &Searches) -> Program {
-    let parts = |parts: &[Condition]| parts.iter().map(|part| program(part, searches)).collect();
-    match condition {
-        Condition::Search(index) => searches
-            .get(*index)
-            .map_or_else(|| Program::Any(Vec::new()), |(_, program)| program.clone()),
-        Condition::All(conditions) => Program::All(parts(conditions)),
-        Condition::Any(conditions) => Program::Any(parts(conditions)),
-        Condition::Not(part) => Program::Not(Box::new(program(part, searches))),
-    }
-}
-
-/// How many tests the program will have: known before it is built, because a condition may name a
-/// large search many times.
-fn tests(condition: &Condition, searches: &Searches) -> usize {
-    match condition {
-        Condition::Search(index) => searches
-            .get(*index)
-            .map_or(0, |(_, program)| program.tests()),
-        Condition::All(parts) | Condition::Any(parts) => parts.iter().fold(0_usize, |sum, part| {
-            sum.saturating_add(tests(part, searches))
-        }),
-        Condition::Not(part) => tests(part, searches),
-    }
-}
-
-fn unused(condition: &Condition, searches: &Searches) -> Vec<String> {
-    let mut used = vec![false; searches.len()];
-    mark_used(condition, &mut used);
-    let unused = searches.iter().zip(used).filter(|(_, used)| !used);
-    unused.map(|((name, _), _)| name.clone()).collect()
-}
-
-fn mark_used(condition: &Condition, used: &mut [bool]) {
-    match condition {
-        Condition::Search(index) => used
-            .get_mut(*index)
-            .into_iter()
-            .for_each(|used| *used = true),
-        Condition::All(parts) | Condition::Any(parts) => {
-            for part in parts {
-                mark_used(part, used);
-            }
-        }
-        Condition::Not(part) => mark_used(part, used),
-    }
-}
-
 /// Rules for a service see the lines of its programs alone.
 fn written_by(scope: Scope, document: &Node, fields: &mut Fields) -> Result<Program, Fault> {
     let line = document.line;
@@ -315,58 +320,8 @@ fn written_by(scope: Scope, document: &Node, fields: &mut Fields) -> Result<Prog
     Compiler { fields }.search(&search)
 }
 
-/// `x-ancestor`: `any` wants one of the parents to match, `none` wants none of them to.
-fn ancestor(node: &Node, scope: Scope, fields: &mut Fields) -> Result<Program, Fault> {
-    let wrong = |node: &Node, wanted| {
-        node.fault(Reason::Shape {
-            key: "x-ancestor".into(),
-            wanted,
-        })
-    };
-    if matches!(scope.view, View::Audit | View::Text) {
-        return Err(wrong(node, "for log source auditd, or for text"));
-    }
-    let pairs = node.map().filter(|pairs| !pairs.is_empty());
-    let pairs = pairs.ok_or_else(|| wrong(node, "a map with `any` or `none`"))?;
-    let mut parts = Vec::new();
-    for (name, search) in pairs {
-        let program = ancestor_search(search, fields)?;
-        match name.text.as_str() {
-            "any" => parts.push(program),
-            "none" => parts.push(Program::Not(Box::new(program))),
-            _ => return Err(wrong(search, "a map with `any` or `none`")),
-        }
-    }
-    Ok(Program::All(parts))
-}
-
-/// `Image` with modifiers, once: several keys would each be free to choose another ancestor.
-fn ancestor_search(node: &Node, fields: &mut Fields) -> Result<Program, Fault> {
-    let wanted = "a map with one key, `Image` and its modifiers";
-    let wrong = || {
-        node.fault(Reason::Shape {
-            key: "x-ancestor".into(),
-            wanted,
-        })
-    };
-    let Some([(key, value)]) = node.map() else {
-        return Err(wrong());
-    };
-    let modifiers = key.text.strip_prefix("Image").ok_or_else(wrong)?;
-    if !(modifiers.is_empty() || modifiers.starts_with('|')) {
-        return Err(wrong());
-    }
-    let mut key = key.clone();
-    key.text = format!("{}{modifiers}", event::ANCESTRY);
-    let search = Node {
-        line: node.line,
-        value: Value::Map(vec![(key, value.clone())]),
-    };
-    Compiler { fields }.search(&search)
-}
-
 /// The names that no event ever has. In our own words such a name is a mistake.
-fn never(program: &Program, view: View, fields: &Fields) -> Result<Vec<String>, Reason> {
+pub(crate) fn never(program: &Program, view: View, fields: &Fields) -> Result<Vec<String>, Reason> {
     let mut never = Vec::new();
     program.fields(&mut |field: FieldId| {
         let name = fields.name(field).to_owned();

@@ -1,26 +1,26 @@
 //! A set of rules, compiled together, and the judgement of one event by all of them.
 
-use std::collections::{BTreeSet, HashMap};
+mod builder;
+
+use std::collections::BTreeSet;
 use std::fmt;
 
 use picket_event::{Detail, Event, Kind, Source as Seen, Verdict};
 
 use crate::correlation::Correlations;
 use crate::index::Index;
-use crate::logsource::{Kinds, View};
+use crate::logsource::{Kinds, Scope, View};
 use crate::program::Program;
 use crate::record::{Fields, Record};
-use crate::refusal::{Fault, Reason, Refusal};
-use crate::rule::{self, Rule, RuleInfo};
+use crate::refusal::Refusal;
+use crate::rule::RuleInfo;
 use crate::scratch::Scratch;
 use crate::view::Columns;
 use crate::view::audit::{self, AuditRecord};
 use crate::view::event::EventRecord;
 use crate::view::written::{LineRecord, Written, WrittenRecord};
-use crate::yaml::{self, Node};
 
-/// Most rules in one set.
-const MAX_RULES: usize = 50_000;
+use builder::Builder;
 
 /// The text of one rule file.
 #[derive(Clone, Debug)]
@@ -34,9 +34,9 @@ pub struct Source {
 /// What became of a set of sources.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The rules that were taken.
+    /// The rules that were taken and judge one event.
     pub rules: RuleSet,
-    /// The correlations over them.
+    /// Those that judge several events: correlations, sequences, rules about new values.
     pub correlations: Correlations,
     /// Those that were not, each with its reason.
     pub refused: Vec<Refusal>,
@@ -93,10 +93,11 @@ impl fmt::Display for Remark {
     }
 }
 
-/// A rule that matched.
+/// A rule that matched, or a part of a rule over several events, which means something to
+/// [`Correlations::step`] alone.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct RuleHit {
-    /// For [`RuleSet::rule`].
+    /// For [`RuleSet::rule`], which knows no parts.
     pub rule: usize,
 }
 
@@ -146,9 +147,7 @@ impl RuleSet {
     /// As [`RuleSet::compile`], with ids and names of rules that are elsewhere: correlations may wait for
     /// them, and never see them here.
     pub(crate) fn compile_beside(sources: &[Source], elsewhere: &BTreeSet<String>) -> Loaded {
-        let mut builder = Builder::default();
-        let names = elsewhere.iter().map(|name| (name.clone(), usize::MAX));
-        builder.names.extend(names);
+        let mut builder = Builder::beside(elsewhere);
         for source in sources {
             builder.take(source);
         }
@@ -206,12 +205,12 @@ impl RuleSet {
             .collect()
     }
 
-    /// What the rule of this index says about itself.
+    /// What the rule of this index says about itself; `None` for a part of a rule over several events.
     pub fn rule(&self, index: usize) -> Option<&RuleInfo> {
         self.infos.get(index)
     }
 
-    /// Every rule, in the order of the sources.
+    /// Every rule that judges one event, in the order of the sources.
     pub fn rules(&self) -> &[RuleInfo] {
         &self.infos
     }
@@ -365,173 +364,17 @@ impl Subject {
         }
     }
 
-    /// The groups that a rule must be in.
-    fn of_rule(rule: &Rule) -> Vec<Self> {
-        match rule.scope.view {
+    /// The groups that a question of this scope must be in.
+    fn of_scope(scope: Scope) -> Vec<Self> {
+        match scope.view {
             View::Audit => return vec![Self::Audit],
             View::Text => return vec![Self::Text],
             View::Sigma | View::Picket => {}
         }
         let speaks_of = |subject: &Self| {
-            let mut kinds = Kind::ALL
-                .iter()
-                .filter(|kind| rule.scope.kinds.contains(**kind));
+            let mut kinds = Kind::ALL.iter().filter(|kind| scope.kinds.contains(**kind));
             kinds.any(|kind| Self::of(*kind) == *subject)
         };
         Self::OF_EVENTS.into_iter().filter(speaks_of).collect()
     }
-}
-
-/// Gathers rules from sources.
-#[derive(Default)]
-struct Builder {
-    loaded: Loaded,
-    rules: Vec<Rule>,
-    fields: Fields,
-    by_id: HashMap<String, String>,
-    /// Ids, and names that documents give themselves, with the number of the rule.
-    names: HashMap<String, usize>,
-    correlations: Vec<(String, Node)>,
-}
-
-impl Builder {
-    fn take(&mut self, source: &Source) {
-        let documents = match yaml::parse(&source.text) {
-            Ok(documents) if documents.is_empty() => return self.refuse(source, None, empty()),
-            Ok(documents) => documents,
-            Err(fault) => return self.refuse(source, None, fault),
-        };
-        for document in documents {
-            if document.get("correlation").is_some() {
-                self.correlations.push((source.name.clone(), document));
-            } else if let Err(fault) = self.document(source, &document) {
-                self.refuse(source, rule::id(&document), fault);
-            }
-        }
-    }
-
-    fn document(&mut self, source: &Source, document: &Node) -> Result<(), Fault> {
-        let rule = rule::parse(document, &source.name, &mut self.fields)?;
-        if self.rules.len() >= MAX_RULES {
-            return Err(document.fault(Reason::TooManyRules { limit: MAX_RULES }));
-        }
-        let id = rule.info.id.clone();
-        if let Some(title) = self.by_id.get(&id) {
-            return Err(document.fault(Reason::DuplicateId {
-                title: title.clone(),
-            }));
-        }
-        self.names.insert(id.clone(), self.rules.len());
-        if let Some(name) = document.get("name").and_then(Node::text) {
-            let place = self.names.entry(name.to_owned()).or_insert(usize::MAX);
-            *place = self.rules.len().min(*place);
-        }
-        self.by_id.insert(id, rule.info.title.clone());
-        self.remark(&rule);
-        self.rules.push(rule);
-        Ok(())
-    }
-
-    fn remark(&mut self, rule: &Rule) {
-        let fields = rule.never.clone();
-        if !rule.alive {
-            self.note(&rule.info, Remark::Dead { fields });
-        } else if !fields.is_empty() {
-            self.note(&rule.info, Remark::NeverFilled { fields });
-        }
-        if !rule.unused.is_empty() {
-            self.note(
-                &rule.info,
-                Remark::Unused {
-                    searches: rule.unused.clone(),
-                },
-            );
-        }
-    }
-
-    fn note(&mut self, info: &RuleInfo, remark: Remark) {
-        let (file, id) = (info.file.clone(), info.id.clone());
-        self.loaded.notes.push(Note { file, id, remark });
-    }
-
-    fn refuse(&mut self, source: &Source, id: Option<String>, fault: Fault) {
-        let Fault { line, reason } = fault;
-        self.loaded.refused.push(Refusal {
-            file: source.name.clone(),
-            id,
-            line,
-            reason,
-        });
-    }
-
-    fn finish(mut self) -> Loaded {
-        let mut groups: [Group; Subject::COUNT] = Default::default();
-        let rules = std::mem::take(&mut self.rules);
-        for (number, rule) in rules.iter().enumerate() {
-            for subject in Subject::of_rule(rule) {
-                if let Some(group) = groups.get_mut(subject as usize) {
-                    let program = rule.program.clone();
-                    let kinds = rule.scope.kinds;
-                    group.rules.push(Member {
-                        rule: number,
-                        kinds,
-                        program,
-                    });
-                }
-            }
-        }
-        for group in &mut groups {
-            let programs = group.rules.iter().map(|member| &member.program);
-            group.index = Index::new(programs, |field| is_dear(self.fields.name(field)));
-        }
-        self.remark_on_slow(&rules, &groups);
-        let rules_taken = rules.len();
-        let infos = rules.into_iter().map(|rule| rule.info).collect();
-        let columns = Columns::new(&self.fields);
-        let (correlations, refused) =
-            Correlations::compile(&self.correlations, &self.names, rules_taken);
-        self.loaded.correlations = correlations;
-        self.loaded.refused.extend(refused);
-        self.loaded.rules = RuleSet {
-            infos,
-            fields: self.fields,
-            columns,
-            groups,
-        };
-        self.loaded
-    }
-
-    fn remark_on_slow(&mut self, rules: &[Rule], groups: &[Group]) {
-        let mut slow: Vec<usize> = groups
-            .iter()
-            .flat_map(|group| {
-                group
-                    .index
-                    .always()
-                    .iter()
-                    .map(move |place| (group, *place))
-            })
-            .filter_map(|(group, place)| group.rules.get(place as usize))
-            .map(|member| member.rule)
-            .collect();
-        slow.sort_unstable();
-        slow.dedup();
-        for info in slow
-            .into_iter()
-            .filter_map(|number| rules.get(number))
-            .map(|rule| &rule.info)
-        {
-            self.note(info, Remark::AskedAlways);
-        }
-    }
-}
-
-/// Fields that cost every event much when they are looked up: the arguments, which the command line
-/// repeats, and the environment, of which each variable is a field of its own.
-fn is_dear(field: &str) -> bool {
-    field == "process.argv" || field.starts_with("process.env.")
-}
-
-fn empty() -> Fault {
-    Reason::Empty.nowhere()
 }

@@ -44,21 +44,14 @@ fn an_ancestor_is_asked_for_its_image_and_nothing_else() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_by_name() {
+fn what_is_not_taken_is_refused_by_name() {
     let plain = |extra| refused(&rule("process_creation", "Image: x", extra));
     assert_eq!(
-        plain("x-sequence: []").to_string(),
-        "extension `x-sequence` is not built yet"
+        plain("x-else: {}").to_string(),
+        "extension `x-else` is not known"
     );
-    assert!(matches!(
-        plain("x-first-seen: {}"),
-        Reason::ExtensionNotBuilt { .. }
-    ));
-    assert!(matches!(
-        plain("x-else: {}"),
-        Reason::ExtensionUnknown { .. }
-    ));
-    assert_eq!(plain("filter: {}"), Reason::Filter);
+    let both = "x-first-seen: {fields: Image, within: 1d}\nx-sequence: {}";
+    assert_eq!(plain(both), Reason::Together);
     assert_eq!(plain("action: global"), Reason::Collection);
     let timed = rule("process_creation", "Image: x", "")
         .replace("  condition", "  timeframe: 5m\n  condition");

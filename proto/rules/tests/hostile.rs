@@ -8,11 +8,12 @@ use picket_rules::{RuleSet, Scratch, Source, check};
 /// Inputs of one run; set `PICKET_MUTATIONS` for more.
 const INPUTS: u32 = 24_000;
 
-const SEEDS: [&str; 4] = [
+const SEEDS: [&str; 5] = [
     include_str!("data/plain.yml"),
     include_str!("data/modifiers.yml"),
     include_str!("data/audit.yml"),
     include_str!("data/ancestor.yml"),
+    include_str!("data/several.yml"),
 ];
 
 #[test]
@@ -20,27 +21,35 @@ fn mutated_rules_are_taken_or_refused_and_never_panic() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let event = event();
     let mut scratch = Scratch::default();
-    let (mut hits, mut taken, mut refused) = (Vec::new(), 0, 0);
+    let (mut hits, mut taken, mut several, mut refused) = (Vec::new(), 0, 0, 0);
     for _ in 0..inputs() {
         let text = mutated(&mut random);
-        let loaded = RuleSet::compile(&[Source {
+        let mut loaded = RuleSet::compile(&[Source {
             name: "mutated".into(),
             text,
         }]);
         taken += loaded.rules.rules().len();
+        several += loaded.correlations.len();
         refused += loaded.refused.len();
         for refusal in &loaded.refused {
             assert_eq!(refusal.to_string().lines().count(), 1, "{refusal:?}");
         }
-        loaded.rules.evaluate(&event, &mut scratch, &mut hits);
+        for _ in 0..3 {
+            loaded.rules.evaluate(&event, &mut scratch, &mut hits);
+            loaded.correlations.step(&event, &hits);
+        }
+        let mut anew = loaded.correlations.snapshot();
+        assert!(loaded.correlations.restore(&anew));
+        anew.truncate(random.below(anew.len()));
+        assert!(!loaded.correlations.restore(&anew));
     }
     eprintln!(
-        "{} mutated inputs: {taken} rules taken, {refused} refused",
+        "{} mutated inputs: {taken} rules taken, {several} over several events, {refused} refused",
         inputs()
     );
     assert!(
-        taken > 100 && refused > 100,
-        "{taken} taken, {refused} refused"
+        taken > 100 && several > 100 && refused > 100,
+        "{taken} and {several} taken, {refused} refused"
     );
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use picket_event::{Event, Severity};
-use picket_rules::{RuleSet, Scratch, Source, check, examples};
+use picket_event::{Event, Severity, UnixNanos, Verdict};
+use picket_rules::{Loaded, RuleSet, Scratch, Source, check, examples};
 
 #[path = "support/shared.rs"]
 mod shared;
@@ -95,15 +95,15 @@ fn every_rule_says_who_wrote_it_and_what_it_finds() {
 #[test]
 fn the_pack_as_a_whole_finds_every_example() {
     let sources = pack();
-    let loaded = RuleSet::compile(&sources);
+    let mut loaded = RuleSet::compile(&sources);
     assert_eq!(loaded.refused, []);
     let mut missed = Vec::new();
     for source in &sources {
         let examples = examples(&source.text).expect("the examples can be read");
-        for json in examples.hits {
-            let found = found(&loaded.rules, &event(&json));
+        for events in examples.hits {
+            let found = found_last(&mut loaded, &events);
             if !found.contains(&source.name) {
-                missed.push(format!("{}: {json} found by {found:?}", source.name));
+                missed.push(format!("{}: {events:?} found by {found:?}", source.name));
             }
         }
     }
@@ -129,23 +129,40 @@ fn rules_do_not_know_the_tests_they_are_scored_by() {
     }
 }
 
+/// Once as it was recorded, and once as if one process had done all of it within seconds, in one session, on a host that knows
+/// nothing: whatever rules over several events could see in ordinary work, they do not.
 #[test]
 fn ordinary_work_raises_no_alert() {
-    let loaded = RuleSet::compile(&pack());
-    let mut alerts = Vec::new();
-    for line in ORDINARY.lines() {
-        let verdicts = loaded
-            .rules
-            .verdicts(&event_of(line), &mut Scratch::default());
-        alerts.extend(
-            verdicts
-                .iter()
-                .filter(|verdict| verdict.severity() >= Severity::Medium)
-                .map(|verdict| format!("{verdict:?}: {line}")),
-        );
+    for crowded in [false, true] {
+        let mut loaded = RuleSet::compile(&pack());
+        loaded.correlations.forget(true);
+        let (mut scratch, mut hits, mut alerts) = (Scratch::default(), Vec::new(), Vec::new());
+        for (number, line) in (0..).zip(ORDINARY.lines()) {
+            let mut event = event_of(line);
+            if crowded {
+                crowd(&mut event, number);
+            }
+            loaded.rules.evaluate(&event, &mut scratch, &mut hits);
+            let mut verdicts = loaded.rules.verdicts(&event, &mut scratch);
+            verdicts.extend(loaded.correlations.step(&event, &hits));
+            alerts.extend(
+                verdicts
+                    .iter()
+                    .filter(|verdict| verdict.severity() >= Severity::Medium)
+                    .map(|verdict| format!("{verdict:?}: {line}")),
+            );
+        }
+        assert_eq!(alerts, Vec::<String>::new());
     }
-    assert_eq!(alerts, Vec::<String>::new());
     assert!(ORDINARY.lines().count() >= 30);
+}
+
+/// One second after the one before, in one session.
+fn crowd(event: &mut Event, number: i64) {
+    event.time = UnixNanos(1_767_607_200_000_000_000 + number * 1_000_000_000);
+    if let Some(process) = &mut event.process {
+        process.session = Some(7);
+    }
 }
 
 /// What is said of ordinary work below an alert is small and known.
@@ -196,6 +213,25 @@ fn found(rules: &RuleSet, event: &Event) -> Vec<String> {
         .filter_map(|hit| rules.rule(hit.rule))
         .map(|rule| rule.file.clone())
         .collect()
+}
+
+/// The files of the rules, of one event or several, that speak of the last of these.
+fn found_last(loaded: &mut Loaded, events: &[serde_json::Value]) -> Vec<String> {
+    let verdicts = loaded.verdicts_on(events, &mut Scratch::default());
+    let ids: BTreeSet<String> = verdicts
+        .expect("examples are events")
+        .into_iter()
+        .filter_map(|verdict| match verdict {
+            Verdict::Rule(rule) => Some(rule.id),
+            Verdict::Scorer(_) => None,
+        })
+        .collect();
+    let rules = loaded.rules.rules().iter();
+    let files = rules
+        .chain(loaded.correlations.rules())
+        .filter(|rule| ids.contains(&rule.id))
+        .map(|rule| rule.file.clone());
+    files.collect()
 }
 
 /// The techniques and the tactics that a rule names, in lower case.

@@ -70,6 +70,96 @@ fn a_source_that_guesses_passwords_is_found_in_a_log_by_event_time() {
     }
 }
 
+const SEVERAL: &str = "
+title: written and run
+id: 44444444-4444-4444-8444-444444444444
+logsource: {product: linux, category: process_creation}
+detection:
+  written: {Image|endswith: /curl}
+  allowed: {Image|endswith: /chmod}
+  started: {Image|startswith: /home/}
+  condition: started
+x-sequence: {steps: [written, allowed, started], by: parent_tree, maxspan: 5m}
+level: high
+---
+title: new program
+id: 55555555-5555-4555-8555-555555555555
+logsource: {product: linux, category: process_creation}
+detection: {s: {Image|startswith: /}, condition: s}
+x-first-seen: {fields: Image, within: 30d, learning: 2d}
+level: low
+";
+
+/// A shell (9) fetches, allows and runs a program, while others do the like apart from each other.
+#[test]
+fn steps_of_one_shell_are_found_in_a_recording_and_those_of_several_are_not() {
+    let home = tempfile::tempdir().unwrap();
+    let rules = rules(home.path(), SEVERAL);
+    let lines = [
+        exec("2026-01-05T10:00:00Z", 20, "/usr/bin/curl", 9),
+        exec("2026-01-05T10:00:01Z", 21, "/usr/bin/chmod", 8),
+        exec("2026-01-05T10:00:02Z", 22, "/home/ada/tool", 9),
+        exec("2026-01-05T10:00:03Z", 23, "/usr/bin/chmod", 9),
+        exec("2026-01-05T10:00:04Z", 24, "/home/ada/tool", 8),
+        exec("2026-01-05T10:00:05Z", 25, "/home/ada/k", 9),
+    ];
+    let file = file(home.path(), "events.jsonl", &lines.concat());
+    let output = replay(&["--json", "--rules", &rules, &file]);
+    assert!(output.status.success(), "{}", said(&output));
+    let found: Vec<Value> = events(&output)
+        .into_iter()
+        .filter(|event| has(event, "4444"))
+        .collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0]["process"]["pid"], 25);
+    let verdicts = found[0]["verdicts"].as_array().unwrap();
+    let rests_on: Vec<&Value> = verdicts[0]["rests_on"].as_array().unwrap().iter().collect();
+    let uids: Vec<&Value> = rests_on.iter().map(|it| &it["process_uid"]).collect();
+    assert_eq!(uids, [&uid(20), &uid(23), &uid(25)]);
+    assert!(
+        said(&output).contains("1 rules about what is new were silent"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
+fn what_is_new_in_a_recording_is_told_by_its_own_time() {
+    let home = tempfile::tempdir().unwrap();
+    let rules = rules(home.path(), SEVERAL);
+    let mut lines = String::new();
+    for hour in 0..72 {
+        let time = format!("2026-01-{:02}T{:02}:00:00Z", 5 + hour / 24, hour % 24);
+        lines += &exec(&time, 20, "/usr/bin/true", 9);
+    }
+    lines += &exec("2026-01-08T00:00:00Z", 21, "/usr/bin/true", 9);
+    lines += &exec("2026-01-08T00:00:01Z", 22, "/usr/bin/nsenter", 9);
+    lines += &exec("2026-01-08T00:00:02Z", 23, "/usr/bin/nsenter", 9);
+    let file = file(home.path(), "events.jsonl", &lines);
+    let output = replay(&["--json", "--rules", &rules, &file]);
+    let found = events(&output)
+        .into_iter()
+        .filter(|event| has(event, "5555"));
+    let pids: Vec<Value> = found.map(|event| event["process"]["pid"].clone()).collect();
+    assert_eq!(pids, [22], "{}", said(&output));
+    assert!(!said(&output).contains("silent"));
+}
+
+fn exec(time: &str, pid: u32, exe: &str, parent: u32) -> String {
+    let event = serde_json::json!({
+        "kind": "exec", "time": time, "source": "replay",
+        "process": {
+            "uid": uid(pid), "pid": pid, "ppid": parent, "parent_uid": uid(parent), "exe": exe,
+            "ancestry": [{"uid": uid(parent), "pid": parent, "exe": "/usr/bin/bash"}],
+        },
+    });
+    format!("{event}\n")
+}
+
+fn uid(pid: u32) -> Value {
+    format!("{pid:032x}").into()
+}
+
 #[test]
 fn a_line_in_which_a_rule_finds_something_is_a_finding_and_others_are_none() {
     let home = tempfile::tempdir().unwrap();

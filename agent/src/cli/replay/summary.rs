@@ -5,6 +5,8 @@ use std::path::Path;
 
 use picket_event::{Event, Severity, Text};
 
+use crate::detect::OverSeveral;
+
 /// So many unread lines are named.
 const NAMED: u64 = 20;
 
@@ -41,8 +43,8 @@ impl Summary {
         }
     }
 
-    /// Prints them. A closed stderr changes nothing.
-    pub(super) fn print(&self) {
+    /// Prints them, and what rules over several events could not tell. A closed stderr changes nothing.
+    pub(super) fn print(&self, rules: OverSeveral) {
         let more = self.unread.saturating_sub(NAMED);
         let unnamed = (more > 0).then(|| format!("{more} more lines"));
         let unread = self.named.iter().chain(&unnamed);
@@ -51,6 +53,12 @@ impl Summary {
             "{} events, {} lines without an event, {} unread lines, {} verdicts, {} alerts",
             self.events, self.passed, self.unread, self.verdicts, self.alerts
         ));
+        if rules.learning > 0 {
+            lines.push(format!(
+                "{} rules about what is new were silent: the recording is shorter than they learn",
+                rules.learning
+            ));
+        }
         let mut err = io::stderr().lock();
         for line in lines {
             drop(writeln!(err, "picket-agent: {line}"));

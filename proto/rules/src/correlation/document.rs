@@ -155,12 +155,7 @@ fn span(node: &Node) -> Result<i64, Fault> {
         .get("timespan")
         .and_then(Node::text)
         .unwrap_or_default();
-    let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
-    let span = units.iter().find_map(|(unit, seconds)| {
-        let number = text.strip_suffix(*unit)?.parse::<i64>().ok()?;
-        number.checked_mul(*seconds)?.checked_mul(1_000_000_000)
-    });
-    span.filter(|span| *span > 0)
+    crate::span::nanoseconds(text)
         .ok_or_else(|| wrong(node, "correlation.timespan", text, "not a time as `5m`"))
 }
 
