@@ -12,7 +12,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 keep=${PICKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/picket}/coverage
 made=$keep/debian
-recipe=$(cat "$here/packages.list" "$here/disk.sh" "$here/guest.service" "$here/../vm/root.sh" | sha256sum | cut -d' ' -f1)
+recipe=$(cat "$here/packages.list" "$here/disk.sh" "$here/guest.service" "$here/initrd.sh" "$here/../vm/root.sh" | sha256sum | cut -d' ' -f1)
 
 fail() {
     echo "disk of the guest: $1" >&2
@@ -50,7 +50,7 @@ make_disk() {
     account
     services
     cp "$root"/boot/vmlinuz-* "$work/vmlinuz"
-    cp "$root"/boot/initrd.img-* "$work/initrd"
+    "$here/initrd.sh" "$root" "$work/initrd"
     size=$(($(du -s --block-size=1M "$root" | cut -f1) + 3072))
     truncate -s "${size}M" "$work/disk.raw"
     mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 -d "$root" "$work/disk.raw" || fail "mkfs.ext4 failed"

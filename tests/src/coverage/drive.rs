@@ -83,13 +83,20 @@ pub fn run(options: &Options, say: &(dyn Fn(&str) + Sync)) -> Result<(), Failure
     for folder in folders.iter().skip(1) {
         machine::copy(&first, folder)?;
     }
-    let results: Vec<Result<(), Failure>> = std::thread::scope(|scope| {
-        let work = |folder| scope.spawn(|| queue.work(folder));
-        let threads: Vec<_> = folders.iter().map(work).collect();
-        let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
-        joined.filter_map(Result::ok).collect()
-    });
-    results.into_iter().collect()
+    let queue = &queue;
+    std::thread::scope(|scope| {
+        let start = |folder| scope.spawn(move || queue.work(folder));
+        let threads: Vec<_> = folders.iter().map(start).collect();
+        threads.into_iter().try_for_each(|thread| {
+            let done = thread.join();
+            done.unwrap_or_else(|_| {
+                Err(Failure::Unexpected {
+                    what: "a worker".to_owned(),
+                    text: "it panicked".to_owned(),
+                })
+            })
+        })
+    })
 }
 
 /// One step that waits.

@@ -6,6 +6,7 @@ mod agent;
 mod play;
 mod port;
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::list::Test;
 use super::record::{Played, Variant};
 use crate::failure::Failure;
+use crate::programs::finish;
 use crate::wait;
 use agent::Agent;
 use port::Port;
@@ -59,6 +61,7 @@ pub(super) struct Hello {
 /// Serves the host until the machine ends.
 pub fn serve() -> Result<(), Failure> {
     let mut port = Port::open()?;
+    await_boot()?;
     let mut agent = Agent::start(port.writer())?;
     port.say("hello", &agent.hello()?)?;
     loop {
@@ -69,6 +72,13 @@ pub fn serve() -> Result<(), Failure> {
         };
         port.say("result", &played)?;
     }
+}
+
+/// Until everything that starts with the machine has started; what failed to start is no matter.
+fn await_boot() -> Result<(), Failure> {
+    let mut command = Command::new("systemctl");
+    command.args(["is-system-running", "--wait"]);
+    finish("systemctl", command).map(drop)
 }
 
 fn idle(agent: &mut Agent, seconds: u64) -> Result<Played, Failure> {
