@@ -64,7 +64,10 @@ impl Launch {
         write(self.cgroup.join("cgroup.procs"), std::process::id())?;
         // As after a login; a kernel without audit has no such file.
         drop(write(PathBuf::from("/proc/self/loginuid"), self.user));
-        drop(rustix::process::setsid());
+        rustix::process::setsid().map_err(|errno| Failure::Run {
+            what: "a session of its own".to_owned(),
+            source: errno.into(),
+        })?;
         let mut command = Command::new(Path::new("/bin").join(&self.executor));
         command
             .arg0(&self.executor)

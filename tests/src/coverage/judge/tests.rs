@@ -48,7 +48,7 @@ fn event(kind: Kind, who: u8, parent: u8, exe: &str) -> Event {
     let mut process = Process::new(uid(who), u32::from(who));
     process.parent_uid = Some(uid(parent));
     process.exe = Text::from(exe);
-    process.argv = vec![Text::from("x"), Text::from("y")];
+    process.argv = vec![Text::from("program"), Text::from("argument")];
     Event::new(kind, UnixNanos(0), Source::Ebpf).by(process)
 }
 
