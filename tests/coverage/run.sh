@@ -38,7 +38,16 @@ make_payload() {
     cp "$here/../../packaging/etc/agent.toml" "$over/etc/picket/agent.toml"
     [ -z "${FILES:-}" ] || cp -R "$FILES/." "$over/opt/files"
     chmod -R a+rX "$over"
-    tar -C "$over" --owner 0 --group 0 -cf "$work/payload.tar" .
+    tar -C "$over" --owner 0 --group 0 --sort=name --mtime=@0 -cf "$work/payload.tar" .
+}
+
+# A booted machine is kept for runs with the very same programs on the very same disk; only the newest.
+forget_other_machines() {
+    frozen=$cache/coverage/frozen/$1
+    for other in "$cache"/coverage/frozen/*; do
+        [ "$other" = "$frozen" ] || rm -rf "$other"
+    done
+    mkdir -p "$frozen"
 }
 
 play() {
@@ -48,8 +57,9 @@ play() {
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     make_payload
+    forget_other_machines "$(cat "$debian/recipe" "$work/payload.tar" | sha256sum | cut -c1-32)"
     pack=$(cat "$here"/../../agent/rules/*.yml | sha256sum | cut -d' ' -f1)
-    "$programs/picket-coverage" run --list "$list" --out "$out" --debian "$debian" --payload "$work/payload.tar" \
+    "$programs/picket-coverage" run --list "$list" --out "$out" --debian "$debian" --payload "$work/payload.tar" --frozen "$frozen" \
         --patience "${PATIENCE:-2}" --jobs "${JOBS:-1}" --idle "${IDLE:-60}" \
         ${ONLY:+--only "$ONLY"} ${LIMIT:+--limit "$LIMIT"} ${MINUTES:+--minutes "$MINUTES"} $([ -n "${RENAMED-1}" ] || echo --no-renamed) \
         --condition "pack_sha256=$pack" --condition "list_sha256=$(sha256sum "$list" | cut -d' ' -f1)" \

@@ -54,6 +54,9 @@ struct Run {
     /// A tar archive that is unpacked over the machine's disk
     #[arg(long)]
     payload: PathBuf,
+    /// Keeps the booted machine here for the next run with the same programs
+    #[arg(long)]
+    frozen: Option<PathBuf>,
     /// Only techniques that begin so
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -131,6 +134,7 @@ fn options(run: Run) -> Options {
         out: run.out,
         debian: run.debian,
         payload: run.payload,
+        frozen: run.frozen,
         only: run.only,
         limit: run.limit,
         minutes: run.minutes,

@@ -32,6 +32,8 @@ pub struct Options {
     pub debian: PathBuf,
     /// What is unpacked over it: a tar archive with the agent and this program.
     pub payload: PathBuf,
+    /// Where a frozen machine of the same parts is kept from run to run, or will be.
+    pub frozen: Option<PathBuf>,
     /// Only tests of techniques that begin so.
     pub only: Vec<String>,
     /// At most so many tests.
@@ -64,7 +66,7 @@ pub fn run(options: &Options, say: &(dyn Fn(&str) + Sync)) -> Result<(), Failure
     std::fs::create_dir_all(&first).map_err(Failure::file(&first))?;
     let begun = Instant::now();
     say("booting a machine");
-    let hello = freeze(&parts, &first)?;
+    let hello = ready(&parts, &first, options.frozen.as_deref())?;
     say(&format!(
         "the agent is ready after {} s",
         begun.elapsed().as_secs()
@@ -191,6 +193,30 @@ impl Queue<'_> {
     }
 }
 
+/// A machine whose agent is ready, frozen: the one that was kept, or a new one.
+fn ready(parts: &Parts, folder: &Path, kept: Option<&Path>) -> Result<Hello, Failure> {
+    let Some(kept) = kept else {
+        return freeze(parts, folder);
+    };
+    let told = kept.join("hello.json");
+    if let Ok(text) = std::fs::read_to_string(&told) {
+        machine::copy(kept, folder)?;
+        return parsed(&text);
+    }
+    let hello = freeze(parts, folder)?;
+    machine::copy(folder, kept)?;
+    let text = serde_json::to_string(&hello).unwrap_or_default();
+    std::fs::write(&told, text).map_err(Failure::file(told))?;
+    Ok(hello)
+}
+
+fn parsed(hello: &str) -> Result<Hello, Failure> {
+    serde_json::from_str(hello).map_err(|error| Failure::Unexpected {
+        what: "the machine".to_owned(),
+        text: error.to_string(),
+    })
+}
+
 fn freeze(parts: &Parts, folder: &Path) -> Result<Hello, Failure> {
     let machine = parts.boot(folder)?;
     let until = Instant::now() + Duration::from_secs(900);
@@ -200,10 +226,7 @@ fn freeze(parts: &Parts, folder: &Path) -> Result<Hello, Failure> {
                 let Some(text) = line.strip_prefix("hello ") else {
                     continue;
                 };
-                let hello = serde_json::from_str(text).map_err(|error| Failure::Unexpected {
-                    what: "the machine".to_owned(),
-                    text: error.to_string(),
-                })?;
+                let hello = parsed(text)?;
                 machine.freeze(Duration::from_secs(300))?;
                 return Ok(hello);
             }
