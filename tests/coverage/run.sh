@@ -5,10 +5,10 @@
 #   ONLY=T1,T2     only techniques that begin so        LIMIT=N    at most so many tests
 #   MINUTES=N      no test begins after so many         JOBS=N     machines at a time (default 1)
 #   RENAMED=       empty: not with renamed programs     FILES=DIR  files that come with the tests ($ATOMICS in them)
-#   PATIENCE=N     how many times longer than on an ordinary machine a test may take (default 2)
+#   PATIENCE=N     how many times longer than on an ordinary machine a test may take (default 5)
 #   TECHNIQUES=F   techniques with tactics (default: attack_linux.json of the development data, where it is)
 #   JUDGE=FOLDER   runs nothing, judges again what an earlier run left there
-#   --short        a test or two less patience: for CI. Fails if nothing could be executed or nothing was seen.
+#   --short        less idle time: for CI. Fails if a test was not executed or not seen.
 #
 # - What cannot be had (QEMU, root for the disk) is said loudly; nothing is run then. In CI (CI is set) that is an error.
 # - The programs are those that were built: $CARGO_TARGET_DIR/debug, or PROGRAMS=FOLDER.
@@ -60,7 +60,7 @@ play() {
     forget_other_machines "$(cat "$debian/recipe" "$work/payload.tar" | sha256sum | cut -c1-32)"
     pack=$(cat "$here"/../../agent/rules/*.yml | sha256sum | cut -d' ' -f1)
     "$programs/picket-coverage" run --list "$list" --out "$out" --debian "$debian" --payload "$work/payload.tar" --frozen "$frozen" \
-        --patience "${PATIENCE:-2}" --jobs "${JOBS:-1}" --idle "${IDLE:-60}" \
+        --patience "${PATIENCE:-5}" --jobs "${JOBS:-1}" --idle "${IDLE:-60}" \
         ${ONLY:+--only "$ONLY"} ${LIMIT:+--limit "$LIMIT"} ${MINUTES:+--minutes "$MINUTES"} $([ -n "${RENAMED-1}" ] || echo --no-renamed) \
         --condition "pack_sha256=$pack" --condition "list_sha256=$(sha256sum "$list" | cut -d' ' -f1)" \
         --condition "date=$(date -u +%Y-%m-%dT%H:%M:%SZ)" --condition "files=$([ -n "${FILES:-}" ] && echo given || echo none)"

@@ -70,7 +70,7 @@ struct Run {
     #[arg(long, default_value_t = 1)]
     jobs: usize,
     /// How many times longer than on an ordinary machine a test may take
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 5.0)]
     patience: f64,
     /// How long the machine is left alone first, in seconds
     #[arg(long, default_value_t = 60)]

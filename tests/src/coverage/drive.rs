@@ -88,7 +88,8 @@ pub fn run(options: &Options, say: &(dyn Fn(&str) + Sync)) -> Result<(), Failure
     let queue = &queue;
     std::thread::scope(|scope| {
         let start = |folder| scope.spawn(move || queue.work(folder));
-        let threads: Vec<_> = folders.iter().map(start).collect();
+        let folders = folders.iter().map(PathBuf::as_path);
+        let threads: Vec<_> = folders.map(start).collect();
         threads.into_iter().try_for_each(|thread| {
             let done = thread.join();
             done.unwrap_or_else(|_| {
@@ -120,7 +121,7 @@ struct Queue<'a> {
 }
 
 impl Queue<'_> {
-    fn work(&self, folder: &PathBuf) -> Result<(), Failure> {
+    fn work(&self, folder: &Path) -> Result<(), Failure> {
         while let Some(waiting) = self.take() {
             let step = self.play(folder, &waiting)?;
             (self.say)(&line(&step, &waiting.test));
@@ -189,7 +190,7 @@ impl Queue<'_> {
             Variant::Idle => self.options.idle,
             Variant::Plain | Variant::Renamed => waiting.test.limit() + asides,
         };
-        Duration::from_secs(scripts).mul_f64(self.options.patience) + Duration::from_secs(300)
+        Duration::from_secs(scripts).mul_f64(self.options.patience) + Duration::from_mins(5)
     }
 }
 
@@ -219,7 +220,7 @@ fn parsed(hello: &str) -> Result<Hello, Failure> {
 
 fn freeze(parts: &Parts, folder: &Path) -> Result<Hello, Failure> {
     let machine = parts.boot(folder)?;
-    let until = Instant::now() + Duration::from_secs(900);
+    let until = Instant::now() + Duration::from_mins(15);
     loop {
         match machine.next(until) {
             Word::Line(line) => {
@@ -227,7 +228,7 @@ fn freeze(parts: &Parts, folder: &Path) -> Result<Hello, Failure> {
                     continue;
                 };
                 let hello = parsed(text)?;
-                machine.freeze(Duration::from_secs(300))?;
+                machine.freeze(Duration::from_mins(5))?;
                 return Ok(hello);
             }
             Word::Ended | Word::Silence => {
@@ -334,11 +335,12 @@ fn line(step: &Step, test: &Test) -> String {
     let how = match (&step.guest, step.played.began) {
         (Guest::Ended, _) => "the machine ended".to_owned(),
         (Guest::Silent, _) => "the machine fell silent".to_owned(),
+        (Guest::Alive, _) if step.variant == Variant::Idle => "left alone".to_owned(),
         (Guest::Alive, 0) => "not begun".to_owned(),
         (Guest::Alive, _) if outcome.timed_out => "ended by its limit".to_owned(),
         (Guest::Alive, _) => outcome
             .exit
-            .map_or("killed".to_owned(), |code| format!("exit {code}")),
+            .map_or_else(|| "killed".to_owned(), |code| format!("exit {code}")),
     };
     let (number, variant) = (step.number, step.variant.name());
     let (technique, name) = (&test.technique, &test.name);

@@ -67,7 +67,7 @@ pub fn serve() -> Result<(), Failure> {
     loop {
         let order: Order = port.next()?;
         let played = match order {
-            Order::Idle { seconds } => idle(&mut agent, seconds)?,
+            Order::Idle { seconds } => idle(&mut agent, seconds),
             Order::Play(play) => play::run(&mut agent, &mut port, &play)?,
         };
         port.say("result", &played)?;
@@ -81,18 +81,18 @@ fn await_boot() -> Result<(), Failure> {
     finish("systemctl", command).map(drop)
 }
 
-fn idle(agent: &mut Agent, seconds: u64) -> Result<Played, Failure> {
+fn idle(agent: &mut Agent, seconds: u64) -> Played {
     agent.pass_on(true);
     let began = agent.now();
     wait::pause(Duration::from_secs(seconds));
     let settled = agent.settle();
-    Ok(Played {
+    Played {
         began,
         ended: agent.now(),
         settled,
         agent_ended: agent.ended(),
         ..Played::default()
-    })
+    }
 }
 
 /// The ordinary user of the guest.

@@ -91,6 +91,8 @@ pub struct Row {
     pub telemetry: Vec<String>,
     /// Events of its tree.
     pub events: usize,
+    /// Whether its limit ended it.
+    pub timed_out: bool,
     /// What a reader should know beside: ended by its limit, the agent ended.
     pub remarks: Vec<String>,
 }
@@ -144,10 +146,12 @@ pub fn test(
         findings: Vec::new(),
         telemetry: Vec::new(),
         events: 0,
+        timed_out: false,
         remarks: Vec::new(),
     };
     if let Some((step, events)) = played {
         row.state = state(test, step);
+        row.timed_out = step.played.outcome.timed_out;
         row.remarks = remarks(step);
         if let Some(root) = root(step) {
             weigh(
@@ -357,6 +361,10 @@ fn remarks(step: &Step) -> Vec<String> {
     told
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde calls"
+)]
 fn by_name<S: serde::Serializer>(severity: &Severity, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(severity.name())
 }

@@ -231,7 +231,7 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
 }
 
 fn connect(path: &Path, child: &mut Child) -> Result<UnixStream, Failure> {
-    wait::until("QEMU's socket", Duration::from_secs(60), || {
+    wait::until("QEMU's socket", Duration::from_mins(1), || {
         if let Ok(Some(status)) = child.try_wait() {
             return Err(Failure::Ended {
                 what: QEMU.to_owned(),

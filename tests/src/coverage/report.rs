@@ -208,6 +208,8 @@ pub(super) struct Totals {
     pub(super) techniques: usize,
     /// Those of which one test at least was judged.
     pub(super) techniques_judged: usize,
+    /// Executed tests that their limit ended: in a slow machine, perhaps before they had done their deed.
+    pub(super) cut_short: usize,
     /// Tests whose best evidence came later than a second after the event.
     pub(super) delayed: usize,
 }
@@ -226,6 +228,7 @@ impl Totals {
                 continue;
             }
             totals.executed += 1;
+            totals.cut_short += usize::from(row.timed_out);
             *totals.levels.entry(row.level).or_default() += 1;
             *totals.alert_levels.entry(row.alert_level).or_default() += 1;
             let best = techniques.entry(&row.technique).or_default();
@@ -275,6 +278,7 @@ impl Totals {
             "analytic_by_alerts": share(self.share(&self.alert_levels, Level::General)),
             "technique_by_alerts": share(self.share(&self.alert_levels, Level::Technique)),
             "techniques_analytic": share(Share { found: self.techniques_judged, of: self.techniques }),
+            "ended_by_limit": self.cut_short,
             "delayed": self.delayed,
         })
     }
@@ -285,7 +289,7 @@ fn delays(rows: &[Row]) -> Value {
     let findings = rows.iter().flat_map(|row| &row.findings);
     let mut all: Vec<u64> = findings.map(|finding| finding.delay_ms).collect();
     all.sort_unstable();
-    let at = |hundredths: usize| all.get(all.len() * hundredths / 100).or(all.last());
+    let at = |hundredths: usize| all.get(all.len() * hundredths / 100).or_else(|| all.last());
     json!({ "judgements": all.len(), "p50": at(50), "p95": at(95), "max": all.last() })
 }
 

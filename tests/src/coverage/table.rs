@@ -80,6 +80,10 @@ impl Report {
                 share(&totals.alert_levels, Level::General),
             ));
             if name == "all" {
+                lines.push(format!(
+                    "  of the executed: {:>2}  ended by their limit",
+                    totals.cut_short
+                ));
                 lines.extend(
                     totals
                         .not_executed

@@ -82,7 +82,7 @@ pub(super) fn prelude(executor: &str, folder: &str, names: &BTreeMap<String, Str
         } else {
             ""
         };
-        text.push_str(&format!("alias {old}='{folder}/{new}{blank}'\n"));
+        text.extend(["alias ", old, "='", folder, "/", new, blank, "'\n"]);
     }
     text
 }

@@ -63,7 +63,7 @@ impl Agent {
             std::thread::spawn(move || listening.listen(stdout));
         }
         let mut agent = Self { child, ears };
-        wait::until("the agent's first event", Duration::from_secs(600), || {
+        wait::until("the agent's first event", Duration::from_mins(10), || {
             let heard = agent.fence(Duration::from_secs(10));
             Ok((heard || agent.ended().is_some()).then_some(()))
         })?;

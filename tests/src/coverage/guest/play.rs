@@ -128,7 +128,7 @@ impl<'a> Stage<'a> {
                 .played
                 .programs
                 .get(old)
-                .map_or(Path::new(old), PathBuf::as_path);
+                .map_or_else(|| Path::new(old), PathBuf::as_path);
             let to = Path::new(COPIES).join(new);
             std::fs::copy(from, &to).map_err(Failure::file(&to))?;
             let mode = std::fs::metadata(from)

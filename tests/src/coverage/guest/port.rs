@@ -27,7 +27,7 @@ impl Port {
     /// Opens it, once the kernel has it.
     pub(super) fn open() -> Result<Self, Failure> {
         let path = Path::new("/dev/virtio-ports").join(super::PORT);
-        wait::until("the port", Duration::from_secs(120), || {
+        wait::until("the port", Duration::from_mins(2), || {
             Ok(path.exists().then_some(()))
         })?;
         let file = File::options().read(true).write(true).open(&path);

@@ -64,7 +64,7 @@ fn write(folder: &Path, steps: &[(Step, String)]) {
     let mut log = String::new();
     for (step, events) in steps {
         std::fs::write(events_file(folder, step.number, step.variant), events).unwrap();
-        log += &format!("{}\n", serde_json::to_string(step).unwrap());
+        log.extend([serde_json::to_string(step).unwrap(), "\n".to_owned()]);
     }
     std::fs::write(folder.join("steps.jsonl"), log).unwrap();
 }
