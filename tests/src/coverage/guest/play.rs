@@ -27,6 +27,12 @@ pub(super) fn run(agent: &mut Agent, port: &mut Port, play: &Play) -> Result<Pla
     let mut stage = Stage::new(play)?;
     agent.pass_on(true);
     stage.played.dependencies = stage.meet(&test.dependencies)?;
+    if test.needs_atomics_src && !has_files() {
+        stage.played.dependencies.push(Met {
+            description: "the files that come with the tests (FILES=DIR)".to_owned(),
+            ..Met::default()
+        });
+    }
     stage.played.programs = find_programs(&test.command);
     let prelude = stage.rename(play)?;
     let ready = stage.played.dependencies.iter().all(|met| met.met)
@@ -230,6 +236,11 @@ impl<'a> Stage<'a> {
         let outcome = outcome(status, timed_out, &String::from_utf8_lossy(&said));
         Ok((shell, outcome))
     }
+}
+
+/// Whether the host gave the files that come with the tests.
+fn has_files() -> bool {
+    std::fs::read_dir(super::FILES).is_ok_and(|mut files| files.next().is_some())
 }
 
 /// Kills what is left of it.
