@@ -64,6 +64,14 @@ test-vm: build ## privileged tests on other kernels, in QEMU; SHORT=1 boots one 
 	@packaging/prerequisites.sh vm
 	@tests/vm/matrix.sh $(if $(SHORT),--short)
 
+COVERAGE_LIST := $(or $(TESTS),tests/coverage/short.json)
+
+.PHONY: coverage
+coverage: build ## tests of attacks in a machine of its own, as root: TESTS=list.json plays that list (ONLY=T1053 LIMIT=N MINUTES=N JOBS=N FILES=DIR OUT=DIR); SHORT=1 plays two tests of ours
+	@packaging/prerequisites.sh vm
+	@$(if $(TESTS)$(SHORT),,echo "error: which tests? TESTS=list.json, or SHORT=1 for two of ours" >&2; exit 2;) \
+	    tests/coverage/run.sh $(COVERAGE_LIST) $(if $(SHORT),--short)
+
 .PHONY: test-logins
 test-logins: build ## a thousand logins by the programs that people use, as root; SHORT=1 plays fifty, SESSIONS=N as many; DEBIAN=trixie by those of another Debian, AUDIT=1 beside auditd
 	@packaging/prerequisites.sh logins

@@ -100,6 +100,8 @@ vm)
     need busybox-static command -v busybox
     need cpio command -v cpio
     need debootstrap test -x /usr/sbin/debootstrap
+    need qemu-utils command -v qemu-img
+    need e2fsprogs test -x /usr/sbin/mkfs.ext4
     need debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg
     [ -z "$missing" ] || can_install || {
         echo "missing for the kernel matrix:$missing (as root: apt-get install$missing)"

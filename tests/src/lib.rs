@@ -10,6 +10,7 @@
 
 mod audit;
 pub mod bench;
+pub mod coverage;
 pub mod demo;
 pub mod eval;
 pub mod failure;

@@ -13,26 +13,14 @@ suite=${1:?a suite, such as bookworm}
 here=$(cd "$(dirname "$0")" && pwd)
 keep=${PICKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/picket}/images
 image=$keep/$suite.cpio.gz
-packages=systemd-sysv,dbus,libpam-systemd,procps,iproute2,kmod,libelf1,openssh-server,sudo,cron
-. "$here/archive.sh"
-
-fail() {
-    echo "image of $suite: $1" >&2
-    exit 1
-}
 
 make_image() {
-    [ "$(id -u)" = 0 ] || fail "debootstrap needs root"
-    command -v debootstrap >/dev/null 2>&1 || fail "debootstrap is missing"
-    mirror=$(site "^$(codename)\$")
-    [ -n "$mirror" ] || fail "apt of this machine knows no Debian archive (apt-get update?)"
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     echo "making an image of $suite (some minutes)" >&2
-    debootstrap --variant=minbase --include="$packages" "$suite" "$work/root" "$mirror" >"$work/log" 2>&1 ||
-        fail "$(tail -n 1 "$work/log")"
     root=$work/root
-    rm -rf "$root"/usr/share/doc "$root"/usr/share/man "$root"/usr/share/locale "$root"/var/cache/apt "$root"/var/lib/apt/lists
+    "$here/root.sh" "$suite" "$root" || exit 1
+    rm -rf "$root"/usr/share/locale
     ln -sf usr/lib/systemd/systemd "$root/init"
     (cd "$root" && find . -xdev | cpio --quiet -o -H newc | gzip -1) >"$image.part"
     mv "$image.part" "$image"
