@@ -234,6 +234,18 @@ impl Collector {
             .unwrap()
     }
 
+    /// What is counted once it is at least as much; what it is after 20 s where it is less.
+    pub(crate) async fn figure_reaches(&self, line: &str, wanted: u64) -> u64 {
+        for _ in 0..400 {
+            let figure = self.figure(line).await;
+            if figure >= wanted {
+                return figure;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.figure(line).await
+    }
+
     pub(crate) async fn refused(&self, reason: &str) -> u64 {
         self.figure(&format!(
             "picket_ingest_refused_total{{reason=\"{reason}\"}}"
