@@ -72,6 +72,14 @@ coverage: build ## tests of attacks in a machine of its own, as root: TESTS=list
 	@$(if $(TESTS)$(SHORT),,echo "error: which tests? TESTS=list.json, or SHORT=1 for two of ours" >&2; exit 2;) \
 	    tests/coverage/run.sh $(COVERAGE_LIST) $(if $(SHORT),--short)
 
+RECORDED := $(or $(OUT),$(PICKET_CACHE)/coverage/hosts)
+
+.PHONY: recordings
+recordings: build ## days of a web, a database and a build host in a machine of its own, as root: JOBS=N at a time, OUT=DIR; ATTACKS=DIR (a run of make coverage) with TESTS=list.json plays those attacks to what the hosts learned
+	@packaging/prerequisites.sh vm
+	@[ -e $(RECORDED)/run.json ] || OUT=$(RECORDED) ALL_EVENTS=1 RENAMED= IDLE=5 JOBS=$(or $(JOBS),1) tests/coverage/run.sh tests/recordings/list.json
+	@$(CARGO_TARGET_DIR)/debug/picket-eval hosts --recordings $(RECORDED) $(if $(ATTACKS),--attacks $(ATTACKS) --list $(TESTS)) $(if $(JSON),--json)
+
 .PHONY: test-logins
 test-logins: build ## a thousand logins by the programs that people use, as root; SHORT=1 plays fifty, SESSIONS=N as many; DEBIAN=trixie by those of another Debian, AUDIT=1 beside auditd
 	@packaging/prerequisites.sh logins

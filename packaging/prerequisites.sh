@@ -96,18 +96,22 @@ repository)
     install_missing
     ;;
 vm)
-    need qemu-system-x86 command -v qemu-system-x86_64
-    need busybox-static command -v busybox
-    need cpio command -v cpio
-    need debootstrap test -x /usr/sbin/debootstrap
-    need qemu-utils command -v qemu-img
-    need e2fsprogs test -x /usr/sbin/mkfs.ext4
-    need debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg
-    [ -z "$missing" ] || can_install || {
-        echo "missing for the kernel matrix:$missing (as root: apt-get install$missing)"
-        exit 0
-    }
-    (install_missing) || [ -z "${CI:-}" ]
+    # Twice: qemu-system-x86 takes a qemu-utils of another version away.
+    for time in first second; do
+        missing=
+        need qemu-system-x86 command -v qemu-system-x86_64
+        need busybox-static command -v busybox
+        need cpio command -v cpio
+        need debootstrap test -x /usr/sbin/debootstrap
+        need qemu-utils command -v qemu-img
+        need e2fsprogs test -x /usr/sbin/mkfs.ext4
+        need debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg
+        [ -z "$missing" ] || can_install || {
+            echo "missing for the kernel matrix:$missing (as root: apt-get install$missing)"
+            exit 0
+        }
+        (install_missing) || [ -z "${CI:-}" ]
+    done
     ;;
 logins)
     # Not installed: unpacked where the tests play.

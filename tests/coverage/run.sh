@@ -7,7 +7,9 @@
 #   RENAMED=       empty: not with renamed programs     FILES=DIR  files that come with the tests ($ATOMICS in them)
 #   PATIENCE=N     how many times longer than on an ordinary machine a test may take (default 5)
 #   TECHNIQUES=F   techniques with tactics (default: attack_linux.json of the development data, where it is)
+#   ALL_EVENTS=1   keeps all events of a test, however many (default: 20,000 that are not judged)
 #   JUDGE=FOLDER   runs nothing, judges again what an earlier run left there
+#   REJUDGE=FOLDER runs nothing, has the agent of this build judge the events of an earlier run anew (its pack, its scorer) and judges that
 #   --short        less idle time: for CI. Fails if a test was not executed or not seen.
 #
 # - What cannot be had (QEMU, root for the disk) is said loudly; nothing is run then. In CI (CI is set) that is an error.
@@ -60,10 +62,24 @@ play() {
     forget_other_machines "$(cat "$debian/recipe" "$work/payload.tar" | sha256sum | cut -c1-32)"
     pack=$(cat "$here"/../../agent/rules/*.yml | sha256sum | cut -d' ' -f1)
     "$programs/picket-coverage" run --list "$list" --out "$out" --debian "$debian" --payload "$work/payload.tar" --frozen "$frozen" \
-        --patience "${PATIENCE:-5}" --jobs "${JOBS:-1}" --idle "${IDLE:-60}" \
+        --patience "${PATIENCE:-5}" --jobs "${JOBS:-1}" --idle "${IDLE:-60}" ${ALL_EVENTS:+--all-events} \
         ${ONLY:+--only "$ONLY"} ${LIMIT:+--limit "$LIMIT"} ${MINUTES:+--minutes "$MINUTES"} $([ -n "${RENAMED-1}" ] || echo --no-renamed) \
         --condition "pack_sha256=$pack" --condition "list_sha256=$(sha256sum "$list" | cut -d' ' -f1)" \
         --condition "date=$(date -u +%Y-%m-%dT%H:%M:%SZ)" --condition "files=$([ -n "${FILES:-}" ] && echo given || echo none)"
+}
+
+# The events of an earlier run, judged by this build: each line keeps the time at which it was read.
+rejudge() {
+    mkdir -p "$out/events"
+    cp "$REJUDGE/run.json" "$REJUDGE/steps.jsonl" "$out"
+    for told in "$REJUDGE"/events/*; do
+        cut -d ' ' -f 1 "$told" >"$out/arrived"
+        cut -d ' ' -f 2- "$told" >"$out/told"
+        "$programs/picket-agent" replay --format json --json "$out/told" >"$out/judged" 2>"$out/said" || { cat "$out/said" >&2; exit 1; }
+        [ "$(wc -l <"$out/judged")" = "$(wc -l <"$out/arrived")" ] || { echo "coverage: events of $told were lost on the way" >&2; exit 1; }
+        paste -d ' ' "$out/arrived" "$out/judged" >"$out/events/$(basename "$told")"
+    done
+    rm -f "$out/arrived" "$out/told" "$out/judged" "$out/said"
 }
 
 judge() {
@@ -89,6 +105,6 @@ if [ "$short" = --short ]; then
 fi
 out=${OUT:-$cache/coverage/runs/$(date -u +%Y%m%dT%H%M%SZ)}
 mkdir -p "$out"
-play
+if [ -n "${REJUDGE:-}" ]; then rejudge; else play; fi
 judge
 [ "$short" != --short ] || short_holds

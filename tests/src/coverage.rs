@@ -20,5 +20,5 @@ mod machine;
 pub mod record;
 pub mod report;
 mod table;
-mod tree;
+pub(crate) mod tree;
 mod words;

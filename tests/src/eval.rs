@@ -10,6 +10,7 @@
 pub mod development;
 mod figures;
 mod file;
+pub mod hosts;
 mod judge;
 pub mod metrics;
 mod models;
@@ -63,6 +64,9 @@ pub enum EvalError {
         /// Why.
         source: std::io::Error,
     },
+    /// A recorded run could not be read.
+    #[error(transparent)]
+    Recording(#[from] crate::failure::Failure),
     /// A line is not of the format.
     #[error("`{}`, line {line}: {reason}", path.display())]
     Line {

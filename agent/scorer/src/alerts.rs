@@ -29,7 +29,7 @@ pub use incidents::Incident;
 use incidents::{Incidents, Told};
 use rate::Rate;
 
-use crate::surprise::is_mature;
+use crate::explain::is_mature_reason;
 
 /// Decides about alerts.
 #[derive(Clone, Debug)]
@@ -129,10 +129,7 @@ impl Alerts {
 /// Whether a mature context had a value for the first time, far beyond its usual.
 fn is_strange(verdict: &ScorerVerdict) -> bool {
     verdict.reasons.iter().any(|reason| {
-        let seen = u32::try_from(reason.context_seen).unwrap_or(u32::MAX);
-        reason.seen == 0
-            && is_mature(seen, reason.days)
-            && reason.bits - reason.usual >= STRANGE_BITS
+        reason.seen == 0 && is_mature_reason(reason) && reason.bits - reason.usual >= STRANGE_BITS
     })
 }
 

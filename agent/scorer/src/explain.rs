@@ -39,6 +39,12 @@ pub fn recompute(verdict: &ScorerVerdict) -> Recomputed {
     }
 }
 
+/// Whether the context of this reason knew enough to raise an alert.
+pub fn is_mature_reason(reason: &Reason) -> bool {
+    let seen = u32::try_from(reason.context_seen).unwrap_or(u32::MAX);
+    is_mature(seen, reason.days)
+}
+
 /// One reason as a sentence for people; what the host wrote is escaped for a terminal.
 ///
 /// `/usr/sbin/nginx has started 4 different programs in 61 days (81,204 starts); never /bin/sh.

@@ -44,7 +44,7 @@ mod tail;
 pub use access::{Access, AccessModel, AccessReason, AccessScore};
 pub use alerts::{Alerts, Decision, Incident, incident_of};
 pub use command::{CommandModel, CommandScore, MarkScore};
-pub use explain::{Recomputed, recompute, sentence};
+pub use explain::{Recomputed, is_mature_reason, recompute, sentence};
 pub use scorer::{Maturity, Scorer};
 pub use sequence::{SequenceModel, SequenceScore, View, class_of_i386};
 pub use settings::Settings;

@@ -78,6 +78,9 @@ struct Run {
     /// Not with renamed programs
     #[arg(long)]
     no_renamed: bool,
+    /// Keeps all events of a test, however many
+    #[arg(long)]
+    all_events: bool,
     /// NAME=VALUE, told among the conditions
     #[arg(long, value_parser = condition)]
     condition: Vec<(String, String)>,
@@ -142,6 +145,7 @@ fn options(run: Run) -> Options {
         patience: run.patience,
         idle: run.idle,
         renamed: !run.no_renamed,
+        all_events: run.all_events,
         conditions: run.condition,
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use picket_tests::eval::hosts::{self, Hosts};
 use picket_tests::eval::stream::{self, Stream};
 use picket_tests::eval::{self, EvalError, Subject, development, noise};
 
@@ -36,6 +37,8 @@ enum What {
         #[arg(long, default_value_t = 12)]
         budget: u32,
     },
+    /// Recorded hosts, and attacks that come to them: the share found above one benign incident in a day and in a week
+    Hosts(Recorded),
     /// Alerts in a day of a host, from events that `picket-agent replay --json` prints to standard input
     Noise,
     /// All three on the development data, beside goals and baselines
@@ -44,6 +47,25 @@ enum What {
         #[arg(long)]
         data: Option<PathBuf>,
     },
+}
+
+#[derive(Args, Debug)]
+struct Recorded {
+    /// What `make recordings` left
+    #[arg(long)]
+    recordings: PathBuf,
+    /// What `make coverage` left
+    #[arg(long, requires = "list")]
+    attacks: Option<PathBuf>,
+    /// The list of these attacks
+    #[arg(long)]
+    list: Option<PathBuf>,
+    /// Notifications in 24 hours, at most
+    #[arg(long, default_value_t = 12)]
+    budget: u32,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -63,6 +85,28 @@ fn main() -> ExitCode {
     picket_tests::report("picket-eval", run(Cli::parse().what))
 }
 
+fn recorded(files: &Recorded) -> Result<(), EvalError> {
+    let report = hosts::run(Hosts {
+        recordings: &files.recordings,
+        attacks: files.attacks.as_deref().zip(files.list.as_deref()),
+        budget: files.budget,
+    })?;
+    tell(&report, files.json);
+    Ok(())
+}
+
+fn tell(report: &hosts::Report, json: bool) {
+    let lines = if json {
+        vec![report.to_json().to_string()]
+    } else {
+        report.lines()
+    };
+    for line in lines {
+        // Whoever closed the pipe has seen enough.
+        drop(writeln!(std::io::stdout(), "{line}"));
+    }
+}
+
 fn run(what: What) -> Result<(), EvalError> {
     let (subject, files) = match what {
         What::Sequence(files) => (Subject::Sequence, files),
@@ -70,6 +114,7 @@ fn run(what: What) -> Result<(), EvalError> {
         What::Command(files) => (Subject::Command, files),
         What::Development { data } => return all(data),
         What::Noise => return noise(),
+        What::Hosts(files) => return recorded(&files),
         What::Stream {
             events,
             attacks,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::guest::{Hello, Order, Play};
+use super::guest::{Hello, MOST_EVENTS, Order, Play};
 use super::list::{List, Test};
 use super::machine::{self, Machine, Parts, Word};
 use super::record::{Guest, Played, Step, Variant, events_file};
@@ -48,6 +48,8 @@ pub struct Options {
     pub idle: u64,
     /// Whether tests are run with renamed programs too.
     pub renamed: bool,
+    /// Whether all events are kept, however many.
+    pub all_events: bool,
     /// Told in the conditions as they are.
     pub conditions: Vec<(String, String)>,
 }
@@ -179,6 +181,11 @@ impl Queue<'_> {
                 variant: waiting.variant,
                 patience: self.options.patience,
                 seed: u64::try_from(waiting.number).unwrap_or_default(),
+                most_events: if self.options.all_events {
+                    u64::MAX
+                } else {
+                    MOST_EVENTS
+                },
             })),
         }
     }

@@ -43,6 +43,8 @@ pub(super) struct Play {
     pub(super) patience: f64,
     /// For the new names.
     pub(super) seed: u64,
+    /// Events without a judgement that are passed on at most.
+    pub(super) most_events: u64,
 }
 
 /// The machine and what runs in it, for the conditions of a run.
@@ -82,7 +84,7 @@ fn await_boot() -> Result<(), Failure> {
 }
 
 fn idle(agent: &mut Agent, seconds: u64) -> Played {
-    agent.pass_on(true);
+    agent.pass_on(MOST_EVENTS);
     let began = agent.now();
     wait::pause(Duration::from_secs(seconds));
     let settled = agent.settle();
@@ -101,5 +103,7 @@ pub(super) const USER: &str = "alex";
 pub(super) const USER_ID: u32 = 1000;
 /// Where files that come with the tests lie, in the guest.
 pub(super) const FILES: &str = "/opt/files";
+/// Events without a judgement that are passed on in one step, unless all are asked for.
+pub(super) const MOST_EVENTS: u64 = 20_000;
 /// The port to the host, by the name that QEMU gives it.
 pub(super) const PORT: &str = "coverage.0";

@@ -306,7 +306,8 @@ fn root(step: &Step) -> Option<ProcessUid> {
         .and_then(|uid| ProcessUid::parse(uid).ok())
 }
 
-fn is_runner(event: &Event) -> bool {
+/// Whether the guest's runner did it, or what it started.
+pub(crate) fn is_runner(event: &Event) -> bool {
     let runs = |exe: &[u8]| exe.ends_with(b"/picket-coverage");
     event.process.as_ref().is_some_and(|process| {
         let parent = process.ancestry.first();

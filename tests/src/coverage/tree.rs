@@ -11,14 +11,14 @@ use super::record::Told;
 
 /// The tree of one test.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     root: ProcessUid,
     members: BTreeSet<ProcessUid>,
 }
 
 impl Tree {
     /// The tree below this shell, from all events of the step. Parents are told before or with their children.
-    pub(super) fn below(root: ProcessUid, events: &[Told]) -> Self {
+    pub(crate) fn below(root: ProcessUid, events: &[Told]) -> Self {
         let mut members = BTreeSet::from([root]);
         loop {
             let before = members.len();
@@ -36,8 +36,14 @@ impl Tree {
         }
     }
 
+    /// Whether somebody of the tree did it, the start of the shell and what the runner did in it included.
+    pub(crate) fn has(&self, event: &Event) -> bool {
+        let actor = event.process.as_ref();
+        actor.is_some_and(|process| self.members.contains(&process.uid))
+    }
+
     /// Whether this event is the test's own: somebody of the tree did it, and it is not how the shell came to be.
-    pub(super) fn owns(&self, event: &Event) -> bool {
+    pub(crate) fn owns(&self, event: &Event) -> bool {
         let Some(process) = &event.process else {
             return false;
         };

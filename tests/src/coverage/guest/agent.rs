@@ -27,8 +27,9 @@ pub(super) struct Agent {
 #[derive(Debug)]
 struct Ears {
     port: Writer,
+    /// Lines without a judgement that may still be passed on; nothing is before the first order.
+    room: AtomicU64,
     passing: AtomicBool,
-    passed: AtomicU64,
     dropped: AtomicU64,
     /// The last lines that told a program's start, as far as they matter: the newest at the end.
     first: Mutex<String>,
@@ -52,8 +53,8 @@ impl Agent {
         let mut child = command.spawn().map_err(run)?;
         let ears = Arc::new(Ears {
             port,
+            room: AtomicU64::new(0),
             passing: AtomicBool::new(false),
-            passed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             first: Mutex::new(String::new()),
             awaited: Mutex::new(None),
@@ -91,11 +92,11 @@ impl Agent {
         })
     }
 
-    /// From now on its lines go to the host, or not.
-    pub(super) fn pass_on(&self, passing: bool) {
-        self.ears.passed.store(0, Ordering::Relaxed);
+    /// From now on its lines go to the host: all that are judged, and so many others.
+    pub(super) fn pass_on(&self, most: u64) {
+        self.ears.room.store(most, Ordering::Relaxed);
         self.ears.dropped.store(0, Ordering::Relaxed);
-        self.ears.passing.store(passing, Ordering::Relaxed);
+        self.ears.passing.store(true, Ordering::Relaxed);
     }
 
     /// How many lines were not passed on because there were too many.
@@ -160,8 +161,12 @@ impl Ears {
 
     /// What was judged always has.
     fn has_room(&self, line: &str) -> bool {
+        let fewer = |room: u64| room.checked_sub(1);
         let room = line.contains("\"verdicts\":[{")
-            || self.passed.fetch_add(1, Ordering::Relaxed) < MOST_LINES;
+            || self
+                .room
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer)
+                .is_ok();
         if !room {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -195,5 +200,3 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 const AGENT: &str = "/usr/bin/picket-agent";
 const LOG: &str = "/run/picket-agent.log";
-/// Lines without a judgement that are passed on in one step, at most.
-const MOST_LINES: u64 = 20_000;

@@ -25,7 +25,7 @@ use crate::wait;
 pub(super) fn run(agent: &mut Agent, port: &mut Port, play: &Play) -> Result<Played, Failure> {
     let test = &play.test;
     let mut stage = Stage::new(play)?;
-    agent.pass_on(true);
+    agent.pass_on(play.most_events);
     stage.played.dependencies = stage.meet(&test.dependencies)?;
     if test.needs_atomics_src && !has_files() {
         stage.played.dependencies.push(Met {
