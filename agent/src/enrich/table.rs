@@ -34,6 +34,7 @@ struct Entry {
     pid: u32,
     parent: Option<ProcessUid>,
     exe: Text,
+    script: Text,
     cgroup: Text,
     container: Option<Arc<str>>,
     uid: Option<u32>,
@@ -312,6 +313,7 @@ impl Entry {
             pid: process.pid,
             parent: process.parent_uid,
             exe: process.exe.clone(),
+            script: process.script.clone(),
             cgroup: process.cgroup.clone(),
             container: process.container.as_deref().map(Into::into),
             uid: process.user.as_ref().map(|user| user.uid),
@@ -346,13 +348,16 @@ impl Entry {
         changed
     }
 
-    /// The hash belongs to the executable: it is taken only together with it.
+    /// Hash and script belong to the executable: they are taken only together with it.
     fn complete_executable(&self, process: &mut Process) {
         if process.exe.is_empty() {
             process.exe = self.exe.clone();
             process.memfd |= self.memfd;
         }
         let same = process.exe == self.exe && process.argv.is_empty();
+        if same {
+            fill(&mut process.script, &self.script);
+        }
         if let (true, None, Some((sha256, status))) = (same, process.sha256, self.hash) {
             process.sha256 = Some(sha256);
             process.hash_status = Some(status);
@@ -408,6 +413,24 @@ mod tests {
             .map(|ancestor| ancestor.exe.clone())
             .collect();
         assert_eq!(names, [Text::from("/bin/p1")]);
+    }
+
+    #[test]
+    fn what_a_script_does_is_told_with_the_script_until_it_starts_another_program() {
+        let mut table = ProcessTable::default();
+        let mut adduser = process(1, 0);
+        adduser.exe = "/usr/bin/perl".into();
+        adduser.argv = vec!["/usr/bin/perl".into(), "/usr/sbin/adduser".into()];
+        adduser.script = "/usr/sbin/adduser".into();
+        table.exec(&adduser);
+        let mut later = Process::new(uid(1), 1);
+        later.exe = "/usr/bin/perl".into();
+        table.complete(&mut later);
+        assert_eq!(later.script, Text::from("/usr/sbin/adduser"));
+        table.exec(&process(1, 0));
+        let mut other = Process::new(uid(1), 1);
+        table.complete(&mut other);
+        assert!(other.script.is_empty());
     }
 
     #[test]
