@@ -29,6 +29,7 @@ pub use incidents::Incident;
 use incidents::{Incidents, Told};
 use rate::Rate;
 
+use crate::score::{URGENT_P, in_window};
 use crate::surprise::is_mature;
 
 /// Decides about alerts.
@@ -126,23 +127,22 @@ impl Alerts {
     }
 }
 
-/// Whether a mature context had a value for the first time, far beyond its usual.
+/// Whether a mature context had a value for the first time, far beyond its usual, outside change windows.
 fn is_strange(verdict: &ScorerVerdict) -> bool {
-    verdict.reasons.iter().any(|reason| {
-        let seen = u32::try_from(reason.context_seen).unwrap_or(u32::MAX);
-        reason.seen == 0
-            && is_mature(seen, reason.days)
-            && reason.bits - reason.usual >= STRANGE_BITS
-    })
+    !in_window(verdict)
+        && verdict.reasons.iter().any(|reason| {
+            let seen = u32::try_from(reason.context_seen).unwrap_or(u32::MAX);
+            reason.seen == 0
+                && is_mature(seen, reason.days)
+                && reason.bits - reason.usual >= STRANGE_BITS
+        })
 }
 
 /// The period of a budget: a day, in nanoseconds.
 pub(crate) const PERIOD: i64 = 86_400_000_000_000;
 /// What makes a value strange, in bits beyond its usual.
 const STRANGE_BITS: f64 = 12.0;
-/// An event of an incident is urgent below this probability,
-const URGENT_P: f64 = 1e-6;
-/// and with so many different factors.
+/// An event of an incident is urgent below [`URGENT_P`] and with so many different factors.
 const URGENT_FACTORS: usize = 2;
 
 #[cfg(test)]

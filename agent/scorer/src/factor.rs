@@ -4,6 +4,12 @@
 //! a program that knows the factor by the same name and alphabet. A factor never changes its meaning;
 //! a new meaning gets a new name.
 
+use std::borrow::Cow;
+
+use crate::access;
+use crate::command::line;
+use crate::surprise::{Bits, Counts, probability};
+
 /// One question: how likely is this value in this context?
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Factor {
@@ -29,6 +35,18 @@ pub(crate) enum Factor {
     RefusalsBefore,
     UsersTried,
     AbsenceByService,
+    CommandLine,
+    HourOfUser,
+    LoginAsAWhole,
+}
+
+/// What one context below the factor's own knows, by name.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Level<'n> {
+    /// Which context, as explanations name it.
+    pub(crate) name: Cow<'n, str>,
+    /// What it knows.
+    pub(crate) counts: Counts,
 }
 
 /// The fixed words and constants of a factor.
@@ -38,7 +56,7 @@ pub(crate) struct Facts {
     pub(crate) name: &'static str,
     /// How many values the uniform distribution below all levels has.
     pub(crate) alphabet: u32,
-    /// How many factors the events that have it have.
+    /// How many factors the events that have it had, before explanations said so themselves.
     pub(crate) of: u32,
     /// The more general contexts, by name, in order.
     pub(crate) backoff: &'static [&'static str],
@@ -52,7 +70,7 @@ pub(crate) struct Facts {
 
 impl Factor {
     /// Every factor; the place is part of the keys of the table and of the snapshot.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::ChildOfParent,
         Self::ProgramDirectory,
         Self::UserOfProgram,
@@ -75,6 +93,9 @@ impl Factor {
         Self::RefusalsBefore,
         Self::UsersTried,
         Self::AbsenceByService,
+        Self::CommandLine,
+        Self::HourOfUser,
+        Self::LoginAsAWhole,
     ];
 
     /// The factor of this name.
@@ -114,6 +135,22 @@ impl Factor {
             Self::RefusalsBefore => &REFUSALS_BEFORE,
             Self::UsersTried => &USERS_TRIED,
             Self::AbsenceByService => &ABSENCE_BY_SERVICE,
+            Self::CommandLine => &COMMAND_LINE,
+            Self::HourOfUser => &HOUR_OF_USER,
+            Self::LoginAsAWhole => &LOGIN_AS_A_WHOLE,
+        }
+    }
+
+    /// The surprise of a value, from what its context knows and what the levels below it do.
+    pub(crate) fn bits(self, special: Counts, levels: &[Level<'_>]) -> Bits {
+        match self {
+            Self::CommandLine => line::bits(levels),
+            Self::LoginAsAWhole => access::whole(levels),
+            _ => {
+                let general = levels.iter().map(|level| level.counts);
+                let all = std::iter::once(special).chain(general);
+                Bits::of(probability(all, self.facts().alphabet))
+            }
         }
     }
 }
@@ -335,6 +372,36 @@ static ABSENCE_BY_SERVICE: Facts = Facts {
     backoff: &["any service"],
     verb: "has let in users after",
     noun: ["length of absence", "lengths of absence"],
+    sighting: ["login", "logins"],
+};
+
+static COMMAND_LINE: Facts = Facts {
+    name: "command line",
+    alphabet: 1,
+    of: 7,
+    backoff: &[],
+    verb: "has run",
+    noun: ["program", "programs"],
+    sighting: ["command line", "command lines"],
+};
+
+static HOUR_OF_USER: Facts = Facts {
+    name: "hour of user",
+    alphabet: 24,
+    of: 9,
+    backoff: &["any user"],
+    verb: "has logged in during",
+    noun: ["hour of the day", "hours of the day"],
+    sighting: ["login", "logins"],
+};
+
+static LOGIN_AS_A_WHOLE: Facts = Facts {
+    name: "login as a whole",
+    alphabet: 1,
+    of: 9,
+    backoff: &[],
+    verb: "has logged in by",
+    noun: ["way", "ways"],
     sighting: ["login", "logins"],
 };
 

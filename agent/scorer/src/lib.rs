@@ -3,7 +3,7 @@
 //! The path of an event, one module a step:
 //!
 //! ```text
-//! Event -> feature -> table (counts) -> surprise (bits) -> calibration (p) -> ScorerVerdict
+//! Event -> feature -> table, command (counts) -> factor (bits) -> calibration (p) -> ScorerVerdict
 //! ```
 //!
 //! # Invariants
@@ -33,6 +33,7 @@ mod keys;
 mod ngrams;
 mod place;
 mod refusals;
+mod score;
 mod scorer;
 mod sequence;
 mod settings;
@@ -40,6 +41,7 @@ mod snapshot;
 mod surprise;
 mod table;
 mod tail;
+mod windows;
 
 pub use access::{Access, AccessModel, AccessReason, AccessScore};
 pub use alerts::{Alerts, Decision, Incident, incident_of};
@@ -49,3 +51,4 @@ pub use scorer::{Maturity, Scorer};
 pub use sequence::{SequenceModel, SequenceScore, View, class_of_i386};
 pub use settings::Settings;
 pub use snapshot::SnapshotError;
+pub use windows::Changes;

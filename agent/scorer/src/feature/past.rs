@@ -66,6 +66,61 @@ pub(crate) fn absence(login: &Login, days: Option<u16>) -> Observation<'_> {
     }
 }
 
+/// At which hour of the day (UTC) it is.
+pub(crate) fn hour(login: &Login, hour: usize) -> Observation<'_> {
+    observation(Factor::HourOfUser, login, hour_name(hour))
+}
+
+/// The hour's name; those before the first and after the last are the last and the first.
+pub(crate) fn hour_name(hour: usize) -> &'static str {
+    HOURS[hour % HOURS.len()]
+}
+
+/// The login as a whole: user and how.
+pub(crate) fn whole(login: &Login) -> Observation<'_> {
+    let source = source(login).unwrap_or_else(|| "this host".to_owned());
+    let means = [login.method.as_str(), login.service.as_str()];
+    let mut way = format!("source {source}");
+    for part in means.into_iter().filter(|part| !part.is_empty()) {
+        way.push_str(", ");
+        way.push_str(part);
+    }
+    Observation {
+        factor: Factor::LoginAsAWhole,
+        context: login.user.as_bytes().into(),
+        value: way.into_bytes().into(),
+        wider: None,
+    }
+}
+
+/// The hours, by name.
+const HOURS: [&str; 24] = [
+    "0:00 UTC",
+    "1:00 UTC",
+    "2:00 UTC",
+    "3:00 UTC",
+    "4:00 UTC",
+    "5:00 UTC",
+    "6:00 UTC",
+    "7:00 UTC",
+    "8:00 UTC",
+    "9:00 UTC",
+    "10:00 UTC",
+    "11:00 UTC",
+    "12:00 UTC",
+    "13:00 UTC",
+    "14:00 UTC",
+    "15:00 UTC",
+    "16:00 UTC",
+    "17:00 UTC",
+    "18:00 UTC",
+    "19:00 UTC",
+    "20:00 UTC",
+    "21:00 UTC",
+    "22:00 UTC",
+    "23:00 UTC",
+];
+
 fn observation<'e>(factor: Factor, login: &'e Login, value: &'static str) -> Observation<'e> {
     Observation {
         factor,
