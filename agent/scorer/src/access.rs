@@ -17,7 +17,6 @@ use std::borrow::Cow;
 use picket_event::UnixNanos;
 
 use crate::calendar::Calendar;
-use crate::factor::Level;
 use crate::keys::{Keys, LevelKeys};
 use crate::surprise::{Bits, Counts, probability};
 use crate::table::Table;
@@ -146,22 +145,6 @@ impl AccessReason {
     }
 }
 
-/// The surprise of a login as a whole, from the levels of its questions: those of a question follow its
-/// first one, whose name has no `: `. What was never seen is one value, and squares are added.
-pub(crate) fn whole(levels: &[Level<'_>]) -> Bits {
-    let mut squares = 0.0;
-    let mut rest = levels;
-    while let Some((first, below)) = rest.split_first() {
-        let own = below.iter().take_while(|level| level.name.contains(BELOW));
-        let (general, next) = below.split_at(own.count());
-        let known = std::iter::once(first).chain(general);
-        let bits = Bits::of(probability(known.map(|level| level.counts), ONE_UNSEEN)).to_f64();
-        squares += bits * bits;
-        rest = next;
-    }
-    Bits::from_f64(f64::sqrt(squares).min(MOST_BITS))
-}
-
 fn counts(&[seen, context_seen, distinct]: &[u32; 3]) -> Counts {
     Counts {
         seen,
@@ -248,9 +231,6 @@ fn relation(a: &[u8], b: &[u8]) -> &'static [u8] {
     }
 }
 
-/// What stands between the name of a question and that of a more general context.
-pub(crate) const BELOW: &str = ": ";
-const MOST_BITS: f64 = 63.0;
 /// The context of the most general level.
 const ANY: &[u8] = b"\0any";
 /// Values below all levels: what was never seen is one.

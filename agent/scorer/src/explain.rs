@@ -2,7 +2,6 @@
 
 use picket_event::{BackoffLevel, Reason, ScorerVerdict, Text};
 
-use crate::access::BELOW;
 use crate::command::line::{KIND, MARK, TEXT};
 use crate::factor::{Factor, Facts, Level};
 use crate::score::WINDOW;
@@ -54,7 +53,6 @@ pub fn sentence(reason: &Reason) -> String {
     let figures = figures(reason);
     match Factor::from_name(&reason.factor) {
         Some(Factor::CommandLine) => format!("{}. {figures}", command_line(reason)),
-        Some(Factor::LoginAsAWhole) => format!("{}. {figures}", whole_login(reason)),
         Some(factor) if reason.context_seen > 0 => format!("{}. {figures}", habit(factor, reason)),
         Some(_) => format!("{}. {figures}", first_time(reason)),
         None => format!("{}: {}. {figures}", reason.context, reason.value),
@@ -196,21 +194,6 @@ fn command_line(reason: &Reason) -> String {
         )
     });
     format!("this host has run {known} in {days}; {seen} {line}{text}{mark}")
-}
-
-/// What is strange about a login, taken together.
-fn whole_login(reason: &Reason) -> String {
-    let (context, value) = (short(&reason.context), short(&reason.value));
-    let days = counted(u64::from(reason.days), &["day", "days"]);
-    let logins = counted(reason.context_seen, &["login", "logins"]);
-    let asked = general(reason).filter(|level| !level.context.contains(BELOW));
-    let known = asked.map(|level| {
-        let name = Text::from(&*level.context);
-        let (seen, of) = (thousands(level.seen), thousands(level.context_seen));
-        format!("{} {seen} of {of}", name.for_terminal())
-    });
-    let known = known.collect::<Vec<_>>().join(", ");
-    format!("{context} ({logins} in {days}) logged in by {value}, taken together: {known}")
 }
 
 /// For a context of which nothing is known: what the most general one knew of the value.

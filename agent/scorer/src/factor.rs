@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 
-use crate::access;
 use crate::command::line;
 use crate::surprise::{Bits, Counts, probability};
 
@@ -37,7 +36,6 @@ pub(crate) enum Factor {
     AbsenceByService,
     CommandLine,
     HourOfUser,
-    LoginAsAWhole,
 }
 
 /// What one context below the factor's own knows, by name.
@@ -70,7 +68,7 @@ pub(crate) struct Facts {
 
 impl Factor {
     /// Every factor; the place is part of the keys of the table and of the snapshot.
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::ChildOfParent,
         Self::ProgramDirectory,
         Self::UserOfProgram,
@@ -95,7 +93,6 @@ impl Factor {
         Self::AbsenceByService,
         Self::CommandLine,
         Self::HourOfUser,
-        Self::LoginAsAWhole,
     ];
 
     /// The factor of this name.
@@ -137,7 +134,6 @@ impl Factor {
             Self::AbsenceByService => &ABSENCE_BY_SERVICE,
             Self::CommandLine => &COMMAND_LINE,
             Self::HourOfUser => &HOUR_OF_USER,
-            Self::LoginAsAWhole => &LOGIN_AS_A_WHOLE,
         }
     }
 
@@ -145,7 +141,6 @@ impl Factor {
     pub(crate) fn bits(self, special: Counts, levels: &[Level<'_>]) -> Bits {
         match self {
             Self::CommandLine => line::bits(levels),
-            Self::LoginAsAWhole => access::whole(levels),
             _ => {
                 let general = levels.iter().map(|level| level.counts);
                 let all = std::iter::once(special).chain(general);
@@ -388,20 +383,10 @@ static COMMAND_LINE: Facts = Facts {
 static HOUR_OF_USER: Facts = Facts {
     name: "hour of user",
     alphabet: 24,
-    of: 9,
+    of: 8,
     backoff: &["any user"],
     verb: "has logged in during",
     noun: ["hour of the day", "hours of the day"],
-    sighting: ["login", "logins"],
-};
-
-static LOGIN_AS_A_WHOLE: Facts = Facts {
-    name: "login as a whole",
-    alphabet: 1,
-    of: 9,
-    backoff: &[],
-    verb: "has logged in by",
-    noun: ["way", "ways"],
     sighting: ["login", "logins"],
 };
 

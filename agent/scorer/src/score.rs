@@ -2,7 +2,6 @@
 
 use picket_event::{BackoffLevel, Reason, ScorerVerdict};
 
-use crate::access::BELOW;
 use crate::explain::calibration_of;
 use crate::factor::Level;
 use crate::feature::Observation;
@@ -29,20 +28,6 @@ impl Score<'_, '_> {
     /// Whether it alone is worth an alert: not while learning, and not again on the same day.
     pub(crate) fn stands_out(&self, alert_bits: f64) -> bool {
         self.part.mature && !self.special.value_today && self.excess.to_f64() >= alert_bits
-    }
-
-    /// Its levels as those of a whole that it is a part of.
-    pub(crate) fn as_levels(&self) -> Vec<Level<'static>> {
-        let name = self.observation.factor.facts().name;
-        let own = Level {
-            name: name.into(),
-            counts: self.special.counts,
-        };
-        let below = self.general.iter().map(|level| Level {
-            name: format!("{name}{BELOW}{}", level.name).into(),
-            counts: level.counts,
-        });
-        std::iter::once(own).chain(below).collect()
     }
 
     pub(crate) fn reason(&self) -> Reason {
@@ -79,14 +64,23 @@ impl Score<'_, '_> {
     }
 }
 
-/// The three scores that are furthest beyond their usual, and the furthest mature one if it is not
-/// among them. A flood of strangeness in young contexts cannot hide what a mature one knows.
+/// The score that is furthest beyond its usual, then those of mature contexts with the smallest p, at most
+/// [`REASONS`] altogether; where too few are mature, those furthest beyond their usual.
+///
+/// A flood of strangeness in young contexts cannot hide what a mature one knows.
 pub(crate) fn strongest<'o, 'e>(mut scores: Vec<Score<'o, 'e>>) -> Vec<Score<'o, 'e>> {
     scores.sort_by_key(|score| std::cmp::Reverse(score.excess));
-    let rest = scores.split_off(scores.len().min(REASONS));
-    if !scores.iter().any(|score| score.part.mature) {
-        scores.extend(rest.into_iter().find(|score| score.part.mature));
-    }
+    let mut rest = scores.split_off(scores.len().min(1));
+    rest.sort_by(|a, b| {
+        let mature = b.part.mature.cmp(&a.part.mature);
+        let by_p = if a.part.mature && b.part.mature {
+            a.part.p.total_cmp(&b.part.p)
+        } else {
+            std::cmp::Ordering::Equal
+        };
+        mature.then(by_p)
+    });
+    scores.extend(rest.into_iter().take(REASONS - 1));
     scores
 }
 
@@ -132,7 +126,7 @@ fn shown(text: &[u8]) -> &[u8] {
     text.get(..MOST_SHOWN).unwrap_or(text)
 }
 
-/// Reasons in a verdict, beside a mature one that they would hide.
-const REASONS: usize = 3;
+/// Reasons in a verdict.
+const REASONS: usize = 4;
 /// Bytes of a context or value that are shown.
 const MOST_SHOWN: usize = 512;

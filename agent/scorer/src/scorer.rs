@@ -99,21 +99,16 @@ impl Scorer {
         asked.then(|| Line::of(&process.argv, &self.keys)).flatten()
     }
 
-    /// The scores of all observations, the whole after its parts.
     fn scores<'o, 'e>(
         &self,
         observations: &'o [Observation<'e>],
         day: u16,
         line: Option<&Line>,
     ) -> Vec<Score<'o, 'e>> {
-        let mut scores = Vec::with_capacity(observations.len());
-        for observation in observations {
-            scores.push(if observation.factor == Factor::LoginAsAWhole {
-                self.score_whole(observation, day, &scores)
-            } else {
-                self.score(observation, day, line)
-            });
-        }
+        let scores = observations
+            .iter()
+            .map(|observation| self.score(observation, day, line));
+        let mut scores: Vec<_> = scores.collect();
         let of = u32::try_from(scores.len().min(MOST_FACTORS)).unwrap_or(1);
         for score in &mut scores {
             score.part.of = of;
@@ -181,7 +176,6 @@ impl Scorer {
             .days_since(self.presence(login).context, self.calendar.day);
         to.push(past::absence(login, days));
         to.push(past::hour(login, wall_hour(now)));
-        to.push(past::whole(login));
     }
 
     /// Where the days are on which a user logged in.
@@ -230,22 +224,6 @@ impl Scorer {
             .levels(line, special.counts.context_seen, |mark| {
                 mark_keys(&self.keys, mark).map(|keys| self.table.look_up(keys, day).counts)
             });
-        self.weigh(observation, levels, special, general)
-    }
-
-    /// A login as a whole, from what was found about its parts.
-    fn score_whole<'o, 'e>(
-        &self,
-        observation: &'o Observation<'e>,
-        day: u16,
-        parts: &[Score<'_, '_>],
-    ) -> Score<'o, 'e> {
-        let levels = self.keys.levels(observation);
-        let special = self.table.look_up(levels.special(), day);
-        let parts = parts
-            .iter()
-            .filter(|part| OF_A_LOGIN.contains(&part.observation.factor));
-        let general = parts.flat_map(Score::as_levels).collect();
         self.weigh(observation, levels, special, general)
     }
 
@@ -322,11 +300,11 @@ impl Scorer {
         }
     }
 
-    /// A line counts once a day, a rare one not on the first day that it is seen unless it is ratified.
+    /// A line counts once a day, and new ones that are rare are limited unless they are ratified.
     fn learn_line(&mut self, score: &Score<'_, '_>, day: u16, line: &Line, ratified: bool) {
         let rare = score.part.mature && score.part.p < RARE_P;
-        let held = rare && !ratified && score.special.counts.seen == 0;
-        if self.lines.learn(line, day, held) {
+        let rare = rare && !ratified && score.special.counts.seen == 0;
+        if self.lines.learn(line, day, rare) {
             self.count(score, day);
             line.learn_marks(&mut self.table, &self.keys, day);
         }
@@ -350,14 +328,5 @@ impl Scorer {
 
 /// Number of the question whose counts are days on which a user was there.
 const PRESENCE: usize = 0;
-/// A command line of a smaller p is held back on its first day.
+/// A command line of a smaller p is rare.
 const RARE_P: f64 = 0.01;
-/// The factors that a login as a whole is made of.
-const OF_A_LOGIN: [Factor; 6] = [
-    Factor::SourceOfUser,
-    Factor::SourceNameOfUser,
-    Factor::UserOfSource,
-    Factor::MethodOfUser,
-    Factor::ServiceOfUser,
-    Factor::HourOfUser,
-];

@@ -76,23 +76,6 @@ pub(crate) fn hour_name(hour: usize) -> &'static str {
     HOURS[hour % HOURS.len()]
 }
 
-/// The login as a whole: user and how.
-pub(crate) fn whole(login: &Login) -> Observation<'_> {
-    let source = source(login).unwrap_or_else(|| "this host".to_owned());
-    let means = [login.method.as_str(), login.service.as_str()];
-    let mut way = format!("source {source}");
-    for part in means.into_iter().filter(|part| !part.is_empty()) {
-        way.push_str(", ");
-        way.push_str(part);
-    }
-    Observation {
-        factor: Factor::LoginAsAWhole,
-        context: login.user.as_bytes().into(),
-        value: way.into_bytes().into(),
-        wider: None,
-    }
-}
-
 /// The hours, by name.
 const HOURS: [&str; 24] = [
     "0:00 UTC",
