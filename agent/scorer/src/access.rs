@@ -103,7 +103,7 @@ impl AccessModel {
             ));
         }
         for keys in places {
-            self.table.learn(keys, day);
+            self.table.learn(keys, day, true);
         }
         let bits = length(&reasons);
         let rarity = self.tail.rarity(bits);

@@ -29,6 +29,7 @@ pub use incidents::Incident;
 use incidents::{Incidents, Told};
 use rate::Rate;
 
+use crate::explain::on_probation;
 use crate::score::{URGENT_P, in_window};
 use crate::surprise::is_mature;
 
@@ -133,6 +134,7 @@ fn is_strange(verdict: &ScorerVerdict) -> bool {
         && verdict.reasons.iter().any(|reason| {
             let seen = u32::try_from(reason.context_seen).unwrap_or(u32::MAX);
             reason.seen == 0
+                && on_probation(reason) == 0
                 && is_mature(seen, reason.days)
                 && reason.bits - reason.usual >= STRANGE_BITS
         })

@@ -64,6 +64,19 @@ pub fn sentence(reason: &Reason) -> String {
 /// there were; `distinct`: the highest, in half bits. Behind it stands how many factors the event has.
 pub(crate) const CALIBRATION: &str = "earlier scores of this factor";
 
+/// The name of the entry that says on how many days (`seen`) a value on probation was seen. The other counts
+/// of its reason are those without it.
+pub(crate) const PROBATION: &str = "days seen on probation";
+
+/// On how many days a value on probation was seen; 0: it is on none.
+pub(crate) fn on_probation(reason: &Reason) -> u64 {
+    let level = reason
+        .backoff
+        .iter()
+        .find(|level| level.context == PROBATION);
+    level.map_or(0, |level| level.seen)
+}
+
 /// The name of that entry where an event has so many factors.
 pub(crate) const fn calibration_of(factors: usize) -> &'static str {
     match factors {
@@ -115,7 +128,8 @@ fn part(reason: &Reason) -> Part {
 
 /// The levels below the reason's own context.
 fn general(reason: &Reason) -> impl DoubleEndedIterator<Item = &BackoffLevel> {
-    reason.backoff.iter().filter(|level| !is_calibration(level))
+    let stated = |level: &&BackoffLevel| !is_calibration(level) && level.context != PROBATION;
+    reason.backoff.iter().filter(stated)
 }
 
 fn is_calibration(level: &BackoffLevel) -> bool {
@@ -162,6 +176,10 @@ fn habit(factor: Factor, reason: &Reason) -> String {
     let days = counted(u64::from(reason.days), &["day", "days"]);
     let sightings = counted(reason.context_seen, sighting);
     let how_often = match reason.seen {
+        0 if on_probation(reason) > 0 => {
+            let days = counted(on_probation(reason), &["day", "days"]);
+            format!("{value} of late on {days}, which does not count yet")
+        }
         0 => format!("never {value}"),
         1 => format!("{value} once"),
         times => format!("{value} {} times", thousands(times)),

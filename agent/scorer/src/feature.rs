@@ -47,7 +47,7 @@ pub(crate) fn observe(event: &Event) -> Vec<Observation<'_>> {
 }
 
 /// Observations that an event has at most.
-pub(crate) const MOST: usize = 9;
+pub(crate) const MOST: usize = 8;
 
 struct Observations<'e> {
     list: Vec<Observation<'e>>,

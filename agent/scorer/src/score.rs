@@ -2,7 +2,7 @@
 
 use picket_event::{BackoffLevel, Reason, ScorerVerdict};
 
-use crate::explain::calibration_of;
+use crate::explain::{PROBATION, calibration_of};
 use crate::factor::Level;
 use crate::feature::Observation;
 use crate::keys::Levels;
@@ -25,20 +25,30 @@ pub(crate) struct Score<'o, 'e> {
 }
 
 impl Score<'_, '_> {
-    /// Whether it alone is worth an alert: not while learning, and not again on the same day.
+    /// Whether it alone is worth an alert: not while learning, and not again on the
+    /// same day or while its value is on probation.
     pub(crate) fn stands_out(&self, alert_bits: f64) -> bool {
-        self.part.mature && !self.special.value_today && self.excess.to_f64() >= alert_bits
+        let again = self.special.value_today || self.special.on_probation > 0;
+        self.part.mature && !again && self.excess.to_f64() >= alert_bits
     }
 
     pub(crate) fn reason(&self) -> Reason {
         let counts = self.special.counts;
-        let mut backoff = Vec::with_capacity(self.general.len() + 1);
+        let mut backoff = Vec::with_capacity(self.general.len() + 2);
         backoff.extend(self.general.iter().map(|level| BackoffLevel {
             context: level.name.clone(),
             seen: u64::from(level.counts.seen),
             context_seen: u64::from(level.counts.context_seen),
             distinct: level.counts.distinct,
         }));
+        if self.special.on_probation > 0 {
+            backoff.push(BackoffLevel {
+                context: PROBATION.into(),
+                seen: u64::from(self.special.on_probation),
+                context_seen: 0,
+                distinct: 0,
+            });
+        }
         backoff.push(self.calibration());
         Reason {
             factor: self.observation.factor.facts().name.into(),

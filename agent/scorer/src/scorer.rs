@@ -86,7 +86,7 @@ impl Scorer {
         }
         if let Some(login) = past::login(event) {
             let presence = self.presence(login);
-            self.table.learn(presence, day);
+            self.table.learn(presence, day, true);
         }
         Some(verdict)
     }
@@ -218,6 +218,7 @@ impl Scorer {
         let before = self.lines.before(line, day);
         special.value_today = before.today;
         special.value_new = before.today && !before.earlier;
+        special.on_probation = 0;
         special.counts.seen = u32::from(before.today || before.earlier);
         let general = self
             .lines
@@ -277,16 +278,17 @@ impl Scorer {
 
     fn learn(&mut self, score: &Score<'_, '_>, day: u16, line: Option<&Line>, ratified: bool) {
         let seen = score.special.counts.context_seen;
-        // In a mature context a value counts once on its first day, or its repetition would make
-        // strangeness usual.
-        let again = score.special.value_new && score.part.mature;
+        // In a mature context a new value counts once a day until it is usual, or its repetition would
+        // make strangeness usual.
+        let known = score.special.value_new || score.special.on_probation > 0;
+        let again = score.part.mature && score.special.value_today && known;
         if !again {
             self.calibration
                 .learn(score.observation.factor, seen, score.excess);
         }
         match line.filter(|_| score.observation.factor == Factor::CommandLine) {
             Some(line) => self.learn_line(score, day, line, ratified),
-            None => self.count(score, day),
+            None => self.count(score, day, ratified),
         }
         if !again {
             self.table
@@ -294,19 +296,22 @@ impl Scorer {
         }
     }
 
-    fn count(&mut self, score: &Score<'_, '_>, day: u16) {
+    fn count(&mut self, score: &Score<'_, '_>, day: u16, ratified: bool) {
         for keys in score.levels.iter() {
-            self.table.learn(*keys, day);
+            self.table.learn(*keys, day, ratified);
         }
     }
 
-    /// A line counts once a day, and new ones that are rare are limited unless they are ratified.
+    /// A line counts once a day, rare new ones from the next day on unless they are ratified.
     fn learn_line(&mut self, score: &Score<'_, '_>, day: u16, line: &Line, ratified: bool) {
         let rare = score.part.mature && score.part.p < RARE_P;
         let rare = rare && !ratified && score.special.counts.seen == 0;
+        for held in self.lines.learn_held(day, &self.keys) {
+            held.learn_marks(&mut self.table, &self.keys, day, false);
+        }
         if self.lines.learn(line, day, rare) {
-            self.count(score, day);
-            line.learn_marks(&mut self.table, &self.keys, day);
+            self.count(score, day, ratified);
+            line.learn_marks(&mut self.table, &self.keys, day, ratified);
         }
     }
 

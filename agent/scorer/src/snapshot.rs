@@ -12,7 +12,8 @@
 //!   sources u32, then that many: what was refused (see `write_refusals`)
 //!   strings u32 | followed u32 | distinct u32
 //!   for every 8 strings:  which are used u8, then those:  key u16 | count u16 | followed u16 | distinct u16
-//!   day of the lines u16 | rare lines of that day u16 | three sets of 8,192 u64
+//!   day of the lines u16 | three sets of 8,192 u64
+//!   lines held back u8, then those:  length u16 | bytes
 //!   change windows (see `windows/snapshot.rs`)
 //! checksum [u8; 16]: SipHash-2-4-128 of all bytes before it, keyed with the host's secret
 //! ```
@@ -221,12 +222,15 @@ fn write_lines(out: &mut Vec<u8>, lines: &Lines) {
             }
         }
     }
-    let (sets, days) = lines.days.parts();
-    for short in days {
-        out.extend_from_slice(&short.to_le_bytes());
-    }
+    let (sets, day) = lines.days.parts();
+    out.extend_from_slice(&day.to_le_bytes());
     for word in sets.iter().flatten() {
         out.extend_from_slice(&word.to_le_bytes());
+    }
+    out.push(u8::try_from(lines.held.len()).unwrap_or(u8::MAX));
+    for line in &lines.held {
+        out.extend_from_slice(&u16::try_from(line.len()).unwrap_or(u16::MAX).to_le_bytes());
+        out.extend_from_slice(line);
     }
 }
 
@@ -322,12 +326,20 @@ impl Reader<'_> {
                 }
             }
         }
-        let day = [self.u16()?, self.u16()?];
+        let day = self.u16()?;
         let mut set = || (0..Days::WORDS).map(|_| self.u64()).collect();
         let sets: [Result<Vec<u64>, SnapshotError>; 3] = [set(), set(), set()];
         let [today, recent, old] = sets;
         let days = Days::from_parts([today?, recent?, old?], day);
         lines.days = days.ok_or(malformed("its sets of lines have another size"))?;
+        let [held] = self.take()?;
+        for _ in 0..held {
+            let length = usize::from(self.u16()?);
+            let line = self.bytes.split_at_checked(length);
+            let (line, rest) = line.ok_or(malformed("it ends within a line"))?;
+            lines.held.push(line.to_vec());
+            self.bytes = rest;
+        }
         Ok(())
     }
 

@@ -15,8 +15,6 @@ pub(crate) struct Days {
     sets: [Vec<u64>; 3],
     /// The day that `today` is of.
     day: u16,
-    /// Rare lines of that day.
-    rare: u16,
 }
 
 /// What is known of a line.
@@ -36,7 +34,6 @@ impl Days {
         Self {
             sets: std::array::from_fn(|_| vec![0; Self::WORDS]),
             day: 0,
-            rare: 0,
         }
     }
 
@@ -60,21 +57,20 @@ impl Days {
         }
     }
 
-    /// Counts a rare line of the day that was noted last; how many there are with it.
-    pub(crate) const fn take_rare(&mut self) -> u16 {
-        self.rare = self.rare.saturating_add(1);
-        self.rare
+    /// The sets and their day, to be kept.
+    pub(crate) const fn parts(&self) -> (&[Vec<u64>; 3], u16) {
+        (&self.sets, self.day)
     }
 
-    /// The sets, their day and its rare lines, to be kept.
-    pub(crate) const fn parts(&self) -> (&[Vec<u64>; 3], [u16; 2]) {
-        (&self.sets, [self.day, self.rare])
+    /// The day of the line that was noted last.
+    pub(crate) const fn day(&self) -> u16 {
+        self.day
     }
 
     /// Takes back what [`Days::parts`] gave; `None` if it is of another size.
-    pub(crate) fn from_parts(sets: [Vec<u64>; 3], [day, rare]: [u16; 2]) -> Option<Self> {
+    pub(crate) fn from_parts(sets: [Vec<u64>; 3], day: u16) -> Option<Self> {
         let fits = sets.iter().all(|set| set.len() == Self::WORDS);
-        fits.then_some(Self { sets, day, rare })
+        fits.then_some(Self { sets, day })
     }
 
     /// Bytes that the sets take.
@@ -91,7 +87,7 @@ impl Days {
             std::mem::swap(recent, old);
             recent.fill(0);
         }
-        (self.day, self.rare) = (day, 0);
+        self.day = day;
     }
 }
 

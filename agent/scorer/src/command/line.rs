@@ -2,8 +2,9 @@
 //!
 //! # Invariants
 //!
-//! - A line counts once a day, however often it comes. Of new lines that are rare (p below 1 %) on a mature
-//!   host, [`MOST_RARE`] count in a day: whoever writes a thousand variants of a line teaches it little.
+//! - A line counts once a day, however often it comes. A new line that is rare (p below 1 %) on a mature host
+//!   counts from the next day on, and only [`MOST_HELD`] in a day: to repeat one on its day lowers nothing,
+//!   and whoever writes a thousand variants teaches little.
 //! - Marks are counted in the scorer's table: a new one weighs at most 8 on its first day.
 //! - The bits of a line follow from its levels alone: [`bits`] takes nothing else.
 
@@ -25,11 +26,14 @@ use crate::table::Table;
 pub(crate) struct Lines {
     pub(crate) text: Ngrams,
     pub(crate) days: Days,
+    /// Rare lines of the day that was noted last, which count from the next day on.
+    pub(crate) held: Vec<Vec<u8>>,
 }
 
 /// A command line, cut up.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
+    bytes: Vec<u8>,
     hash: u64,
     symbols: Vec<u16>,
     words: u32,
@@ -42,6 +46,7 @@ impl Lines {
         Self {
             text: Ngrams::new(ORDER, ALPHABET, STRINGS, secret),
             days: Days::new(),
+            held: Vec::new(),
         }
     }
 
@@ -93,51 +98,73 @@ impl Lines {
         self.days.look_up(line.hash, day)
     }
 
-    /// Counts the line, unless it came today already or is one `rare` line too many; whether it counted.
+    /// Counts the line, unless it came today already or is `rare`; whether it counted.
     pub(crate) fn learn(&mut self, line: &Line, day: u16, rare: bool) -> bool {
         let new = !self.before(line, day).today;
         self.days.note(line.hash, day);
-        let counts = new && (!rare || self.days.take_rare() <= MOST_RARE);
+        if new && rare && self.held.len() < MOST_HELD {
+            self.held.push(line.bytes.clone());
+        }
+        let counts = new && !rare;
         if counts {
             self.text.learn(&line.symbols);
         }
         counts
     }
 
+    /// The rare lines of an earlier day, which now count.
+    pub(crate) fn learn_held(&mut self, day: u16, keys: &Keys) -> Vec<Line> {
+        if self.held.is_empty() || self.days.day() == day {
+            return Vec::new();
+        }
+        let held = std::mem::take(&mut self.held).into_iter();
+        let lines: Vec<Line> = held.map(|line| Line::of_bytes(line, keys)).collect();
+        for line in &lines {
+            self.text.learn(&line.symbols);
+        }
+        lines
+    }
+
     /// Bytes that the state takes.
     pub(crate) fn state_bytes(&self) -> usize {
-        self.text.state_bytes() + Days::state_bytes()
+        self.text.state_bytes() + Days::state_bytes() + MOST_HELD * MOST_BYTES
     }
 }
 
 impl Line {
     /// The line of these arguments; `None` if there are none.
     pub(crate) fn of(argv: &[Text], keys: &Keys) -> Option<Self> {
-        let line = joined(argv)?;
-        let mut symbols = symbols(bounded(&line));
-        let bytes: Vec<u8> = symbols
+        let mut line = joined(argv)?;
+        line.truncate(MOST_BYTES);
+        Some(Self::of_bytes(line, keys))
+    }
+
+    fn of_bytes(bytes: Vec<u8>, keys: &Keys) -> Self {
+        let mut symbols = symbols(&bytes);
+        let folded: Vec<u8> = symbols
             .iter()
             .map(|symbol| symbol.to_le_bytes()[0])
             .collect();
         symbols.truncate(MOST_SYMBOLS);
-        let (words, marks) = marks::of(bounded(&line));
-        Some(Self {
-            hash: keys.name(&bytes),
+        let (words, marks) = marks::of(&bytes);
+        Self {
+            hash: keys.name(&folded),
+            bytes,
             symbols,
             words,
             marks,
-        })
+        }
     }
 
     /// Counts its marks and their kinds, each once.
-    pub(crate) fn learn_marks(&self, table: &mut Table, keys: &Keys, day: u16) {
+    pub(crate) fn learn_marks(&self, table: &mut Table, keys: &Keys, day: u16, ratified: bool) {
         let mut counted: Option<&str> = None;
         for mark in &self.marks {
             let [kind, within] = mark_keys(keys, mark);
             if counted.replace(mark.kind) != Some(mark.kind) {
-                table.learn(kind, day);
+                table.learn(kind, day, ratified);
             }
-            table.learn(within, day);
+            table.learn(within, day, ratified);
         }
     }
 }
@@ -220,8 +247,8 @@ const ORDER: usize = 6;
 const ALPHABET: u32 = 128;
 /// Strings remembered: 3.1 MB.
 const STRINGS: usize = 3 << 17;
-/// Rare new lines that count in a day.
-const MOST_RARE: u16 = 8;
+/// Rare new lines of a day that count later.
+const MOST_HELD: usize = 8;
 /// Characters of a line whose text is scored.
 const MOST_SYMBOLS: usize = 96;
 /// Numbers of the questions whose counts are those of kinds and of marks.
@@ -245,16 +272,18 @@ mod tests {
     }
 
     #[test]
-    fn a_line_counts_once_a_day_and_only_eight_rare_ones() {
+    fn a_line_counts_once_a_day_and_eight_rare_ones_the_day_after() {
         let mut lines = Lines::new([3; 16]);
         let one = line("tar -x");
         assert!(lines.learn(&one, 1, false) && !lines.learn(&one, 1, false));
-        let rare = |lines: &mut Lines, day| {
-            let variants = (0..26_u8).map(|n| line(&format!("nc {}", char::from(b'a' + n))));
-            variants.filter(|line| lines.learn(line, day, true)).count()
-        };
-        assert_eq!((rare(&mut lines, 2), rare(&mut lines, 2)), (8, 0));
-        assert_eq!(rare(&mut lines, 3), 8);
+        for variant in b'a'..=b'z' {
+            let rare = line(&format!("nc {}", char::from(variant)));
+            assert!(!lines.learn(&rare, 2, true));
+        }
+        let keys = Keys::new([3; 16]);
+        assert_eq!(lines.learn_held(2, &keys).len(), 0);
+        assert_eq!(lines.learn_held(3, &keys).len(), 8);
+        assert_eq!(lines.learn_held(3, &keys).len(), 0);
         assert!(lines.learn(&one, 3, false));
     }
 
