@@ -30,6 +30,7 @@ mod explain;
 mod factor;
 mod feature;
 mod keys;
+mod late;
 mod ngrams;
 mod place;
 mod refusals;

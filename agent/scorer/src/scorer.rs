@@ -10,6 +10,7 @@ use crate::explain::MOST_FACTORS;
 use crate::factor::{Factor, Level};
 use crate::feature::{Observation, observe, past};
 use crate::keys::{Keys, LevelKeys, Levels};
+use crate::late::Late;
 use crate::refusals::Refusals;
 use crate::score::{Score, is_urgent, strongest, window_reason};
 use crate::surprise::{Part, combine, is_mature, tail};
@@ -27,6 +28,7 @@ pub struct Scorer {
     pub(crate) refusals: Refusals,
     pub(crate) lines: Lines,
     pub(crate) windows: Windows,
+    pub(crate) late: Late,
     pub(crate) events: u64,
 }
 
@@ -54,6 +56,7 @@ impl Scorer {
             refusals: Refusals::new(),
             lines: Lines::new(settings.host_secret),
             windows: Windows::default(),
+            late: Late::default(),
             events: 0,
             settings,
         }
@@ -75,6 +78,7 @@ impl Scorer {
         let day = self.calendar.advance(now);
         self.add_past(&mut observations, now, event);
         self.events = self.events.saturating_add(1);
+        self.late.turn(&mut self.calibration, day);
         let line = self.line(event, &observations);
         let scores = self.scores(&observations, day, line.as_ref());
         for score in &scores {
@@ -149,6 +153,7 @@ impl Scorer {
             + Refusals::state_bytes()
             + self.lines.state_bytes()
             + Windows::state_bytes()
+            + Late::state_bytes()
     }
 
     /// Remembers a refused login for the next successful one of its source.
@@ -277,23 +282,32 @@ impl Scorer {
     }
 
     fn learn(&mut self, score: &Score<'_, '_>, day: u16, line: Option<&Line>, ratified: bool) {
-        let seen = score.special.counts.context_seen;
-        // In a mature context a new value counts once a day until it is usual, or its repetition would
-        // make strangeness usual.
-        let known = score.special.value_new || score.special.on_probation > 0;
-        let again = score.part.mature && score.special.value_today && known;
-        if !again {
-            self.calibration
-                .learn(score.observation.factor, seen, score.excess);
-        }
+        self.calibrate(score, day, ratified);
         match line.filter(|_| score.observation.factor == Factor::CommandLine) {
             Some(line) => self.learn_line(score, day, line, ratified),
             None => self.count(score, day, ratified),
         }
-        if !again {
-            self.table
-                .learn_usual(score.levels.special().context, score.part.bits, seen);
+    }
+
+    /// Counts a score for the calibration and for what is usual.
+    ///
+    /// In a mature context a new value counts once a day until it is usual, and what is rare only days
+    /// later, or its repetition would make strangeness usual.
+    fn calibrate(&mut self, score: &Score<'_, '_>, day: u16, ratified: bool) {
+        let (special, part) = (score.special, score.part);
+        let new = special.value_new || special.on_probation > 0;
+        if part.mature && special.value_today && new {
+            return;
         }
+        let seen = special.counts.context_seen;
+        let scored = (score.observation.factor, seen, score.excess);
+        if part.mature && part.p < RARE_P && !ratified {
+            self.late.wait(&mut self.calibration, day, scored);
+            return;
+        }
+        self.calibration.learn(scored.0, seen, score.excess);
+        let context = score.levels.special().context;
+        self.table.learn_usual(context, part.bits, seen);
     }
 
     fn count(&mut self, score: &Score<'_, '_>, day: u16, ratified: bool) {
@@ -333,5 +347,5 @@ impl Scorer {
 
 /// Number of the question whose counts are days on which a user was there.
 const PRESENCE: usize = 0;
-/// A command line of a smaller p is rare.
+/// What has a smaller p is rare.
 const RARE_P: f64 = 0.01;

@@ -14,7 +14,7 @@
 //!   for every 8 strings:  which are used u8, then those:  key u16 | count u16 | followed u16 | distinct u16
 //!   day of the lines u16 | three sets of 8,192 u64
 //!   lines held back u8, then those:  length u16 | bytes
-//!   change windows (see `windows/snapshot.rs`)
+//!   change windows (see `windows/snapshot.rs`) | rare scores (see `late.rs`)
 //! checksum [u8; 16]: SipHash-2-4-128 of all bytes before it, keyed with the host's secret
 //! ```
 //!
@@ -32,6 +32,7 @@ use crate::calibration::Calibration;
 use crate::command::days::Days;
 use crate::command::line::Lines;
 use crate::keys::Keys;
+use crate::late::Late;
 use crate::ngrams::{self as strings, Context};
 use crate::refusals::{Entry, Refusals};
 use crate::table::{Slot, Table};
@@ -69,6 +70,7 @@ impl Scorer {
         }
         write_lines(&mut out, &self.lines);
         self.windows.write(&mut out);
+        self.late.write(&mut out);
         out.extend_from_slice(&self.keys.checksum(&out));
         out
     }
@@ -103,6 +105,8 @@ impl Scorer {
             rest.lines(&mut scorer.lines)?;
             let windows = Windows::read(&mut rest.bytes);
             scorer.windows = windows.ok_or(malformed("its change windows cannot be read"))?;
+            let late = Late::read(&mut rest.bytes);
+            scorer.late = late.ok_or(malformed("its rare scores cannot be read"))?;
         }
         if rest.bytes.is_empty() {
             Ok(scorer)
