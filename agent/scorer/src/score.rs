@@ -3,7 +3,7 @@
 use picket_event::{BackoffLevel, Reason, ScorerVerdict};
 
 use crate::explain::{PROBATION, calibration_of};
-use crate::factor::Level;
+use crate::factor::{Factor, Level};
 use crate::feature::Observation;
 use crate::keys::Levels;
 use crate::surprise::{Bits, Part, Rank, is_mature};
@@ -26,9 +26,11 @@ pub(crate) struct Score<'o, 'e> {
 
 impl Score<'_, '_> {
     /// Whether it alone is worth an alert: not while learning, and not again on the
-    /// same day or while its value is on probation.
+    /// same day or while its value is on probation, and a command line only when it is seen first.
     pub(crate) fn stands_out(&self, alert_bits: f64) -> bool {
-        let again = self.special.value_today || self.special.on_probation > 0;
+        let line_again =
+            self.observation.factor == Factor::CommandLine && self.special.counts.seen > 0;
+        let again = self.special.value_today || self.special.on_probation > 0 || line_again;
         self.part.mature && !again && self.excess.to_f64() >= alert_bits
     }
 

@@ -14,7 +14,7 @@ use crate::late::Late;
 use crate::refusals::Refusals;
 use crate::score::{Score, is_urgent, strongest, window_reason};
 use crate::surprise::{Part, combine, is_mature, tail};
-use crate::table::{Known, Table};
+use crate::table::{Known, Newcomer, Table};
 use crate::windows::{Changes, Inside, Windows};
 
 /// Learns what is usual on one host and says how unusual each event is.
@@ -90,7 +90,7 @@ impl Scorer {
         }
         if let Some(login) = past::login(event) {
             let presence = self.presence(login);
-            self.table.learn(presence, day, true);
+            self.table.learn(presence, day, Newcomer::Ratified);
         }
         Some(verdict)
     }
@@ -291,17 +291,17 @@ impl Scorer {
 
     /// Counts a score for the calibration and for what is usual.
     ///
-    /// In a mature context a new value counts once a day until it is usual, and what is rare only days
-    /// later, or its repetition would make strangeness usual.
+    /// In a mature context what is new or rare counts once a day, and what is rare only days later, or its repetition would make strangeness usual.
     fn calibrate(&mut self, score: &Score<'_, '_>, day: u16, ratified: bool) {
         let (special, part) = (score.special, score.part);
+        let rare = part.mature && part.p < RARE_P;
         let new = special.value_new || special.on_probation > 0;
-        if part.mature && special.value_today && new {
+        if part.mature && special.value_today && (new || rare) {
             return;
         }
         let seen = special.counts.context_seen;
         let scored = (score.observation.factor, seen, score.excess);
-        if part.mature && part.p < RARE_P && !ratified {
+        if rare && !ratified {
             self.late.wait(&mut self.calibration, day, scored);
             return;
         }
@@ -311,21 +311,32 @@ impl Scorer {
     }
 
     fn count(&mut self, score: &Score<'_, '_>, day: u16, ratified: bool) {
+        let newcomer = if ratified {
+            Newcomer::Ratified
+        } else {
+            Newcomer::Judged
+        };
         for keys in score.levels.iter() {
-            self.table.learn(*keys, day, ratified);
+            self.table.learn(*keys, day, newcomer);
         }
     }
 
-    /// A line counts once a day, rare new ones from the next day on unless they are ratified.
+    /// A line counts once a day, rare new ones from the next day on unless they are ratified. A mark that is
+    /// new to a mature host is on probation.
     fn learn_line(&mut self, score: &Score<'_, '_>, day: u16, line: &Line, ratified: bool) {
         let rare = score.part.mature && score.part.p < RARE_P;
         let rare = rare && !ratified && score.special.counts.seen == 0;
         for held in self.lines.learn_held(day, &self.keys) {
-            held.learn_marks(&mut self.table, &self.keys, day, false);
+            held.learn_marks(&mut self.table, &self.keys, day, Newcomer::OnProbation);
         }
         if self.lines.learn(line, day, rare) {
             self.count(score, day, ratified);
-            line.learn_marks(&mut self.table, &self.keys, day, ratified);
+            let newcomer = match (ratified, score.part.mature) {
+                (true, _) => Newcomer::Ratified,
+                (false, true) => Newcomer::OnProbation,
+                (false, false) => Newcomer::Judged,
+            };
+            line.learn_marks(&mut self.table, &self.keys, day, newcomer);
         }
     }
 

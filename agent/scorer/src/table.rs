@@ -54,6 +54,17 @@ pub(crate) struct Known {
     pub(crate) on_probation: u32,
 }
 
+/// What becomes of a value that is new to its context.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Newcomer {
+    /// It counts at once, and so does one on probation.
+    Ratified,
+    /// It is on probation if its context is mature.
+    Judged,
+    /// It is on probation.
+    OnProbation,
+}
+
 /// All counts.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct Table {
@@ -106,15 +117,20 @@ impl Table {
         }
     }
 
-    /// Counts the value in the context. What is `ratified` is spared probation.
-    pub(crate) fn learn(&mut self, keys: LevelKeys, day: u16, ratified: bool) {
-        let grown = !ratified
-            && self
-                .find(keys.context)
-                .is_some_and(|slot| is_mature(slot.aged(day).count, u32::from(slot.days())));
+    /// Counts the value in the context.
+    pub(crate) fn learn(&mut self, keys: LevelKeys, day: u16, newcomer: Newcomer) {
+        let mature = || {
+            let context = self.find(keys.context);
+            context.is_some_and(|slot| is_mature(slot.aged(day).count, u32::from(slot.days())))
+        };
+        let probation = match newcomer {
+            Newcomer::Ratified => false,
+            Newcomer::Judged => mature(),
+            Newcomer::OnProbation => true,
+        };
         let value = self.find_or_make(keys.value, day);
         let new = value.count == 0;
-        value.take_probation(new && grown, ratified);
+        value.take_probation(new && probation, newcomer == Newcomer::Ratified);
         let gained = value.gain(day);
         self.find_or_make(keys.context, day).take(day, gained, new);
     }
@@ -335,7 +351,7 @@ mod tests {
         let mut table = Table::new(1024);
         for (day, weight) in [(1, 8), (2, 72), (3, 584)] {
             for _ in 0..1_000 {
-                table.learn(keys(1, 1), day, true);
+                table.learn(keys(1, 1), day, Newcomer::Ratified);
             }
             assert_eq!(
                 counts(&table, 1, 1, day),
@@ -349,21 +365,21 @@ mod tests {
         let mut table = Table::new(1024);
         for day in 1..=4 {
             for _ in 0..20 {
-                table.learn(keys(1, 1), day, false);
+                table.learn(keys(1, 1), day, Newcomer::Judged);
             }
         }
         let [_, before, ..] = counts(&table, 1, 1, 5);
         for day in 5..=8 {
             for _ in 0..1_000 {
-                table.learn(keys(1, 2), day, false);
+                table.learn(keys(1, 2), day, Newcomer::Judged);
             }
             let on = table.look_up(keys(1, 2), day).on_probation;
             assert_eq!(on, u32::from(day) - 4);
             assert_eq!(counts(&table, 1, 2, day), [0, before, 1, u32::from(day)]);
         }
-        table.learn(keys(1, 2), 9, false);
+        table.learn(keys(1, 2), 9, Newcomer::Judged);
         assert!(counts(&table, 1, 2, 9)[0] > 1_000);
-        table.learn(keys(1, 3), 9, true);
+        table.learn(keys(1, 3), 9, Newcomer::Ratified);
         assert_eq!(counts(&table, 1, 3, 9)[0], 1);
     }
 
@@ -371,13 +387,13 @@ mod tests {
     fn counts_are_halved_every_twenty_one_days_and_nothing_drops_to_zero() {
         let mut table = Table::new(1024);
         for value in [7, 7, 7, 7, 7, 8] {
-            table.learn(keys(1, value), 1, true);
+            table.learn(keys(1, value), 1, Newcomer::Ratified);
         }
         assert_eq!(counts(&table, 1, 7, 20), [5, 6, 2, 1]);
         assert_eq!(counts(&table, 1, 7, 21), [3, 3, 2, 1]);
         assert_eq!(counts(&table, 1, 7, 42), [2, 2, 2, 1]);
         assert_eq!(counts(&table, 1, 8, 60_000), [1, 2, 2, 1]);
-        table.learn(keys(1, 7), 42, true);
+        table.learn(keys(1, 7), 42, Newcomer::Ratified);
         assert_eq!(counts(&table, 1, 7, 42), [3, 3, 2, 2]);
     }
 
@@ -386,7 +402,7 @@ mod tests {
         let mut table = Table::new(1024);
         for day in 1..4 {
             for _ in 0..20 {
-                table.learn(keys(1, 1), day, true);
+                table.learn(keys(1, 1), day, Newcomer::Ratified);
             }
         }
         let before = counts(&table, 1, 1, 4);
@@ -394,7 +410,7 @@ mod tests {
             table.learn(
                 keys(value % 977 + 2, value.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
                 4,
-                true,
+                Newcomer::Ratified,
             );
         }
         assert_eq!(counts(&table, 1, 1, 4), before);
@@ -404,7 +420,7 @@ mod tests {
     #[test]
     fn the_usual_surprise_follows_slowly_once_it_is_known() {
         let mut table = Table::new(1024);
-        table.learn(keys(1, 1), 1, true);
+        table.learn(keys(1, 1), 1, Newcomer::Ratified);
         let context = keys(1, 1).context;
         table.learn_usual(context, Bits(10 * 1024), 0);
         assert_eq!(table.look_up(keys(1, 1), 1).usual, Bits(10 * 1024));

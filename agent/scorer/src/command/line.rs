@@ -19,7 +19,7 @@ use crate::factor::Level;
 use crate::keys::{Keys, LevelKeys};
 use crate::ngrams::Ngrams;
 use crate::surprise::{Bits, Counts};
-use crate::table::Table;
+use crate::table::{Newcomer, Table};
 
 /// What a host knows of command lines, beside its table.
 #[derive(Clone, Debug)]
@@ -157,14 +157,14 @@ impl Line {
     }
 
     /// Counts its marks and their kinds, each once.
-    pub(crate) fn learn_marks(&self, table: &mut Table, keys: &Keys, day: u16, ratified: bool) {
+    pub(crate) fn learn_marks(&self, table: &mut Table, keys: &Keys, day: u16, newcomer: Newcomer) {
         let mut counted: Option<&str> = None;
         for mark in &self.marks {
             let [kind, within] = mark_keys(keys, mark);
             if counted.replace(mark.kind) != Some(mark.kind) {
-                table.learn(kind, day, ratified);
+                table.learn(kind, day, newcomer);
             }
-            table.learn(within, day, ratified);
+            table.learn(within, day, newcomer);
         }
     }
 }
