@@ -30,7 +30,7 @@ use incidents::{Incidents, Told};
 use rate::Rate;
 
 use crate::explain::on_probation;
-use crate::score::{URGENT_P, in_window};
+use crate::score::URGENT_P;
 use crate::surprise::is_mature;
 
 /// Decides about alerts.
@@ -130,7 +130,7 @@ impl Alerts {
 
 /// Whether a mature context had a value for the first time, far beyond its usual, outside change windows.
 fn is_strange(verdict: &ScorerVerdict) -> bool {
-    !in_window(verdict)
+    !verdict.in_change_window()
         && verdict.reasons.iter().any(|reason| {
             let seen = u32::try_from(reason.context_seen).unwrap_or(u32::MAX);
             reason.seen == 0

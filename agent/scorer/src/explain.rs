@@ -1,10 +1,9 @@
 //! Explanations: a score from its reasons alone, and a reason in words.
 
-use picket_event::{BackoffLevel, Reason, ScorerVerdict, Text};
+use picket_event::{BackoffLevel, CHANGE_WINDOW, Reason, ScorerVerdict, Text};
 
 use crate::command::line::{KIND, MARK, TEXT};
 use crate::factor::{Factor, Facts, Level};
-use crate::score::WINDOW;
 use crate::surprise::{Bits, Counts, Part, Rank, combine, is_mature, tail};
 
 /// What a verdict must say, computed from its reasons alone.
@@ -46,7 +45,7 @@ pub fn recompute(verdict: &ScorerVerdict) -> Recomputed {
 /// `/usr/sbin/nginx has started 4 different programs in 61 days (81,204 starts); never /bin/sh.
 /// 17.3 bits (usual 0.1), p = 3e-6.`
 pub fn sentence(reason: &Reason) -> String {
-    if reason.factor == WINDOW {
+    if reason.factor == CHANGE_WINDOW {
         let value = short(&reason.value);
         return format!("In a change window ({value}): told only if urgent. 0.0 bits (usual 0.0).");
     }

@@ -1,6 +1,6 @@
 //! One observation with what was found about it, and the reason that it becomes.
 
-use picket_event::{BackoffLevel, Reason, ScorerVerdict};
+use picket_event::{BackoffLevel, CHANGE_WINDOW, Reason, ScorerVerdict};
 
 use crate::explain::{PROBATION, calibration_of};
 use crate::factor::{Factor, Level};
@@ -99,8 +99,8 @@ pub(crate) fn strongest<'o, 'e>(mut scores: Vec<Score<'o, 'e>>) -> Vec<Score<'o,
 /// The reason that says that an event was in a change window. It has no bits, so that nothing rests on it.
 pub(crate) fn window_reason(inside: Inside) -> Reason {
     Reason {
-        factor: WINDOW.into(),
-        context: "change window".into(),
+        factor: CHANGE_WINDOW.into(),
+        context: CHANGE_WINDOW.into(),
         value: inside.name().into(),
         bits: 0.0,
         usual: 0.0,
@@ -112,11 +112,6 @@ pub(crate) fn window_reason(inside: Inside) -> Reason {
     }
 }
 
-/// Whether an event was in a change window, by its explanation.
-pub(crate) fn in_window(verdict: &ScorerVerdict) -> bool {
-    verdict.reasons.iter().any(|reason| reason.factor == WINDOW)
-}
-
 /// Whether an event is so strange, in two ways of which the host knows enough, that nothing may hide it.
 pub(crate) fn is_urgent(verdict: &ScorerVerdict) -> bool {
     let strange = verdict.reasons.iter().filter(|reason| {
@@ -126,8 +121,6 @@ pub(crate) fn is_urgent(verdict: &ScorerVerdict) -> bool {
     verdict.p <= URGENT_P && strange.count() >= 2
 }
 
-/// The name of that reason's factor.
-pub(crate) const WINDOW: &str = "change window";
 /// An event is urgent below this probability,
 pub(crate) const URGENT_P: f64 = 1e-6;
 /// with two factors that are so far beyond their usual.

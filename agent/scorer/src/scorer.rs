@@ -6,6 +6,7 @@ use crate::Settings;
 use crate::calendar::{Calendar, wall_day, wall_hour};
 use crate::calibration::Calibration;
 use crate::command::line::{Line, Lines, mark_keys};
+use crate::drift::{Drift, Shares};
 use crate::explain::MOST_FACTORS;
 use crate::factor::{Factor, Level};
 use crate::feature::{Observation, observe, past};
@@ -29,6 +30,7 @@ pub struct Scorer {
     pub(crate) lines: Lines,
     pub(crate) windows: Windows,
     pub(crate) late: Late,
+    pub(crate) shares: Shares,
     pub(crate) events: u64,
 }
 
@@ -57,6 +59,7 @@ impl Scorer {
             lines: Lines::new(settings.host_secret),
             windows: Windows::default(),
             late: Late::default(),
+            shares: Shares::default(),
             events: 0,
             settings,
         }
@@ -85,6 +88,7 @@ impl Scorer {
             self.learn(score, day, line.as_ref(), inside.is_some());
         }
         let mut verdict = self.verdict(strongest(scores));
+        self.shares.take(day, &verdict);
         if let Some(inside) = inside {
             self.hold_back(&mut verdict, inside);
         }
@@ -127,6 +131,11 @@ impl Scorer {
             self.windows.note_untold();
         }
         verdict.reasons.push(window_reason(inside));
+    }
+
+    /// How much is new of late, and how much usually is.
+    pub const fn drift(&self) -> Drift {
+        self.shares.drift()
     }
 
     /// What change windows have done.

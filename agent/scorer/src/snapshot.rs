@@ -14,7 +14,7 @@
 //!   for every 8 strings:  which are used u8, then those:  key u16 | count u16 | followed u16 | distinct u16
 //!   day of the lines u16 | three sets of 8,192 u64
 //!   lines held back u8, then those:  length u16 | bytes
-//!   change windows (see `windows/snapshot.rs`) | rare scores (see `late.rs`)
+//!   change windows (see `windows/snapshot.rs`) | rare scores (see `late.rs`) | shares (see `drift.rs`)
 //! checksum [u8; 16]: SipHash-2-4-128 of all bytes before it, keyed with the host's secret
 //! ```
 //!
@@ -31,6 +31,7 @@ use crate::calendar::Calendar;
 use crate::calibration::Calibration;
 use crate::command::days::Days;
 use crate::command::line::Lines;
+use crate::drift::Shares;
 use crate::keys::Keys;
 use crate::late::Late;
 use crate::ngrams::{self as strings, Context};
@@ -71,6 +72,7 @@ impl Scorer {
         write_lines(&mut out, &self.lines);
         self.windows.write(&mut out);
         self.late.write(&mut out);
+        self.shares.write(&mut out);
         out.extend_from_slice(&self.keys.checksum(&out));
         out
     }
@@ -107,6 +109,8 @@ impl Scorer {
             scorer.windows = windows.ok_or(malformed("its change windows cannot be read"))?;
             let late = Late::read(&mut rest.bytes);
             scorer.late = late.ok_or(malformed("its rare scores cannot be read"))?;
+            let shares = Shares::read(&mut rest.bytes);
+            scorer.shares = shares.ok_or(malformed("its shares cannot be read"))?;
         }
         if rest.bytes.is_empty() {
             Ok(scorer)

@@ -4,8 +4,8 @@
 //!
 //! - A command with nothing in it that only a shell understands is the start of its program with its
 //!   arguments; every other is `sh -c` with the command. All are started by a shell of one user.
-//! - The training file is spread evenly over [`DAYS`] days, in its order, so that contexts can become
-//!   mature. A command of the test is tried on a copy: the next one finds nothing of it.
+//! - The training file is dealt to [`DAYS`] days like cards, so that contexts can become mature and no day
+//!   holds one part of it. A command of the test is tried on a copy: the next one finds nothing of it.
 //! - Logins come at their own times, the destination as the service; the scorer learns from all of them.
 
 use std::path::Path;
@@ -27,10 +27,14 @@ pub(super) fn command(train: &Path, test: &Path) -> Result<Samples, EvalError> {
         .partition::<Vec<_>, _>(|command| command.0.is_none());
     models::some(train, "normal command", normal.len())?;
     let mut scorer = Scorer::new(Settings::new(SECRET));
-    let step = DAYS * DAY / i64::try_from(normal.len()).unwrap_or(i64::MAX).max(1);
-    for (place, (_, command)) in (0_i64..).zip(&normal) {
-        let event = started(UnixNanos(place * step), command);
-        scorer.step(event.time, &event);
+    for day in 0..DAYS {
+        let from = usize::try_from(day).unwrap_or_default();
+        let of_the_day = normal.iter().skip(from).step_by(DAYS_APART);
+        for (minute, (_, command)) in (0_i64..).zip(of_the_day) {
+            let second = minute * MINUTE % DAY;
+            let event = started(UnixNanos(day * DAY + second), command);
+            scorer.step(event.time, &event);
+        }
     }
     let tested = models::commands(test)?;
     let mut samples = Samples::new(normal.len(), left_out.len(), scorer.state_bytes());
@@ -137,6 +141,9 @@ fn logged_in(login: &models::Login) -> Event {
 }
 
 const DAY: i64 = 86_400_000_000_000;
+const MINUTE: i64 = 60_000_000_000;
 const DAYS: i64 = 20;
+/// The same as a step.
+const DAYS_APART: usize = 20;
 /// Bytes that only a shell understands.
 const OF_A_SHELL: &[u8] = b"|;&<>$`(){}*?\"'\\\n";
