@@ -139,14 +139,12 @@ impl Factor {
 
     /// The surprise of a value, from what its context knows and what the levels below it do.
     pub(crate) fn bits(self, special: Counts, levels: &[Level<'_>]) -> Bits {
-        match self {
-            Self::CommandLine => line::bits(levels),
-            _ => {
-                let general = levels.iter().map(|level| level.counts);
-                let all = std::iter::once(special).chain(general);
-                Bits::of(probability(all, self.facts().alphabet))
-            }
+        if self == Self::CommandLine {
+            return line::bits(levels);
         }
+        let general = levels.iter().map(|level| level.counts);
+        let all = std::iter::once(special).chain(general);
+        Bits::of(probability(all, self.facts().alphabet))
     }
 }
 

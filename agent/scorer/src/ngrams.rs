@@ -248,7 +248,7 @@ impl Ngrams {
 
 impl Slot {
     /// What is lost with it; an empty one loses nothing.
-    const fn worth(&self) -> u64 {
+    const fn worth(self) -> u64 {
         if self.key == 0 {
             0
         } else {

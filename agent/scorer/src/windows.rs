@@ -107,7 +107,7 @@ impl Windows {
             let mut line = process.ancestry.iter().map(|ancestor| ancestor.uid);
             tree.root == process.uid || line.any(|uid| uid == tree.root)
         };
-        self.trees.iter().find(within).map(|tree| tree.inside())
+        self.trees.iter().find(within).map(Tree::inside)
     }
 
     fn open(&mut self, now: UnixNanos, process: &Process, keys: &Keys) -> Option<Inside> {

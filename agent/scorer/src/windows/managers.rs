@@ -1,6 +1,6 @@
 //! Which processes change the packages of the host.
 
-use picket_event::Process;
+use picket_event::{Process, Text};
 
 /// Whether the process is a package manager that was told to change packages: by its executable, or by its
 /// script where that is interpreted; in a directory of the system, run by root, in no container.
@@ -16,7 +16,7 @@ pub(super) fn changes_packages(process: &Process) -> bool {
     if !is_of_the_system(exe) {
         return false;
     }
-    let mut arguments = process.argv.iter().map(|argument| argument.as_bytes());
+    let mut arguments = process.argv.iter().map(Text::as_bytes);
     match name_in_the_system(path) {
         Some(b"dpkg") => arguments.any(|argument| DPKG.contains(&argument)),
         Some(b"rpm") => arguments.skip(1).any(of_rpm),
@@ -46,11 +46,8 @@ fn name_in_the_system(path: &[u8]) -> Option<&[u8]> {
 
 /// `-i`, `-U`, `-F` and `-e` with what follows them in one word; `-q` and `-V` ask.
 fn of_rpm(argument: &[u8]) -> bool {
-    match argument {
-        b"--install" | b"--upgrade" | b"--freshen" | b"--erase" | b"--reinstall" => true,
-        [b'-', b'i' | b'U' | b'F' | b'e', ..] => true,
-        _ => false,
-    }
+    let flag = matches!(argument, [b'-', b'i' | b'U' | b'F' | b'e', ..]);
+    flag || OF_RPM.contains(&argument)
 }
 
 /// `-S`, `-U` and `-R`; with `s`, `i`, `l`, `g` or `p` behind them they ask.
@@ -109,6 +106,14 @@ const VERBS: [&[u8]; 21] = [
     b"del",
     b"fix",
     b"in",
+];
+/// What makes `rpm` change packages, in long.
+const OF_RPM: [&[u8]; 5] = [
+    b"--install",
+    b"--upgrade",
+    b"--freshen",
+    b"--erase",
+    b"--reinstall",
 ];
 /// Arguments among which the verb must be.
 const MOST_ARGUMENTS: usize = 8;

@@ -12,24 +12,20 @@ const DAYS: i64 = 20;
 /// A host after weeks in which init started services and shells ran scripts.
 fn grown() -> (Scorer, Alerts) {
     let mut events = life(51, 20, 1_000);
+    let services = [
+        "/usr/sbin/webd -f",
+        "/usr/bin/backup -a",
+        "/usr/lib/timer -t",
+    ];
     for day in 0..DAYS {
-        for n in 0..40 {
-            let service = [
-                "/usr/sbin/webd -f",
-                "/usr/bin/backup -a",
-                "/usr/lib/timer -t",
-            ];
-            let start = exec(
-                at(day, n * 900),
-                "/usr/lib/systemd/systemd",
-                service[n as usize % 3],
-            );
-            events.push(start);
-            events.push(exec(
+        for (n, service) in (0..40).zip(services.into_iter().cycle()) {
+            let start = exec(at(day, n * 900), "/usr/lib/systemd/systemd", service);
+            let script = exec(
                 at(day, n * 900 + 1),
                 "/usr/bin/dash",
                 "/usr/bin/logrotate -s /x",
-            ));
+            );
+            events.extend([start, script]);
         }
     }
     events.sort_by_key(|event| event.time);
@@ -51,7 +47,7 @@ fn step(scorer: &mut Scorer, alerts: &mut Alerts, event: &Event) -> (Option<Scor
 
 /// The same event by root, by a process of this number below others, its parent first.
 fn below(mut event: Event, uid: u32, own: u8, parents: &[(u8, &str)]) -> Event {
-    let process = event.process.as_mut().unwrap();
+    let process = event.process.as_mut().expect("it has a process");
     process.uid = ProcessUid::new([own; 16]);
     process.pid = u32::from(own) + 1_000;
     process.user = Some(User {
@@ -80,7 +76,7 @@ fn upgrade(uid: u32) -> Vec<Event> {
     let line: Vec<(u8, &str)> =
         [&[(21, "/usr/bin/dpkg"), (20, "/usr/bin/apt-get")], shell].concat();
     for package in 0..30_i64 {
-        let own = 30 + u8::try_from(package).unwrap();
+        let own = 30 + u8::try_from(package).unwrap_or_default();
         let now = |second| at(DAYS, 10 + package * 20 + second);
         let unpack = format!("/usr/bin/dpkg --status-fd 9 --unpack p{package}.deb");
         events.push(below(exec(now(0), "", &unpack), uid, 21, &line[1..]));
