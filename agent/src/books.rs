@@ -297,6 +297,8 @@ impl Books {
         let mut status = self.health.status();
         status.scorer = stages.detect.maturity();
         status.scorer_withheld = stages.detect.withheld();
+        status.changes = stages.detect.changes();
+        status.drift = stages.detect.drift();
     }
 
     fn tell(&self, stages: &Stages) {

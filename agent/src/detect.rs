@@ -8,7 +8,7 @@ use std::path::Path;
 use picket_event::content::ContentFile;
 use picket_event::{Event, ScorerVerdict, Source, UnixNanos, Verdict};
 use picket_rules::{Correlations, Forgotten, Loaded, Refusal, RuleInfo, RuleSet, Scratch, Written};
-use picket_scorer::{Alerts, Decision, Maturity, Scorer, Settings, incident_of};
+use picket_scorer::{Alerts, Changes, Decision, Drift, Maturity, Scorer, Settings, incident_of};
 
 use picket_sensor::login::LineWish;
 use picket_sensor::recorded::AuditRecord;
@@ -213,6 +213,16 @@ impl Detector {
             );
         }
         Some(verdict)
+    }
+
+    /// How much on the host is new of late, and how much usually is.
+    pub(crate) const fn drift(&self) -> Drift {
+        self.scorer.drift()
+    }
+
+    /// What change windows of package managers have done to the scorer's alerts.
+    pub(crate) const fn changes(&self) -> Changes {
+        self.scorer.changes()
     }
 
     /// Incidents that the scorer found and nobody was told about, since the start.

@@ -12,7 +12,7 @@ use picket_event::content::ContentKind;
 use picket_event::{
     Class, Hook, HostId, KindCounts, SensorState, StreamId, UnixNanos, json as event_json,
 };
-use picket_scorer::Maturity;
+use picket_scorer::{Changes, Drift, Maturity};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
@@ -70,6 +70,10 @@ pub(crate) struct Status {
     pub(crate) scorer: Maturity,
     /// Incidents that the scorer found and nobody was told about.
     pub(crate) scorer_withheld: u64,
+    /// What change windows did to its alerts.
+    pub(crate) changes: Changes,
+    /// How much on the host is new.
+    pub(crate) drift: Drift,
     /// Commands answered in this run, and the newest answer as `action state`.
     pub(crate) commands: (u64, String),
     /// Commands refused in this run, by reason; `untold` are those of a flood that got no answer.
@@ -177,6 +181,8 @@ impl Status {
             over_several: OverSeveral::default(),
             scorer: Maturity::default(),
             scorer_withheld: 0,
+            changes: Changes::default(),
+            drift: Drift::default(),
             commands: (0, String::new()),
             refused_commands: BTreeMap::new(),
             containment: Vec::new(),
@@ -240,6 +246,9 @@ impl Status {
                 "events": self.scorer.events, "days": self.scorer.days,
                 "contexts": self.scorer.contexts, "contexts_mature": self.scorer.contexts_mature,
                 "withheld": self.scorer_withheld,
+                "change_windows": self.changes.windows, "change_windows_refused": self.changes.refused,
+                "untold_in_change_windows": self.changes.untold,
+                "new_of_late_ppm": self.drift.of_late, "new_usually_ppm": self.drift.usually,
             },
             "containment": {
                 "commands": self.commands.0, "last": self.commands.1,

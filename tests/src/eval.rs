@@ -7,6 +7,7 @@
 //! - Nothing depends on a file's name or place.
 //! - A line that cannot be read ends the run with its number.
 
+mod agent;
 pub mod development;
 mod figures;
 mod file;
@@ -87,12 +88,21 @@ pub enum EvalError {
     },
 }
 
-/// Learns from one file and judges by the other.
-pub fn run(subject: Subject, train: &Path, test: &Path) -> Result<Outcome, EvalError> {
-    let samples = match subject {
-        Subject::Sequence => models::sequence(train, test)?,
-        Subject::Login => models::login(train, test)?,
-        Subject::Command => models::command(train, test)?,
+/// Learns from one file and judges by the other: by the model alone, or as the agent does it.
+///
+/// The agent does not ask about sequences of calls, so for those both are the same.
+pub fn run(
+    subject: Subject,
+    train: &Path,
+    test: &Path,
+    as_agent: bool,
+) -> Result<Outcome, EvalError> {
+    let samples = match (subject, as_agent) {
+        (Subject::Sequence, _) => models::sequence(train, test)?,
+        (Subject::Login, false) => models::login(train, test)?,
+        (Subject::Login, true) => agent::login(train, test)?,
+        (Subject::Command, false) => models::command(train, test)?,
+        (Subject::Command, true) => agent::command(train, test)?,
     };
     let normals = samples
         .judged

@@ -19,7 +19,7 @@ use picket_event::UnixNanos;
 use crate::calendar::Calendar;
 use crate::keys::{Keys, LevelKeys};
 use crate::surprise::{Bits, Counts, probability};
-use crate::table::Table;
+use crate::table::{Newcomer, Table};
 use crate::tail::Tail;
 
 /// One access. What is not known is empty, and nothing is asked about it.
@@ -103,7 +103,7 @@ impl AccessModel {
             ));
         }
         for keys in places {
-            self.table.learn(keys, day);
+            self.table.learn(keys, day, Newcomer::Ratified);
         }
         let bits = length(&reasons);
         let rarity = self.tail.rarity(bits);

@@ -29,7 +29,8 @@ pub use incidents::Incident;
 use incidents::{Incidents, Told};
 use rate::Rate;
 
-use crate::explain::is_mature_reason;
+use crate::explain::{is_mature_reason, on_probation};
+use crate::score::URGENT_P;
 
 /// Decides about alerts.
 #[derive(Clone, Debug)]
@@ -126,20 +127,22 @@ impl Alerts {
     }
 }
 
-/// Whether a mature context had a value for the first time, far beyond its usual.
+/// Whether a mature context had a value for the first time, far beyond its usual, outside change windows.
 fn is_strange(verdict: &ScorerVerdict) -> bool {
-    verdict.reasons.iter().any(|reason| {
-        reason.seen == 0 && is_mature_reason(reason) && reason.bits - reason.usual >= STRANGE_BITS
-    })
+    !verdict.in_change_window()
+        && verdict.reasons.iter().any(|reason| {
+            reason.seen == 0
+                && on_probation(reason) == 0
+                && is_mature_reason(reason)
+                && reason.bits - reason.usual >= STRANGE_BITS
+        })
 }
 
 /// The period of a budget: a day, in nanoseconds.
 pub(crate) const PERIOD: i64 = 86_400_000_000_000;
 /// What makes a value strange, in bits beyond its usual.
 const STRANGE_BITS: f64 = 12.0;
-/// An event of an incident is urgent below this probability,
-const URGENT_P: f64 = 1e-6;
-/// and with so many different factors.
+/// An event of an incident is urgent below [`URGENT_P`] and with so many different factors.
 const URGENT_FACTORS: usize = 2;
 
 #[cfg(test)]

@@ -54,6 +54,12 @@ pub(crate) fn wall_day(now: UnixNanos) -> i32 {
     i32::try_from(now.0.div_euclid(NANOS_OF_A_DAY)).unwrap_or_default()
 }
 
+/// The hour of the day of the wall clock, in UTC.
+pub(crate) fn wall_hour(now: UnixNanos) -> usize {
+    let nanos = now.0.rem_euclid(NANOS_OF_A_DAY);
+    usize::try_from(nanos / (NANOS_OF_A_DAY / 24)).unwrap_or_default()
+}
+
 const NANOS_OF_A_DAY: i64 = 86_400_000_000_000;
 /// Longest step of one event, in days: counts are halved once at most. A host that was off for longer
 /// counts as off for this long.

@@ -13,6 +13,8 @@
 //!   the first [`MOST_MARKS`] of its marks.
 //! - The score follows from its explanation: [`CommandScore::recompute`] takes nothing else.
 
+pub(crate) mod days;
+pub(crate) mod line;
 mod lists;
 mod marks;
 mod words;
@@ -177,24 +179,41 @@ impl CommandModel {
 impl CommandScore {
     /// The score from the other fields alone: the same number, bit for bit.
     pub fn recompute(&self) -> f64 {
-        let text = (self.text_bits - PLAIN_SHARE * self.plain_bits)
-            / (f64::from(self.characters) + SPARE_CHARACTERS);
         let marks = self.marks.iter();
         let strongest = marks
             .map(|mark| mark.surprise(self.commands) - mark.cost)
             .fold(0.0, f64::max);
-        let room = (f64::from(self.words) + SPARE_WORDS).sqrt();
-        text + MARK_SHARE * strongest / room
+        weigh(
+            [self.text_bits, self.plain_bits],
+            self.characters,
+            strongest,
+            self.words,
+        )
     }
 }
 
+/// The score of a line: its text (all that is known before each character, and one character alone),
+/// and what its strongest mark is worth.
+fn weigh([text, plain]: [f64; 2], characters: u32, strongest: f64, words: u32) -> f64 {
+    let text = (text - PLAIN_SHARE * plain) / (f64::from(characters) + SPARE_CHARACTERS);
+    let room = (f64::from(words) + SPARE_WORDS).sqrt();
+    text + MARK_SHARE * strongest.max(0.0) / room
+}
+
+/// `-log2` of the share of normal commands with such a mark, the kind first and then the mark:
+/// `kind` of `commands` bore one of its kind; `seen` of the `within` sightings of the kind were this one
+/// of `distinct` marks.
+fn surprise_of_mark([kind, commands]: [u32; 2], [seen, within, distinct]: [u32; 3]) -> Bits {
+    let kind = (f64::from(kind) + 1.0) / (f64::from(commands) + KINDS);
+    let within = f64::from(within) + f64::from(distinct.max(1)) + 1.0;
+    let mark = ((f64::from(seen) + 0.5) / within).min(1.0);
+    Bits::of(kind.min(1.0) * mark)
+}
+
 impl MarkScore {
-    /// `-log2` of the share of normal commands with such a mark, the kind first and then the mark.
     fn surprise(&self, commands: u32) -> f64 {
-        let kind = (f64::from(self.kind_seen) + 1.0) / (f64::from(commands) + KINDS);
-        let within = f64::from(self.kind_seen) + f64::from(self.distinct.max(1)) + 1.0;
-        let mark = ((f64::from(self.seen) + 0.5) / within).min(1.0);
-        Bits::of(kind * mark).to_f64()
+        let kind = [self.kind_seen, commands];
+        surprise_of_mark(kind, [self.seen, self.kind_seen, self.distinct]).to_f64()
     }
 
     fn worth(&self) -> f64 {

@@ -1,9 +1,10 @@
 //! Explanations: a score from its reasons alone, and a reason in words.
 
-use picket_event::{BackoffLevel, Reason, ScorerVerdict, Text};
+use picket_event::{BackoffLevel, CHANGE_WINDOW, Reason, ScorerVerdict, Text};
 
-use crate::factor::{Factor, Facts};
-use crate::surprise::{Bits, Counts, Part, Rank, combine, is_mature, probability, tail};
+use crate::command::line::{KIND, MARK, TEXT};
+use crate::factor::{Factor, Facts, Level};
+use crate::surprise::{Bits, Counts, Part, Rank, combine, is_mature, tail};
 
 /// What a verdict must say, computed from its reasons alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,39 +51,98 @@ pub fn is_mature_reason(reason: &Reason) -> bool {
 /// `/usr/sbin/nginx has started 4 different programs in 61 days (81,204 starts); never /bin/sh.
 /// 17.3 bits (usual 0.1), p = 3e-6.`
 pub fn sentence(reason: &Reason) -> String {
+    if reason.factor == CHANGE_WINDOW {
+        let value = short(&reason.value);
+        return format!("In a change window ({value}): told only if urgent. 0.0 bits (usual 0.0).");
+    }
     let figures = figures(reason);
     match Factor::from_name(&reason.factor) {
+        Some(Factor::CommandLine) => format!("{}. {figures}", command_line(reason)),
         Some(factor) if reason.context_seen > 0 => format!("{}. {figures}", habit(factor, reason)),
         Some(_) => format!("{}. {figures}", first_time(reason)),
         None => format!("{}: {}. {figures}", reason.context, reason.value),
     }
 }
 
-/// The name of the last entry of a reason's backoff: where the score stands among the earlier scores
-/// of its factor. `seen`: how many were at least as far beyond their usual; `context_seen`: how many
-/// there were; `distinct`: the highest, in half bits.
+/// How the name of the last entry of a reason's backoff begins: where the score stands among the earlier
+/// scores of its factor. `seen`: how many were at least as far beyond their usual; `context_seen`: how many
+/// there were; `distinct`: the highest, in half bits. Behind it stands how many factors the event has.
 pub(crate) const CALIBRATION: &str = "earlier scores of this factor";
 
-fn part(reason: &Reason) -> Part {
-    let facts = Factor::from_name(&reason.factor).map(Factor::facts);
-    let special = counts(reason.seen, reason.context_seen, reason.distinct);
-    let general = reason
+/// The name of the entry that says on how many days (`seen`) a value on probation was seen. The other counts
+/// of its reason are those without it.
+pub(crate) const PROBATION: &str = "days seen on probation";
+
+/// On how many days a value on probation was seen; 0: it is on none.
+pub(crate) fn on_probation(reason: &Reason) -> u64 {
+    let level = reason
         .backoff
         .iter()
-        .filter(|level| level.context != CALIBRATION);
-    let general = general.map(|level| counts(level.seen, level.context_seen, level.distinct));
-    let levels: Vec<Counts> = std::iter::once(special).chain(general).collect();
-    let bits = Bits::of(probability(
-        levels.into_iter(),
-        facts.map_or(1, |facts| facts.alphabet),
-    ));
+        .find(|level| level.context == PROBATION);
+    level.map_or(0, |level| level.seen)
+}
+
+/// The name of that entry where an event has so many factors.
+pub(crate) const fn calibration_of(factors: usize) -> &'static str {
+    match factors {
+        0 | 1 => "earlier scores of this factor, the only one",
+        2 => "earlier scores of this factor, one of 2",
+        3 => "earlier scores of this factor, one of 3",
+        4 => "earlier scores of this factor, one of 4",
+        5 => "earlier scores of this factor, one of 5",
+        6 => "earlier scores of this factor, one of 6",
+        7 => "earlier scores of this factor, one of 7",
+        8 => "earlier scores of this factor, one of 8",
+        9 => "earlier scores of this factor, one of 9",
+        _ => "earlier scores of this factor, one of 10",
+    }
+}
+
+/// The most factors that a name of [`calibration_of`] says.
+pub(crate) const MOST_FACTORS: usize = 10;
+
+/// How many factors an event has by that name; `None` in explanations that do not say so yet.
+fn factors(name: &str) -> Option<u32> {
+    let of = name.strip_prefix(CALIBRATION)?.strip_prefix(", ")?;
+    if of == "the only one" {
+        return Some(1);
+    }
+    of.strip_prefix("one of ")?.parse().ok()
+}
+
+fn part(reason: &Reason) -> Part {
+    let factor = Factor::from_name(&reason.factor);
+    let special = counts(reason.seen, reason.context_seen, reason.distinct);
+    let levels: Vec<Level<'_>> = general(reason)
+        .map(|level| Level {
+            name: (&*level.context).into(),
+            counts: counts(level.seen, level.context_seen, level.distinct),
+        })
+        .collect();
+    let bits = factor.map_or(Bits(0), |factor| factor.bits(special, &levels));
     let excess = bits.beyond(Bits::from_f64(reason.usual));
+    let calibration = calibration(&reason.backoff);
+    let of = calibration.and_then(|level| factors(&level.context));
     Part {
         bits,
-        p: tail(excess, rank(&reason.backoff)),
+        p: tail(excess, calibration.map_or_else(Rank::default, rank)),
         mature: is_mature(special.context_seen, reason.days),
-        of: facts.map_or(1, |facts| facts.of),
+        of: of.unwrap_or_else(|| factor.map_or(1, |factor| factor.facts().of)),
     }
+}
+
+/// The levels below the reason's own context.
+fn general(reason: &Reason) -> impl DoubleEndedIterator<Item = &BackoffLevel> {
+    let stated = |level: &&BackoffLevel| !is_calibration(level) && level.context != PROBATION;
+    reason.backoff.iter().filter(stated)
+}
+
+fn is_calibration(level: &BackoffLevel) -> bool {
+    level.context.starts_with(CALIBRATION)
+}
+
+fn calibration(backoff: &[BackoffLevel]) -> Option<&BackoffLevel> {
+    backoff.iter().find(|level| is_calibration(level))
 }
 
 fn counts(seen: u64, context_seen: u64, distinct: u32) -> Counts {
@@ -93,13 +153,12 @@ fn counts(seen: u64, context_seen: u64, distinct: u32) -> Counts {
     }
 }
 
-fn rank(backoff: &[BackoffLevel]) -> Rank {
-    let level = backoff.iter().find(|level| level.context == CALIBRATION);
-    level.map_or_else(Rank::default, |level| Rank {
+fn rank(level: &BackoffLevel) -> Rank {
+    Rank {
         at_least: at_most(level.seen),
         total: at_most(level.context_seen),
         highest: level.distinct,
-    })
+    }
 }
 
 /// No count of the scorer's is larger; of others only this much is believed.
@@ -122,11 +181,42 @@ fn habit(factor: Factor, reason: &Reason) -> String {
     let days = counted(u64::from(reason.days), &["day", "days"]);
     let sightings = counted(reason.context_seen, sighting);
     let how_often = match reason.seen {
+        0 if on_probation(reason) > 0 => {
+            let days = counted(on_probation(reason), &["day", "days"]);
+            format!("{value} of late on {days}, which does not count yet")
+        }
         0 => format!("never {value}"),
         1 => format!("{value} once"),
         times => format!("{value} {} times", thousands(times)),
     };
     format!("{context} {verb} {different} in {days} ({sightings}); {how_often}")
+}
+
+/// What is strange about a command line: its mark, and the order of its characters.
+fn command_line(reason: &Reason) -> String {
+    let line = short(&reason.value);
+    let known = counted(reason.context_seen, &["command line", "command lines"]);
+    let days = counted(u64::from(reason.days), &["day", "days"]);
+    let seen = if reason.seen == 0 { "never" } else { "before" };
+    let find = |prefix: &str| {
+        let mut levels = general(reason);
+        levels.find_map(|level| Some((level.context.strip_prefix(prefix)?, level)))
+    };
+    let text = find(TEXT).map_or_else(String::new, |(_, level)| {
+        let bits = Bits(at_most(level.seen)).to_f64() / f64::from(level.distinct.max(1));
+        format!("; {bits:.1} bits a character")
+    });
+    let mark = find(KIND).zip(find(MARK));
+    let mark = mark.map_or_else(String::new, |((kind, of_kind), (mark, within))| {
+        format!(
+            "; {} ({}), such marks in {}, this one in {}",
+            Text::from(mark).for_terminal(),
+            Text::from(kind).for_terminal(),
+            thousands(of_kind.seen),
+            thousands(within.seen),
+        )
+    });
+    format!("this host has run {known} in {days}; {seen} {line}{text}{mark}")
 }
 
 /// For a context of which nothing is known: what the most general one knew of the value.
@@ -136,11 +226,7 @@ fn first_time(reason: &Reason) -> String {
         "{context} is seen for the first time ({}): {value}",
         reason.factor
     );
-    match reason
-        .backoff
-        .iter()
-        .rfind(|level| level.context != CALIBRATION)
-    {
+    match general(reason).next_back() {
         Some(BackoffLevel {
             context,
             seen,

@@ -4,6 +4,11 @@
 //! a program that knows the factor by the same name and alphabet. A factor never changes its meaning;
 //! a new meaning gets a new name.
 
+use std::borrow::Cow;
+
+use crate::command::line;
+use crate::surprise::{Bits, Counts, probability};
+
 /// One question: how likely is this value in this context?
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Factor {
@@ -29,6 +34,17 @@ pub(crate) enum Factor {
     RefusalsBefore,
     UsersTried,
     AbsenceByService,
+    CommandLine,
+    HourOfUser,
+}
+
+/// What one context below the factor's own knows, by name.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Level<'n> {
+    /// Which context, as explanations name it.
+    pub(crate) name: Cow<'n, str>,
+    /// What it knows.
+    pub(crate) counts: Counts,
 }
 
 /// The fixed words and constants of a factor.
@@ -38,7 +54,7 @@ pub(crate) struct Facts {
     pub(crate) name: &'static str,
     /// How many values the uniform distribution below all levels has.
     pub(crate) alphabet: u32,
-    /// How many factors the events that have it have.
+    /// How many factors the events that have it had, before explanations said so themselves.
     pub(crate) of: u32,
     /// The more general contexts, by name, in order.
     pub(crate) backoff: &'static [&'static str],
@@ -52,7 +68,7 @@ pub(crate) struct Facts {
 
 impl Factor {
     /// Every factor; the place is part of the keys of the table and of the snapshot.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::ChildOfParent,
         Self::ProgramDirectory,
         Self::UserOfProgram,
@@ -75,6 +91,8 @@ impl Factor {
         Self::RefusalsBefore,
         Self::UsersTried,
         Self::AbsenceByService,
+        Self::CommandLine,
+        Self::HourOfUser,
     ];
 
     /// The factor of this name.
@@ -114,7 +132,19 @@ impl Factor {
             Self::RefusalsBefore => &REFUSALS_BEFORE,
             Self::UsersTried => &USERS_TRIED,
             Self::AbsenceByService => &ABSENCE_BY_SERVICE,
+            Self::CommandLine => &COMMAND_LINE,
+            Self::HourOfUser => &HOUR_OF_USER,
         }
+    }
+
+    /// The surprise of a value, from what its context knows and what the levels below it do.
+    pub(crate) fn bits(self, special: Counts, levels: &[Level<'_>]) -> Bits {
+        if self == Self::CommandLine {
+            return line::bits(levels);
+        }
+        let general = levels.iter().map(|level| level.counts);
+        let all = std::iter::once(special).chain(general);
+        Bits::of(probability(all, self.facts().alphabet))
     }
 }
 
@@ -335,6 +365,26 @@ static ABSENCE_BY_SERVICE: Facts = Facts {
     backoff: &["any service"],
     verb: "has let in users after",
     noun: ["length of absence", "lengths of absence"],
+    sighting: ["login", "logins"],
+};
+
+static COMMAND_LINE: Facts = Facts {
+    name: "command line",
+    alphabet: 1,
+    of: 7,
+    backoff: &[],
+    verb: "has run",
+    noun: ["program", "programs"],
+    sighting: ["command line", "command lines"],
+};
+
+static HOUR_OF_USER: Facts = Facts {
+    name: "hour of user",
+    alphabet: 24,
+    of: 8,
+    backoff: &["any user"],
+    verb: "has logged in during",
+    noun: ["hour of the day", "hours of the day"],
     sighting: ["login", "logins"],
 };
 

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use picket_event::{Event, File, Kind, Login, Network, Process};
 
+use crate::command::line;
 use crate::factor::Factor;
 use crate::place;
 
@@ -46,7 +47,7 @@ pub(crate) fn observe(event: &Event) -> Vec<Observation<'_>> {
 }
 
 /// Observations that an event has at most.
-pub(crate) const MOST: usize = 7;
+pub(crate) const MOST: usize = 8;
 
 struct Observations<'e> {
     list: Vec<Observation<'e>>,
@@ -85,7 +86,14 @@ impl<'e> Observations<'e> {
             terminal.as_bytes(),
         );
         self.add_known(Factor::WorkingDirectory, program.clone(), directory);
-        self.add_known(Factor::FlagsOfProgram, program, flags::of(&process.argv));
+        self.add_known(
+            Factor::FlagsOfProgram,
+            program.clone(),
+            flags::of(&process.argv),
+        );
+        if let Some(line) = line::joined(&process.argv) {
+            self.add_wide(Factor::CommandLine, b"this host", line, program);
+        }
     }
 
     fn file(&mut self, kind: Kind, process: Option<&'e Process>, file: Option<&'e File>) {

@@ -6,6 +6,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
+use crate::factor::Factor;
 use crate::feature::Observation;
 
 /// Most levels that a factor has: its context and the more general ones.
@@ -54,13 +55,18 @@ impl Keys {
     /// Where the observation's counts are.
     ///
     /// A value with a wider form (an address with its network) is looked up by that form from the
-    /// second level on, first in its own context, then in none.
+    /// second level on, first in its own context, then in none. A command line is counted by its program.
     pub(crate) fn levels(&self, observation: &Observation<'_>) -> Levels {
         let context = self.text(&observation.context);
         let value = self.text(&observation.value);
         let level = |number, context, value| self.level(observation, number, context, value);
         let special = level(0, context, value);
         match &observation.wider {
+            Some(program) if observation.factor == Factor::CommandLine => {
+                let counted = level(0, context, self.text(program));
+                let keys = [counted, LevelKeys::default(), LevelKeys::default()];
+                Levels { keys, len: 1 }
+            }
             None => {
                 let keys = [special, level(1, NOWHERE, value), LevelKeys::default()];
                 Levels { keys, len: 2 }

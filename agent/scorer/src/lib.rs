@@ -3,7 +3,7 @@
 //! The path of an event, one module a step:
 //!
 //! ```text
-//! Event -> feature -> table (counts) -> surprise (bits) -> calibration (p) -> ScorerVerdict
+//! Event -> feature -> table, command (counts) -> factor (bits) -> calibration (p) -> ScorerVerdict
 //! ```
 //!
 //! # Invariants
@@ -26,13 +26,16 @@ mod alerts;
 mod calendar;
 mod calibration;
 mod command;
+mod drift;
 mod explain;
 mod factor;
 mod feature;
 mod keys;
+mod late;
 mod ngrams;
 mod place;
 mod refusals;
+mod score;
 mod scorer;
 mod sequence;
 mod settings;
@@ -40,12 +43,15 @@ mod snapshot;
 mod surprise;
 mod table;
 mod tail;
+mod windows;
 
 pub use access::{Access, AccessModel, AccessReason, AccessScore};
 pub use alerts::{Alerts, Decision, Incident, incident_of};
 pub use command::{CommandModel, CommandScore, MarkScore};
+pub use drift::Drift;
 pub use explain::{Recomputed, is_mature_reason, recompute, sentence};
 pub use scorer::{Maturity, Scorer};
 pub use sequence::{SequenceModel, SequenceScore, View, class_of_i386};
 pub use settings::Settings;
 pub use snapshot::SnapshotError;
+pub use windows::Changes;

@@ -5,7 +5,9 @@
 //! - The memory is taken once: a table of strings of up to `order` symbols, in buckets of eight. When a
 //!   bucket is full, the string that was seen least gives way.
 //! - A string is found by a mix of 64 bits that begins with a secret of the host; two strings that
-//!   meet share a slot. The mix is not a cryptographic hash.
+//!   meet share a slot: one in 8,000 or so that was never seen looks as if it was. The mix is not a
+//!   cryptographic hash.
+//! - Counts have 16 bits. When one is full, all are halved, upwards, so shares stay.
 //! - A string of the longest order counts its sightings, a shorter one how many different symbols
 //!   stood before it. So a symbol that follows only one word is not taken for a common one.
 //!
@@ -22,7 +24,7 @@ pub(crate) struct Ngrams {
     order: usize,
     alphabet: u32,
     seed: u64,
-    empty: Slot,
+    empty: Context,
     slots: Vec<Slot>,
 }
 
@@ -45,20 +47,29 @@ struct Chance {
 }
 
 /// A string, as a symbol in its context and as a context itself.
-#[derive(Clone, Copy, Default)]
-struct Slot {
-    /// The upper half of its hash, odd; 0: the slot is empty.
-    key: u32,
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Slot {
+    /// The upper quarter of its hash, never 0; 0: the slot is empty.
+    pub(crate) key: u16,
     /// How often it counted.
-    count: u32,
+    pub(crate) count: u16,
     /// How often something counted that follows it.
-    followed: u32,
+    pub(crate) followed: u16,
     /// How many different symbols followed it.
-    distinct: u32,
+    pub(crate) distinct: u16,
+}
+
+/// What followed a string.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Context {
+    /// How often something did.
+    pub(crate) followed: u32,
+    /// How many different symbols did.
+    pub(crate) distinct: u32,
 }
 
 impl Ngrams {
-    /// An empty table of `slots` strings (16 bytes each, a power of two) of at most `order` symbols,
+    /// An empty table of `slots` strings (8 bytes each, whole buckets) of at most `order` symbols,
     /// which is from 1 to [`MOST_ORDER`].
     pub(crate) fn new(order: usize, alphabet: u32, slots: usize, secret: [u8; 16]) -> Self {
         Self {
@@ -68,8 +79,8 @@ impl Ngrams {
                 u64::from_le_bytes(half(secret, 0)),
                 u64::from_le_bytes(half(secret, 8)),
             ),
-            empty: Slot::default(),
-            slots: vec![Slot::default(); slots.next_power_of_two().max(BUCKET)],
+            empty: Context::default(),
+            slots: vec![Slot::default(); slots.next_multiple_of(BUCKET).max(BUCKET)],
         }
     }
 
@@ -98,7 +109,7 @@ impl Ngrams {
 
     /// The chance of each symbol of a sequence, in order.
     fn read(&self, symbols: &[u16], mut each: impl FnMut(Chance)) {
-        let mut contexts = [Slot::default(); MOST_ORDER];
+        let mut contexts = [Context::default(); MOST_ORDER];
         contexts[0] = self.empty;
         for place in 0..symbols.len() {
             let here = self.hashes(symbols, place);
@@ -106,6 +117,18 @@ impl Ngrams {
             each(chance);
             contexts[1..].copy_from_slice(&found[..MOST_ORDER - 1]);
         }
+    }
+
+    /// The table as it is, to be kept: what followed nothing, and the slots.
+    pub(crate) fn parts(&self) -> (Context, &[Slot]) {
+        (self.empty, &self.slots)
+    }
+
+    /// Takes back what [`Ngrams::parts`] gave.
+    pub(crate) fn put(&mut self, empty: Context, place: usize, slot: Slot) -> bool {
+        self.empty = empty;
+        let known = self.slots.get_mut(place).filter(|_| slot.key != 0);
+        known.map(|known| *known = slot).is_some()
     }
 
     /// Bytes that the table takes.
@@ -129,30 +152,42 @@ impl Ngrams {
             let string = self.place_of(here[length]);
             let new = self.slots[string].count == 0;
             self.slots[string].count = self.slots[string].count.saturating_add(1);
-            let context = self.context(before[length - 1], length);
-            context.followed = context.followed.saturating_add(1);
-            context.distinct = context.distinct.saturating_add(u32::from(new));
+            let mut full = self.slots[string].count == u16::MAX;
+            if length == 1 {
+                self.empty.followed = self.empty.followed.saturating_add(1);
+                self.empty.distinct = self.empty.distinct.saturating_add(u32::from(new));
+            } else {
+                let context = self.place_of(before[length - 1]);
+                let context = &mut self.slots[context];
+                context.followed = context.followed.saturating_add(1);
+                context.distinct = context.distinct.saturating_add(u16::from(new));
+                full |= context.followed == u16::MAX;
+            }
+            if full {
+                self.halve();
+            }
             if !new {
                 break;
             }
         }
     }
 
-    fn context(&mut self, hash: u64, length: usize) -> &mut Slot {
-        if length == 1 {
-            return &mut self.empty;
+    /// Halves all counts, upwards: what is known stays known.
+    fn halve(&mut self) {
+        for slot in &mut self.slots {
+            slot.count = slot.count.div_ceil(2);
+            slot.followed = slot.followed.div_ceil(2).max(slot.distinct);
         }
-        let place = self.place_of(hash);
-        &mut self.slots[place]
+        self.empty.followed = self.empty.followed.div_ceil(2).max(self.empty.distinct);
     }
 
     /// Its chance, and what is known of the strings that end with the symbol, by length less one.
     fn read_symbol(
         &self,
-        contexts: &[Slot; MOST_ORDER],
+        contexts: &[Context; MOST_ORDER],
         here: &[u64],
-    ) -> (Chance, [Slot; MOST_ORDER]) {
-        let mut found = [Slot::default(); MOST_ORDER];
+    ) -> (Chance, [Context; MOST_ORDER]) {
+        let mut found = [Context::default(); MOST_ORDER];
         let mut p = 1.0 / f64::from(self.alphabet);
         let mut plain = p;
         let mut seen = true;
@@ -168,8 +203,8 @@ impl Ngrams {
                 Slot::default()
             };
             seen = string.key != 0;
-            p = smoothed(string.count, context, p);
-            found[length - 1] = string;
+            p = smoothed(u32::from(string.count), context, p);
+            found[length - 1] = string.context();
             if length <= PLAIN_ORDER {
                 plain = p;
             }
@@ -203,21 +238,28 @@ impl Ngrams {
         bucket + place
     }
 
-    fn locate(&self, hash: u64) -> (usize, u32) {
+    fn locate(&self, hash: u64) -> (usize, u16) {
         let buckets = self.slots.len() / BUCKET;
-        #[expect(clippy::cast_possible_truncation, reason = "halves of a hash")]
-        let (low, high) = (hash as u32 as usize, (hash >> 32) as u32);
-        (low % buckets * BUCKET, high | 1)
+        #[expect(clippy::cast_possible_truncation, reason = "parts of a hash")]
+        let (low, high) = (hash as u32 as usize, (hash >> 48) as u16);
+        (low % buckets * BUCKET, high.max(1))
     }
 }
 
 impl Slot {
     /// What is lost with it; an empty one loses nothing.
-    const fn worth(&self) -> u64 {
+    const fn worth(self) -> u64 {
         if self.key == 0 {
             0
         } else {
             1 + self.count as u64 + self.followed as u64
+        }
+    }
+
+    fn context(self) -> Context {
+        Context {
+            followed: u32::from(self.followed),
+            distinct: u32::from(self.distinct),
         }
     }
 }
@@ -233,7 +275,7 @@ impl fmt::Debug for Ngrams {
 }
 
 /// Interpolated Kneser-Ney: a fixed part of each count goes to what the shorter context says.
-fn smoothed(count: u32, context: Slot, shorter: f64) -> f64 {
+fn smoothed(count: u32, context: Context, shorter: f64) -> f64 {
     let (total, distinct) = (f64::from(context.followed), f64::from(context.distinct));
     let kept = (f64::from(count.min(context.followed)) - DISCOUNT).max(0.0);
     (kept + DISCOUNT * distinct * shorter) / total

@@ -1,19 +1,25 @@
 //! One step: score the event by what is known, then learn from it.
 
-use picket_event::{BackoffLevel, Event, Kind, Login, Reason, ScorerVerdict, UnixNanos};
+use picket_event::{Event, Kind, Login, ScorerVerdict, UnixNanos};
 
 use crate::Settings;
-use crate::calendar::{Calendar, wall_day};
+use crate::calendar::{Calendar, wall_day, wall_hour};
 use crate::calibration::Calibration;
-use crate::explain::CALIBRATION;
+use crate::command::line::{Line, Lines, mark_keys};
+use crate::drift::{Drift, Shares};
+use crate::explain::MOST_FACTORS;
+use crate::factor::{Factor, Level};
 use crate::feature::{Observation, observe, past};
-use crate::keys::{Keys, LevelKeys, Levels, MOST_LEVELS};
+use crate::keys::{Keys, LevelKeys, Levels};
+use crate::late::Late;
 use crate::refusals::Refusals;
-use crate::surprise::{Bits, Counts, Part, Rank, combine, is_mature, probability, tail};
-use crate::table::{Known, Table};
+use crate::score::{Score, is_urgent, strongest, window_reason};
+use crate::surprise::{Part, combine, is_mature, tail};
+use crate::table::{Known, Newcomer, Table};
+use crate::windows::{Changes, Inside, Windows};
 
 /// Learns what is usual on one host and says how unusual each event is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scorer {
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
@@ -21,6 +27,10 @@ pub struct Scorer {
     pub(crate) calibration: Calibration,
     pub(crate) table: Table,
     pub(crate) refusals: Refusals,
+    pub(crate) lines: Lines,
+    pub(crate) windows: Windows,
+    pub(crate) late: Late,
+    pub(crate) shares: Shares,
     pub(crate) events: u64,
 }
 
@@ -46,6 +56,10 @@ impl Scorer {
             calibration: Calibration::new(),
             table: Table::new(settings.table_slots()),
             refusals: Refusals::new(),
+            lines: Lines::new(settings.host_secret),
+            windows: Windows::default(),
+            late: Late::default(),
+            shares: Shares::default(),
             events: 0,
             settings,
         }
@@ -59,6 +73,7 @@ impl Scorer {
         if event.kind == Kind::LoginFailed {
             self.note_refused(now, event);
         }
+        let inside = self.windows.step(now, event, &self.keys);
         let mut observations = observe(event);
         if observations.is_empty() {
             return None;
@@ -66,19 +81,66 @@ impl Scorer {
         let day = self.calendar.advance(now);
         self.add_past(&mut observations, now, event);
         self.events = self.events.saturating_add(1);
-        let scores: Vec<Score<'_, '_>> = observations
-            .iter()
-            .map(|observation| self.score(observation, day))
-            .collect();
+        self.late.turn(&mut self.calibration, day);
+        let line = self.line(event, &observations);
+        let scores = self.scores(&observations, day, line.as_ref());
         for score in &scores {
-            self.learn(score, day);
+            self.learn(score, day, line.as_ref(), inside.is_some());
         }
-        let verdict = self.verdict(strongest(scores));
+        let mut verdict = self.verdict(strongest(scores));
+        self.shares.take(day, &verdict);
+        if let Some(inside) = inside {
+            self.hold_back(&mut verdict, inside);
+        }
         if let Some(login) = past::login(event) {
             let presence = self.presence(login);
-            self.table.learn(presence, day);
+            self.table.learn(presence, day, Newcomer::Ratified);
         }
         Some(verdict)
+    }
+
+    /// The command line of an event that asks about it.
+    fn line(&self, event: &Event, observations: &[Observation<'_>]) -> Option<Line> {
+        let asked = |observation: &Observation<'_>| observation.factor == Factor::CommandLine;
+        let process = event.process.as_ref()?;
+        let asked = observations.iter().any(asked);
+        asked.then(|| Line::of(&process.argv, &self.keys)).flatten()
+    }
+
+    fn scores<'o, 'e>(
+        &self,
+        observations: &'o [Observation<'e>],
+        day: u16,
+        line: Option<&Line>,
+    ) -> Vec<Score<'o, 'e>> {
+        let scores = observations
+            .iter()
+            .map(|observation| self.score(observation, day, line));
+        let mut scores: Vec<_> = scores.collect();
+        let of = u32::try_from(scores.len().min(MOST_FACTORS)).unwrap_or(1);
+        for score in &mut scores {
+            score.part.of = of;
+        }
+        scores
+    }
+
+    /// In a change window nobody is told of anything but what is urgent. The window becomes the last reason.
+    fn hold_back(&mut self, verdict: &mut ScorerVerdict, inside: Inside) {
+        if verdict.alert && !is_urgent(verdict) {
+            verdict.alert = false;
+            self.windows.note_untold();
+        }
+        verdict.reasons.push(window_reason(inside));
+    }
+
+    /// How much is new of late, and how much usually is.
+    pub const fn drift(&self) -> Drift {
+        self.shares.drift()
+    }
+
+    /// What change windows have done.
+    pub const fn changes(&self) -> Changes {
+        self.windows.changes()
     }
 
     /// How much it has learned. Walks through the whole table: milliseconds.
@@ -98,6 +160,9 @@ impl Scorer {
             + size_of::<crate::table::Slot>() * self.table.len()
             + size_of::<u32>() * Calibration::LEN
             + Refusals::state_bytes()
+            + self.lines.state_bytes()
+            + Windows::state_bytes()
+            + Late::state_bytes()
     }
 
     /// Remembers a refused login for the next successful one of its source.
@@ -124,6 +189,7 @@ impl Scorer {
             .table
             .days_since(self.presence(login).context, self.calendar.day);
         to.push(past::absence(login, days));
+        to.push(past::hour(login, wall_hour(now)));
     }
 
     /// Where the days are on which a user logged in.
@@ -131,18 +197,78 @@ impl Scorer {
         self.keys.of_parts(PRESENCE, login.user.as_bytes(), b"")
     }
 
-    fn score<'o, 'e>(&self, observation: &'o Observation<'e>, day: u16) -> Score<'o, 'e> {
+    fn score<'o, 'e>(
+        &self,
+        observation: &'o Observation<'e>,
+        day: u16,
+        line: Option<&Line>,
+    ) -> Score<'o, 'e> {
         let levels = self.keys.levels(observation);
-        let known: Vec<Known> = levels
-            .iter()
-            .map(|keys| self.table.look_up(*keys, day))
-            .collect();
+        let found = levels.iter().map(|keys| self.table.look_up(*keys, day));
+        let mut known: Vec<Known> = found.collect();
+        if observation.factor == Factor::HourOfUser {
+            self.smooth(observation, &mut known, day);
+        }
         let special = known.first().copied().unwrap_or_default();
-        let facts = observation.factor.facts();
-        let bits = Bits::of(probability(
-            known.iter().map(|level| level.counts),
-            facts.alphabet,
-        ));
+        if let Some(line) = line.filter(|_| observation.factor == Factor::CommandLine) {
+            return self.score_line(observation, levels, special, (line, day));
+        }
+        let names = observation.factor.facts().backoff.iter();
+        let general = names.zip(known.iter().skip(1)).map(|(name, known)| Level {
+            name: (*name).into(),
+            counts: known.counts,
+        });
+        self.weigh(observation, levels, special, general.collect())
+    }
+
+    /// A command line: when it was seen is known by itself, how strange it is by its text and its marks.
+    fn score_line<'o, 'e>(
+        &self,
+        observation: &'o Observation<'e>,
+        levels: Levels,
+        mut special: Known,
+        (line, day): (&Line, u16),
+    ) -> Score<'o, 'e> {
+        let before = self.lines.before(line, day);
+        special.value_today = before.today;
+        special.value_new = before.today && !before.earlier;
+        special.on_probation = 0;
+        special.counts.seen = u32::from(before.today || before.earlier);
+        let general = self
+            .lines
+            .levels(line, special.counts.context_seen, |mark| {
+                mark_keys(&self.keys, mark).map(|keys| self.table.look_up(keys, day).counts)
+            });
+        self.weigh(observation, levels, special, general)
+    }
+
+    /// An hour counts half for each of its neighbours, so that nobody is strange for being early.
+    fn smooth(&self, observation: &Observation<'_>, known: &mut [Known], day: u16) {
+        let hours = (0..24).find(|hour| past::hour_name(*hour).as_bytes() == &*observation.value);
+        let Some(hour) = hours else { return };
+        let beside = [hour + 23, hour + 1].map(|hour| Observation {
+            value: past::hour_name(hour).as_bytes().into(),
+            ..observation.clone()
+        });
+        let [before, after] = beside.map(|beside| self.keys.levels(&beside));
+        let places = before.iter().zip(after.iter());
+        for (known, (before, after)) in known.iter_mut().zip(places) {
+            let [before, after] =
+                [before, after].map(|keys| self.table.look_up(*keys, day).counts.seen);
+            let own = known.counts.seen.saturating_mul(2);
+            let sum = own.saturating_add(before).saturating_add(after);
+            known.counts.seen = sum.div_ceil(4);
+        }
+    }
+
+    fn weigh<'o, 'e>(
+        &self,
+        observation: &'o Observation<'e>,
+        levels: Levels,
+        special: Known,
+        general: Vec<Level<'static>>,
+    ) -> Score<'o, 'e> {
+        let bits = observation.factor.bits(special.counts, &general);
         let excess = bits.beyond(special.usual);
         let rank = self
             .calibration
@@ -151,9 +277,8 @@ impl Scorer {
             bits,
             p: tail(excess, rank),
             mature: is_mature(special.counts.context_seen, special.days),
-            of: facts.of,
+            of: 1,
         };
-        let general = known.iter().skip(1).map(|level| level.counts).collect();
         Score {
             observation,
             levels,
@@ -165,21 +290,62 @@ impl Scorer {
         }
     }
 
-    fn learn(&mut self, score: &Score<'_, '_>, day: u16) {
-        let seen = score.special.counts.context_seen;
-        // In a mature context a value counts once on its first day, or its repetition would make
-        // strangeness usual.
-        let again = score.special.value_new && score.part.mature;
-        if !again {
-            self.calibration
-                .learn(score.observation.factor, seen, score.excess);
+    fn learn(&mut self, score: &Score<'_, '_>, day: u16, line: Option<&Line>, ratified: bool) {
+        self.calibrate(score, day, ratified);
+        match line.filter(|_| score.observation.factor == Factor::CommandLine) {
+            Some(line) => self.learn_line(score, day, line, ratified),
+            None => self.count(score, day, ratified),
         }
+    }
+
+    /// Counts a score for the calibration and for what is usual.
+    ///
+    /// In a mature context what is new or rare counts once a day, and what is rare only days later, or its repetition would make strangeness usual.
+    fn calibrate(&mut self, score: &Score<'_, '_>, day: u16, ratified: bool) {
+        let (special, part) = (score.special, score.part);
+        let rare = part.mature && part.p < RARE_P;
+        let new = special.value_new || special.on_probation > 0;
+        if part.mature && special.value_today && (new || rare) {
+            return;
+        }
+        let seen = special.counts.context_seen;
+        let scored = (score.observation.factor, seen, score.excess);
+        if rare && !ratified {
+            self.late.wait(&mut self.calibration, day, scored);
+            return;
+        }
+        self.calibration.learn(scored.0, seen, score.excess);
+        let context = score.levels.special().context;
+        self.table.learn_usual(context, part.bits, seen);
+    }
+
+    fn count(&mut self, score: &Score<'_, '_>, day: u16, ratified: bool) {
+        let newcomer = if ratified {
+            Newcomer::Ratified
+        } else {
+            Newcomer::Judged
+        };
         for keys in score.levels.iter() {
-            self.table.learn(*keys, day);
+            self.table.learn(*keys, day, newcomer);
         }
-        if !again {
-            self.table
-                .learn_usual(score.levels.special().context, score.part.bits, seen);
+    }
+
+    /// A line counts once a day, rare new ones from the next day on unless they are ratified. A mark that is
+    /// new to a mature host is on probation.
+    fn learn_line(&mut self, score: &Score<'_, '_>, day: u16, line: &Line, ratified: bool) {
+        let rare = score.part.mature && score.part.p < RARE_P;
+        let rare = rare && !ratified && score.special.counts.seen == 0;
+        for held in self.lines.learn_held(day, &self.keys) {
+            held.learn_marks(&mut self.table, &self.keys, day, Newcomer::OnProbation);
+        }
+        if self.lines.learn(line, day, rare) {
+            self.count(score, day, ratified);
+            let newcomer = match (ratified, score.part.mature) {
+                (true, _) => Newcomer::Ratified,
+                (false, true) => Newcomer::OnProbation,
+                (false, false) => Newcomer::Judged,
+            };
+            line.learn_marks(&mut self.table, &self.keys, day, newcomer);
         }
     }
 
@@ -199,82 +365,7 @@ impl Scorer {
     }
 }
 
-/// One observation with what was found about it.
-struct Score<'o, 'e> {
-    observation: &'o Observation<'e>,
-    levels: Levels,
-    special: Known,
-    general: Vec<Counts>,
-    excess: Bits,
-    rank: Rank,
-    part: Part,
-}
-
-impl Score<'_, '_> {
-    /// Whether it alone is worth an alert: not while learning, and not again on the same day.
-    fn stands_out(&self, alert_bits: f64) -> bool {
-        self.part.mature && !self.special.value_today && self.excess.to_f64() >= alert_bits
-    }
-
-    fn reason(&self) -> Reason {
-        let facts = self.observation.factor.facts();
-        let counts = self.special.counts;
-        let general = facts.backoff.iter().zip(&self.general);
-        let mut backoff = Vec::with_capacity(MOST_LEVELS);
-        backoff.extend(general.map(|(name, counts)| backoff_level(name, *counts)));
-        backoff.push(calibration_level(self.rank));
-        Reason {
-            factor: facts.name.into(),
-            context: shown(&self.observation.context).into(),
-            value: shown(&self.observation.value).into(),
-            bits: self.part.bits.to_f64(),
-            usual: self.special.usual.to_f64(),
-            seen: u64::from(counts.seen),
-            context_seen: u64::from(counts.context_seen),
-            days: self.special.days,
-            distinct: counts.distinct,
-            backoff,
-        }
-    }
-}
-
-/// The three scores that are furthest beyond their usual, and the furthest mature one if it is not
-/// among them. A flood of strangeness in young contexts cannot hide what a mature one knows.
-fn strongest<'o, 'e>(mut scores: Vec<Score<'o, 'e>>) -> Vec<Score<'o, 'e>> {
-    scores.sort_by_key(|score| std::cmp::Reverse(score.excess));
-    let rest = scores.split_off(scores.len().min(REASONS));
-    if !scores.iter().any(|score| score.part.mature) {
-        scores.extend(rest.into_iter().find(|score| score.part.mature));
-    }
-    scores
-}
-
-fn backoff_level(name: &'static str, counts: Counts) -> BackoffLevel {
-    BackoffLevel {
-        context: name.into(),
-        seen: u64::from(counts.seen),
-        context_seen: u64::from(counts.context_seen),
-        distinct: counts.distinct,
-    }
-}
-
-fn calibration_level(rank: Rank) -> BackoffLevel {
-    BackoffLevel {
-        context: CALIBRATION.into(),
-        seen: u64::from(rank.at_least),
-        context_seen: u64::from(rank.total),
-        distinct: rank.highest,
-    }
-}
-
-/// Host text as it goes into an explanation: bounded.
-fn shown(text: &[u8]) -> &[u8] {
-    text.get(..MOST_SHOWN).unwrap_or(text)
-}
-
 /// Number of the question whose counts are days on which a user was there.
 const PRESENCE: usize = 0;
-/// Reasons in a verdict, beside a mature one that they would hide.
-const REASONS: usize = 3;
-/// Bytes of a context or value that are shown.
-const MOST_SHOWN: usize = 512;
+/// What has a smaller p is rare.
+const RARE_P: f64 = 0.01;

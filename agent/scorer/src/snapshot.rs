@@ -1,6 +1,6 @@
 //! The state as bytes, and back.
 //!
-//! # Format 1
+//! # Format 2
 //!
 //! All numbers little-endian.
 //!
@@ -9,8 +9,17 @@
 //!   events u64 | wall day i32 | active days u32 | day u16
 //!   bins times:  count u32
 //!   used times:  place u32 | key u64 | count u32 | usual u32 | distinct u16 | days u16 | last day u16 | today u16
+//!   sources u32, then that many: what was refused (see `write_refusals`)
+//!   strings u32 | followed u32 | distinct u32
+//!   for every 8 strings:  which are used u8, then those:  key u16 | count u16 | followed u16 | distinct u16
+//!   day of the lines u16 | three sets of 8,192 u64
+//!   lines held back u8, then those:  length u16 | bytes
+//!   change windows (see `windows/snapshot.rs`) | rare scores (see `late.rs`) | shares (see `drift.rs`)
 //! checksum [u8; 16]: SipHash-2-4-128 of all bytes before it, keyed with the host's secret
 //! ```
+//!
+//! Format 1 ends behind the sources, or before them: it is read, and the text of command lines is learned
+//! anew.
 //!
 //! # Invariants
 //!
@@ -20,14 +29,20 @@
 
 use crate::calendar::Calendar;
 use crate::calibration::Calibration;
+use crate::command::days::Days;
+use crate::command::line::Lines;
+use crate::drift::Shares;
 use crate::keys::Keys;
+use crate::late::Late;
+use crate::ngrams::{self as strings, Context};
 use crate::refusals::{Entry, Refusals};
 use crate::table::{Slot, Table};
+use crate::windows::Windows;
 use crate::{Scorer, Settings};
 
 impl Scorer {
-    /// Everything it has learned, as bytes: 28 for each count in use and 140 kB at most. The settings are not
-    /// in it.
+    /// Everything it has learned, as bytes: 28 for each count in use, 8 for each string of command lines, and
+    /// 600 kB at most. The settings are not in it.
     pub fn snapshot(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.table.used().count() * SLOT_BYTES + FIXED_BYTES);
         out.extend_from_slice(MAGIC);
@@ -54,8 +69,21 @@ impl Scorer {
         for (place, entry) in self.refusals.used() {
             write_refusals(&mut out, place, entry);
         }
+        write_lines(&mut out, &self.lines);
+        self.windows.write(&mut out);
+        self.late.write(&mut out);
+        self.shares.write(&mut out);
         out.extend_from_slice(&self.keys.checksum(&out));
         out
+    }
+
+    /// Whether a snapshot is of a format from before command lines were learned: what it does not hold is
+    /// learned anew.
+    pub fn is_of_older_format(snapshot: &[u8]) -> bool {
+        let format = snapshot
+            .strip_prefix(MAGIC)
+            .and_then(|rest| rest.first_chunk());
+        format.is_some_and(|format| u32::from_le_bytes(*format) < FORMAT)
     }
 
     /// A scorer that goes on where the snapshot's stood. The settings must have the secret and the
@@ -71,9 +99,18 @@ impl Scorer {
         scorer.calendar = rest.calendar()?;
         scorer.calibration = rest.calibration(bins)?;
         rest.slots(used, &mut scorer.table, scorer.calendar.day)?;
-        // Snapshots from before refused logins were remembered end here.
+        // Snapshots from before refused logins were remembered end here, those of format 1 behind them.
         if !rest.bytes.is_empty() {
             rest.refusals(&mut scorer.refusals)?;
+        }
+        if !Self::is_of_older_format(snapshot) {
+            rest.lines(&mut scorer.lines)?;
+            let windows = Windows::read(&mut rest.bytes);
+            scorer.windows = windows.ok_or(malformed("its change windows cannot be read"))?;
+            let late = Late::read(&mut rest.bytes);
+            scorer.late = late.ok_or(malformed("its rare scores cannot be read"))?;
+            let shares = Shares::read(&mut rest.bytes);
+            scorer.shares = shares.ok_or(malformed("its shares cannot be read"))?;
         }
         if rest.bytes.is_empty() {
             Ok(scorer)
@@ -135,7 +172,7 @@ fn checked<'s>(settings: &Settings, snapshot: &'s [u8]) -> Result<&'s [u8], Snap
         .ok_or(SnapshotError::NotASnapshot)?;
     let (format, content) = content.split_first_chunk().ok_or(too_short)?;
     let format = u32::from_le_bytes(*format);
-    if format != FORMAT {
+    if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
         return Err(SnapshotError::Version {
             expected: FORMAT,
             got: format,
@@ -177,6 +214,32 @@ fn write_refusals(out: &mut Vec<u8>, place: usize, entry: &Entry) {
     out.extend_from_slice(&entry.users.to_le_bytes());
     out.extend_from_slice(&entry.day.to_le_bytes());
     out.extend_from_slice(&entry.refused.to_le_bytes());
+}
+
+fn write_lines(out: &mut Vec<u8>, lines: &Lines) {
+    let (empty, slots) = lines.text.parts();
+    for head in [number(slots.len()), empty.followed, empty.distinct] {
+        out.extend_from_slice(&head.to_le_bytes());
+    }
+    for eight in slots.chunks(8) {
+        let used = (0_u8..).zip(eight).filter(|(_, slot)| slot.key != 0);
+        out.push(used.fold(0, |mask, (place, _)| mask | 1 << place));
+        for slot in eight.iter().filter(|slot| slot.key != 0) {
+            for short in [slot.key, slot.count, slot.followed, slot.distinct] {
+                out.extend_from_slice(&short.to_le_bytes());
+            }
+        }
+    }
+    let (sets, day) = lines.days.parts();
+    out.extend_from_slice(&day.to_le_bytes());
+    for word in sets.iter().flatten() {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    out.push(u8::try_from(lines.held.len()).unwrap_or(u8::MAX));
+    for line in &lines.held {
+        out.extend_from_slice(&u16::try_from(line.len()).unwrap_or(u16::MAX).to_le_bytes());
+        out.extend_from_slice(line);
+    }
 }
 
 /// What is left to read.
@@ -250,6 +313,48 @@ impl Reader<'_> {
         Ok(())
     }
 
+    fn lines(&mut self, lines: &mut Lines) -> Result<(), SnapshotError> {
+        let (slots, followed, distinct) = (self.u32()?, self.u32()?, self.u32()?);
+        if slots != number(lines.text.parts().1.len()) {
+            return Err(malformed("it has another number of strings"));
+        }
+        let empty = Context { followed, distinct };
+        let slots = usize::try_from(slots).unwrap_or_default();
+        for place in (0..slots).step_by(8) {
+            let [mask] = self.take()?;
+            for bit in (0..8).filter(|bit| mask & (1 << bit) != 0) {
+                let string = strings::Slot {
+                    key: self.u16()?,
+                    count: self.u16()?,
+                    followed: self.u16()?,
+                    distinct: self.u16()?,
+                };
+                if !lines.text.put(empty, place + bit, string) {
+                    return Err(malformed("a string lies where it cannot"));
+                }
+            }
+        }
+        let day = self.u16()?;
+        let mut set = || (0..Days::WORDS).map(|_| self.u64()).collect();
+        let sets: [Result<Vec<u64>, SnapshotError>; 3] = [set(), set(), set()];
+        let [today, recent, old] = sets;
+        let days = Days::from_parts([today?, recent?, old?], day);
+        lines.days = days.ok_or(malformed("its sets of lines have another size"))?;
+        let [held] = self.take()?;
+        for _ in 0..held {
+            let length = usize::from(self.u16()?);
+            let line = self.bytes.split_at_checked(length);
+            let (line, rest) = line.ok_or(malformed("it ends within a line"))?;
+            lines.held.push(line.to_vec());
+            self.bytes = rest;
+        }
+        Ok(())
+    }
+
+    fn u64(&mut self) -> Result<u64, SnapshotError> {
+        self.take().map(u64::from_le_bytes)
+    }
+
     fn slot(&mut self) -> Result<Slot, SnapshotError> {
         Ok(Slot {
             key: u64::from_le_bytes(self.take()?),
@@ -273,7 +378,8 @@ fn number(size: usize) -> u32 {
 }
 
 const MAGIC: &[u8; 8] = b"PKTSCORE";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+const OLDEST_FORMAT: u32 = 1;
 const CHECKSUM_BYTES: usize = 16;
 const SLOT_BYTES: usize = 28;
 /// Everything but the slots.
@@ -304,14 +410,17 @@ mod tests {
         let new = scorer.snapshot();
         let histograms = 8 + 4 * 4 + 8 + 4 + 4 + 2;
         let (kept, dropped) = (
-            number(Calibration::LEN) * 19 / 22,
-            Calibration::LEN * 3 / 22,
+            number(Calibration::LEN) * 19 / 24,
+            Calibration::LEN * 5 / 24,
         );
         let end = histograms + 4 * Calibration::LEN;
+        let used = SLOT_BYTES * scorer.table.used().count();
         let mut old = new[..end - 4 * dropped].to_vec();
+        old[8..12].copy_from_slice(&1_u32.to_le_bytes());
         old[16..20].copy_from_slice(&kept.to_le_bytes());
-        old.extend_from_slice(&new[end..new.len() - CHECKSUM_BYTES - 4]);
+        old.extend_from_slice(&new[end..end + used]);
         old.extend_from_slice(&scorer.keys.checksum(&old));
+        assert!(Scorer::is_of_older_format(&old) && !Scorer::is_of_older_format(&new));
         let mut restored = Scorer::restore(settings, &old).unwrap();
         assert_eq!(
             restored.step(event.time, &event),

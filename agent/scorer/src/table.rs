@@ -5,6 +5,8 @@
 //! - The memory is taken once and never grows.
 //! - A value new to its context weighs at most 8 on its first day, 64 on its second, and so on: to
 //!   repeat it makes it usual only over days.
+//! - A value that comes new into a mature context is on probation: until it was seen on
+//!   [`PROBATION_DAYS`] days the context answers as if it had never had it.
 //! - All counts are halved at the same moments, every [`HALF_LIFE`] days, upwards: what is remembered
 //!   at all counts at least 1. Shares stay as they were.
 //! - In a full bucket the entry with the lowest count gives way, then the one not seen for longest.
@@ -27,7 +29,7 @@ pub(crate) struct Slot {
     pub(crate) usual: u32,
     /// Of a context: how many different values it had; 0 in values.
     pub(crate) distinct: u16,
-    /// On how many days it was seen.
+    /// On how many days it was seen; the highest bit: on probation.
     pub(crate) days: u16,
     /// The last of them; 0: the slot is empty.
     pub(crate) last_day: u16,
@@ -48,6 +50,19 @@ pub(crate) struct Known {
     pub(crate) value_today: bool,
     /// Whether that was for the first time.
     pub(crate) value_new: bool,
+    /// On how many days the value was seen, while it is on probation.
+    pub(crate) on_probation: u32,
+}
+
+/// What becomes of a value that is new to its context.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Newcomer {
+    /// It counts at once, and so does one on probation.
+    Ratified,
+    /// It is on probation if its context is mature.
+    Judged,
+    /// It is on probation.
+    OnProbation,
 }
 
 /// All counts.
@@ -74,23 +89,48 @@ impl Table {
             .find(keys.value)
             .map(|slot| slot.aged(day))
             .unwrap_or_default();
-        Known {
-            counts: Counts {
+        let distinct = u32::from(context.distinct);
+        let counts = if value.on_probation() {
+            Counts {
+                seen: 0,
+                context_seen: context.count.saturating_sub(value.count),
+                distinct: distinct.saturating_sub(1),
+            }
+        } else {
+            Counts {
                 seen: value.count.min(context.count),
                 context_seen: context.count,
-                distinct: u32::from(context.distinct),
-            },
-            days: u32::from(context.days),
+                distinct,
+            }
+        };
+        Known {
+            counts,
+            days: u32::from(context.days()),
             usual: Bits(context.usual >> USUAL_SHIFT),
             value_today: value.last_day == day,
-            value_new: value.last_day == day && value.days == 1,
+            value_new: value.last_day == day && value.days() == 1,
+            on_probation: if value.on_probation() {
+                u32::from(value.days())
+            } else {
+                0
+            },
         }
     }
 
     /// Counts the value in the context.
-    pub(crate) fn learn(&mut self, keys: LevelKeys, day: u16) {
+    pub(crate) fn learn(&mut self, keys: LevelKeys, day: u16, newcomer: Newcomer) {
+        let mature = || {
+            let context = self.find(keys.context);
+            context.is_some_and(|slot| is_mature(slot.aged(day).count, u32::from(slot.days())))
+        };
+        let probation = match newcomer {
+            Newcomer::Ratified => false,
+            Newcomer::Judged => mature(),
+            Newcomer::OnProbation => true,
+        };
         let value = self.find_or_make(keys.value, day);
         let new = value.count == 0;
+        value.take_probation(new && probation, newcomer == Newcomer::Ratified);
         let gained = value.gain(day);
         self.find_or_make(keys.context, day).take(day, gained, new);
     }
@@ -123,7 +163,7 @@ impl Table {
             .fold((0, 0), |(all, mature), slot| {
                 (
                     all + 1,
-                    mature + u64::from(is_mature(slot.count, u32::from(slot.days))),
+                    mature + u64::from(is_mature(slot.count, u32::from(slot.days()))),
                 )
             })
     }
@@ -219,7 +259,7 @@ impl Slot {
     fn gain(&mut self, day: u16) -> u32 {
         self.see(day);
         let most = 8_u32
-            .saturating_pow(u32::from(self.days))
+            .saturating_pow(u32::from(self.days()))
             .min(u32::from(u16::MAX));
         let gained = u32::from(u32::from(self.today) < most);
         self.add(gained);
@@ -236,7 +276,25 @@ impl Slot {
     fn see(&mut self, day: u16) {
         if self.last_day != day {
             (self.last_day, self.today) = (day, 0);
-            self.days = self.days.saturating_add(1);
+            let days = self.days().saturating_add(1).min(!PROBATION);
+            let on = self.on_probation() && days < PROBATION_DAYS;
+            self.days = days | if on { PROBATION } else { 0 };
+        }
+    }
+
+    const fn days(&self) -> u16 {
+        self.days & !PROBATION
+    }
+
+    const fn on_probation(&self) -> bool {
+        self.days & PROBATION != 0
+    }
+
+    const fn take_probation(&mut self, begins: bool, ratified: bool) {
+        if begins {
+            self.days |= PROBATION;
+        } else if ratified {
+            self.days &= !PROBATION;
         }
     }
 
@@ -256,6 +314,10 @@ fn halved(count: u32, halvings: u32) -> u32 {
 
 /// Slots that a key may lie in.
 const BUCKET: usize = 8;
+/// The bit of [`Slot::days`] that says so.
+const PROBATION: u16 = 1 << 15;
+/// Days on which a value is seen before it counts in a context that was mature before it came.
+const PROBATION_DAYS: u16 = 5;
 /// Days from one halving of all counts to the next.
 const HALF_LIFE: u16 = 21;
 /// From the units of the stored mean to those of [`Bits`].
@@ -289,7 +351,7 @@ mod tests {
         let mut table = Table::new(1024);
         for (day, weight) in [(1, 8), (2, 72), (3, 584)] {
             for _ in 0..1_000 {
-                table.learn(keys(1, 1), day);
+                table.learn(keys(1, 1), day, Newcomer::Ratified);
             }
             assert_eq!(
                 counts(&table, 1, 1, day),
@@ -299,16 +361,39 @@ mod tests {
     }
 
     #[test]
+    fn a_value_new_to_a_mature_context_counts_from_its_fifth_day_unless_it_is_ratified() {
+        let mut table = Table::new(1024);
+        for day in 1..=4 {
+            for _ in 0..20 {
+                table.learn(keys(1, 1), day, Newcomer::Judged);
+            }
+        }
+        let [_, before, ..] = counts(&table, 1, 1, 5);
+        for day in 5..=8 {
+            for _ in 0..1_000 {
+                table.learn(keys(1, 2), day, Newcomer::Judged);
+            }
+            let on = table.look_up(keys(1, 2), day).on_probation;
+            assert_eq!(on, u32::from(day) - 4);
+            assert_eq!(counts(&table, 1, 2, day), [0, before, 1, u32::from(day)]);
+        }
+        table.learn(keys(1, 2), 9, Newcomer::Judged);
+        assert!(counts(&table, 1, 2, 9)[0] > 1_000);
+        table.learn(keys(1, 3), 9, Newcomer::Ratified);
+        assert_eq!(counts(&table, 1, 3, 9)[0], 1);
+    }
+
+    #[test]
     fn counts_are_halved_every_twenty_one_days_and_nothing_drops_to_zero() {
         let mut table = Table::new(1024);
         for value in [7, 7, 7, 7, 7, 8] {
-            table.learn(keys(1, value), 1);
+            table.learn(keys(1, value), 1, Newcomer::Ratified);
         }
         assert_eq!(counts(&table, 1, 7, 20), [5, 6, 2, 1]);
         assert_eq!(counts(&table, 1, 7, 21), [3, 3, 2, 1]);
         assert_eq!(counts(&table, 1, 7, 42), [2, 2, 2, 1]);
         assert_eq!(counts(&table, 1, 8, 60_000), [1, 2, 2, 1]);
-        table.learn(keys(1, 7), 42);
+        table.learn(keys(1, 7), 42, Newcomer::Ratified);
         assert_eq!(counts(&table, 1, 7, 42), [3, 3, 2, 2]);
     }
 
@@ -317,7 +402,7 @@ mod tests {
         let mut table = Table::new(1024);
         for day in 1..4 {
             for _ in 0..20 {
-                table.learn(keys(1, 1), day);
+                table.learn(keys(1, 1), day, Newcomer::Ratified);
             }
         }
         let before = counts(&table, 1, 1, 4);
@@ -325,6 +410,7 @@ mod tests {
             table.learn(
                 keys(value % 977 + 2, value.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
                 4,
+                Newcomer::Ratified,
             );
         }
         assert_eq!(counts(&table, 1, 1, 4), before);
@@ -334,7 +420,7 @@ mod tests {
     #[test]
     fn the_usual_surprise_follows_slowly_once_it_is_known() {
         let mut table = Table::new(1024);
-        table.learn(keys(1, 1), 1);
+        table.learn(keys(1, 1), 1, Newcomer::Ratified);
         let context = keys(1, 1).context;
         table.learn_usual(context, Bits(10 * 1024), 0);
         assert_eq!(table.look_up(keys(1, 1), 1).usual, Bits(10 * 1024));

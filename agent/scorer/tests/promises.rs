@@ -1,10 +1,12 @@
 //! What the scorer promises, by reason.
 
 mod promises {
+    mod commands;
     mod determinism;
     mod hostile;
     mod learning;
     mod recomputation;
     mod snapshot;
+    mod windows;
     mod world;
 }

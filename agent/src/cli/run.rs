@@ -472,7 +472,14 @@ fn scorer(state: &StateDir, config: &Config) -> Result<Scorer, Failure> {
         return Ok(Scorer::new(settings));
     };
     match Scorer::restore(settings, &snapshot) {
-        Ok(scorer) => Ok(scorer),
+        Ok(scorer) => {
+            if Scorer::is_of_older_format(&snapshot) {
+                tracing::info!(
+                    "scorer goes on from an older snapshot; command lines are learned anew"
+                );
+            }
+            Ok(scorer)
+        }
         Err(error) => {
             let aside = state.set_aside(SCORER)?.display().to_string();
             tracing::error!(reason = chain(&error), aside, "scorer begins to learn anew");

@@ -71,13 +71,7 @@ fn readable(status: &Value) -> Vec<String> {
             text("/rules_over_several/learning")
         ),
         format!("policy    {}", policy(status)),
-        format!(
-            "scorer    {} events on {} days, {} of {} contexts mature",
-            text("/scorer/events"),
-            text("/scorer/days"),
-            text("/scorer/contexts_mature"),
-            text("/scorer/contexts")
-        ),
+        format!("scorer    {}", scorer(status)),
         format!(
             "commands  {} {}",
             text("/containment/commands"),
@@ -90,6 +84,35 @@ fn readable(status: &Value) -> Vec<String> {
     lines.extend(table(status, "/ledger/sensor", KINDS));
     lines
 }
+
+/// What the scorer knows, what it does not tell, and how much is new.
+fn scorer(status: &Value) -> String {
+    let number = |name: &str| {
+        let number = status.pointer(&format!("/scorer/{name}"));
+        number.and_then(Value::as_u64).unwrap_or_default()
+    };
+    let (of_late, usually) = (number("new_of_late_ppm"), number("new_usually_ppm"));
+    let drift = if of_late > usually.saturating_mul(DRIFTS).max(LEAST_DRIFT) {
+        ": the host changes"
+    } else {
+        ""
+    };
+    format!(
+        "{} events on {} days, {} of {} contexts mature; {} alerts not told in {} change windows; new of late {} ppm, usually {usually}{drift}",
+        number("events"),
+        number("days"),
+        number("contexts_mature"),
+        number("contexts"),
+        number("untold_in_change_windows"),
+        number("change_windows"),
+        of_late,
+    )
+}
+
+/// How many times the usual share of new events is a change,
+const DRIFTS: u64 = 4;
+/// and from how many in a million on.
+const LEAST_DRIFT: u64 = 10_000;
 
 /// What the host may do by itself.
 fn policy(status: &Value) -> String {

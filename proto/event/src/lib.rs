@@ -55,6 +55,7 @@ pub use process::{Ancestor, EnvVar, Namespaces, Process, User};
 pub use text::Text;
 pub use time::{Clock, SystemClock, UnixNanos, parse_duration};
 pub use verdict::{
-    BackoffLevel, Evidence, MOST_EVIDENCE, Reason, RuleVerdict, ScorerVerdict, Verdict,
+    BackoffLevel, CHANGE_WINDOW, Evidence, MOST_EVIDENCE, Reason, RuleVerdict, ScorerVerdict,
+    Verdict,
 };
 pub use wire::EventError;

@@ -279,7 +279,11 @@ impl Basis {
     fn rests_on(&self, verdict: &Verdict) -> bool {
         match verdict {
             Verdict::Rule(rule) => self.rests_on_rule(rule),
-            Verdict::Scorer(score) => self.score_p.is_some_and(|p| score.p <= p),
+            // What is new because packages change is nothing to act on, unless the scorer tells it.
+            Verdict::Scorer(score) => {
+                let unlikely = self.score_p.is_some_and(|p| score.p <= p);
+                unlikely && (score.alert || !score.in_change_window())
+            }
         }
     }
 

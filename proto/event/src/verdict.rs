@@ -81,6 +81,18 @@ pub struct ScorerVerdict {
     pub alert: bool,
 }
 
+impl ScorerVerdict {
+    /// Whether the event was in a change window of a package manager, by its explanation.
+    pub fn in_change_window(&self) -> bool {
+        self.reasons
+            .iter()
+            .any(|reason| reason.factor == CHANGE_WINDOW)
+    }
+}
+
+/// The factor of the reason that says that an event was in a change window. It has no bits.
+pub const CHANGE_WINDOW: &str = "change window";
+
 /// One factor of a score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reason {

@@ -76,6 +76,9 @@ struct Files {
     /// Labelled samples to judge by, gzip or not
     #[arg(long)]
     test: PathBuf,
+    /// As the agent sees it: as events, by the whole scorer
+    #[arg(long)]
+    agent: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -121,7 +124,7 @@ fn run(what: What) -> Result<(), EvalError> {
             budget,
         } => return replay(&events, attacks.as_deref(), budget),
     };
-    let outcome = eval::run(subject, &files.train, &files.test)?;
+    let outcome = eval::run(subject, &files.train, &files.test, files.agent)?;
     eval::print(&outcome, files.json);
     Ok(())
 }

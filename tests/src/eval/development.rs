@@ -56,7 +56,12 @@ pub fn folder() -> Option<PathBuf> {
 
 /// The outcome of a set in `folder`.
 pub fn judge(set: &Set, folder: &Path) -> Result<Outcome, EvalError> {
-    run(set.subject, &folder.join(set.train), &folder.join(set.test))
+    run(
+        set.subject,
+        &folder.join(set.train),
+        &folder.join(set.test),
+        false,
+    )
 }
 
 /// Judges all sets and prints a table.

@@ -13,7 +13,8 @@ use super::judge::{Judged, Samples};
 
 mod csv;
 
-use csv::{Login, Logins};
+pub(super) use csv::Login;
+use csv::Logins;
 
 /// Traces of 32-bit x86, as ADFA-LD has them; the model does not learn during the test.
 pub(super) fn sequence(train: &Path, test: &Path) -> Result<Samples, EvalError> {
@@ -101,7 +102,7 @@ pub(super) fn processor_time() -> Duration {
     )
 }
 
-fn some(path: &Path, what: &'static str, number: usize) -> Result<(), EvalError> {
+pub(super) fn some(path: &Path, what: &'static str, number: usize) -> Result<(), EvalError> {
     if number > 0 {
         return Ok(());
     }
@@ -111,7 +112,7 @@ fn some(path: &Path, what: &'static str, number: usize) -> Result<(), EvalError>
     })
 }
 
-type Labelled<T> = (Option<String>, T);
+pub(super) type Labelled<T> = (Option<String>, T);
 
 /// The label stands first, the calls last; what is between is not looked at.
 fn traces(path: &Path) -> Result<Vec<Labelled<Vec<u16>>>, EvalError> {
@@ -135,7 +136,7 @@ fn traces(path: &Path) -> Result<Vec<Labelled<Vec<u16>>>, EvalError> {
     Ok(traces)
 }
 
-fn commands(path: &Path) -> Result<Vec<Labelled<Vec<u8>>>, EvalError> {
+pub(super) fn commands(path: &Path) -> Result<Vec<Labelled<Vec<u8>>>, EvalError> {
     let mut commands = Vec::new();
     lines(path, |number, line| {
         let tab = line.iter().position(|byte| *byte == b'\t');
@@ -147,7 +148,7 @@ fn commands(path: &Path) -> Result<Vec<Labelled<Vec<u8>>>, EvalError> {
     Ok(commands)
 }
 
-fn logins(path: &Path, mut each: impl FnMut(usize, Login)) -> Result<(), EvalError> {
+pub(super) fn logins(path: &Path, mut each: impl FnMut(usize, Login)) -> Result<(), EvalError> {
     let mut reader: Option<Logins> = None;
     lines(path, |number, line| {
         let text = String::from_utf8_lossy(line);
@@ -186,4 +187,4 @@ impl Login {
 
 const NO_TAB: &str = "expected a label, a tab and more";
 /// Keys the tables. Any value gives the same figures but for strings that meet.
-const SECRET: [u8; 16] = *b"picket-eval key.";
+pub(super) const SECRET: [u8; 16] = *b"picket-eval key.";

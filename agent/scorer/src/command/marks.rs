@@ -14,11 +14,11 @@ use super::words::{self, Word, last_component};
 
 /// A mark.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     /// Its kind.
-    pub(super) kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The mark itself.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
 }
 
 /// How many words the line has, and its marks, sorted, each once, at most [`MOST_MARKS`].

@@ -66,6 +66,44 @@ pub(crate) fn absence(login: &Login, days: Option<u16>) -> Observation<'_> {
     }
 }
 
+/// At which hour of the day (UTC) it is.
+pub(crate) fn hour(login: &Login, hour: usize) -> Observation<'_> {
+    observation(Factor::HourOfUser, login, hour_name(hour))
+}
+
+/// The hour's name; those before the first and after the last are the last and the first.
+pub(crate) fn hour_name(hour: usize) -> &'static str {
+    HOURS[hour % HOURS.len()]
+}
+
+/// The hours, by name.
+const HOURS: [&str; 24] = [
+    "0:00 UTC",
+    "1:00 UTC",
+    "2:00 UTC",
+    "3:00 UTC",
+    "4:00 UTC",
+    "5:00 UTC",
+    "6:00 UTC",
+    "7:00 UTC",
+    "8:00 UTC",
+    "9:00 UTC",
+    "10:00 UTC",
+    "11:00 UTC",
+    "12:00 UTC",
+    "13:00 UTC",
+    "14:00 UTC",
+    "15:00 UTC",
+    "16:00 UTC",
+    "17:00 UTC",
+    "18:00 UTC",
+    "19:00 UTC",
+    "20:00 UTC",
+    "21:00 UTC",
+    "22:00 UTC",
+    "23:00 UTC",
+];
+
 fn observation<'e>(factor: Factor, login: &'e Login, value: &'static str) -> Observation<'e> {
     Observation {
         factor,

@@ -107,7 +107,7 @@ fn the_memory_is_fixed() {
         scorer.step(event.time, &event);
     }
     assert_eq!(scorer.state_bytes(), before);
-    assert!(scorer.snapshot().len() < 28 * (1 << 12) + 100_000);
+    assert!(scorer.snapshot().len() < 28 * (1 << 12) + 900_000);
     assert!(
         fresh().state_bytes() <= 10_000_000,
         "{}",

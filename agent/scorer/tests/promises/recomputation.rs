@@ -29,10 +29,14 @@ fn a_changed_count_is_noticed() {
     let verdicts = life(2, 5, 500)
         .into_iter()
         .filter_map(|event| scorer.step(event.time, &event));
-    let mut verdict = verdicts.last().unwrap();
+    let verdict = verdicts.last().unwrap();
     assert!(recompute(&verdict).agrees_with(&verdict));
-    verdict.reasons[0].context_seen += 1_000;
-    assert!(!recompute(&verdict).agrees_with(&verdict));
+    for place in 0..verdict.reasons.len() {
+        let mut changed = verdict.clone();
+        changed.reasons[place].context_seen += 1_000;
+        changed.reasons[place].backoff[0].seen += 5_000;
+        assert!(!recompute(&changed).agrees_with(&changed), "{changed:?}");
+    }
 }
 
 #[test]

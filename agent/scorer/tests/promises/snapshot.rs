@@ -38,7 +38,7 @@ fn any_flipped_byte_is_refused() {
             0..8 => SnapshotError::NotASnapshot,
             8..12 => {
                 let got = u32::from_le_bytes([bad[8], bad[9], bad[10], bad[11]]);
-                SnapshotError::Version { expected: 1, got }
+                SnapshotError::Version { expected: 2, got }
             }
             _ => SnapshotError::Checksum,
         };

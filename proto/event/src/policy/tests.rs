@@ -6,7 +6,7 @@ use picket_seal::Digest;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Process, ProcessUid, Source, Text, UnixNanos, User};
+use crate::{CHANGE_WINDOW, Process, ProcessUid, Reason, Source, Text, UnixNanos, User};
 
 const MINER: &str = r#"
 [[entry]]
@@ -117,6 +117,26 @@ fn a_score_counts_where_the_entry_says_how_unlikely_it_must_be() {
     "#;
     assert_eq!(due(policy, &exec(score(1e-7))).len(), 1);
     assert_eq!(due(policy, &exec(score(1e-5))).len(), 0);
+    for (alert, acts) in [(false, 0), (true, 1)] {
+        let Verdict::Scorer(mut of_an_upgrade) = score(1e-7) else {
+            panic!("a score")
+        };
+        of_an_upgrade.alert = alert;
+        of_an_upgrade.reasons.push(Reason {
+            factor: CHANGE_WINDOW.into(),
+            context: Text::NONE,
+            value: Text::NONE,
+            bits: 0.0,
+            usual: 0.0,
+            seen: 0,
+            context_seen: 0,
+            days: 0,
+            distinct: 0,
+            backoff: Vec::new(),
+        });
+        let event = exec(Verdict::Scorer(of_an_upgrade));
+        assert_eq!(due(policy, &event).len(), acts);
+    }
     assert_eq!(
         due(policy, &exec(rule("r", Severity::Critical, "T1"))).len(),
         0

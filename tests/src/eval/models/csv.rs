@@ -6,16 +6,16 @@ use super::super::file::class;
 
 /// One login.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Login {
-    pub(super) class: Option<String>,
+pub(in crate::eval) struct Login {
+    pub(in crate::eval) class: Option<String>,
     /// Nanoseconds, from the `second` or else the `day`.
-    pub(super) at: i64,
-    pub(super) hour: Option<u8>,
-    pub(super) user: String,
-    pub(super) account: String,
-    pub(super) source: String,
-    pub(super) destination: String,
-    pub(super) kind: String,
+    pub(in crate::eval) at: i64,
+    pub(in crate::eval) hour: Option<u8>,
+    pub(in crate::eval) user: String,
+    pub(in crate::eval) account: String,
+    pub(in crate::eval) source: String,
+    pub(in crate::eval) destination: String,
+    pub(in crate::eval) kind: String,
 }
 
 /// Where each column is.
