@@ -151,7 +151,8 @@ fn a_disk_that_refuses_costs_a_bounded_memory_and_loses_nothing_that_was_taken()
         taken += 1;
         assert!(taken < 1_000, "memory is not bounded");
     }
-    assert!(!health.status().spool_error.is_empty());
+    // The refusal is told right after it is noted.
+    wait_for("reason", || !health.status().spool_error.is_empty());
     assert!(
         store.wait_for_room(Class::Alert, || ()),
         "each class has its own room"
@@ -159,6 +160,8 @@ fn a_disk_that_refuses_costs_a_bounded_memory_and_loses_nothing_that_was_taken()
     full.store(false, Ordering::Release);
     wait_for("recovery", || shared.synced(Class::Bulk) == taken);
     assert!(store.wait_for_room(Class::Bulk, || ()));
-    assert!(health.status().spool_error.is_empty());
+    wait_for("end of the reason", || {
+        health.status().spool_error.is_empty()
+    });
     store.close();
 }
