@@ -15,9 +15,9 @@ use crate::surprise::is_mature;
 /// The shares of new events, in parts per million.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Drift {
-    /// Average over the last [`FAST`] days or so that had events.
+    /// Average over the last three days or so that had events.
     pub of_late: u32,
-    /// Average over the last [`SLOW`] days or so.
+    /// Average over the last ninety days or so.
     pub usually: u32,
 }
 

@@ -70,6 +70,8 @@ pub struct Strength {
     pub rarity: f64,
     /// The sum over its factors of the most that each was beyond its usual.
     pub bits: f64,
+    /// How dense what is strange lies in it: the bits of each event's strangest factor, by the events that were scored (four at least).
+    pub density: f64,
     /// What made it so, for people.
     pub why: String,
 }
@@ -272,7 +274,7 @@ impl Learning {
         let mut incidents: Vec<Strength> = counted
             .clone()
             .flat_map(|incidents| incidents.values().map(Gathered::strength))
-            .filter(|strength| strength.rarity > 0.0)
+            .filter(|strength| strength.rarity > 0.0 || strength.density > 0.0)
             .collect();
         incidents.sort_by(|a, b| b.rarity.total_cmp(&a.rarity));
         Host {
@@ -296,12 +298,17 @@ struct Gathered {
     rarity: f64,
     why: String,
     factors: BTreeMap<Cow<'static, str>, f64>,
+    events: u32,
+    excess: f64,
 }
 
 impl Gathered {
     /// Only what the host knows enough about counts, as for alerts.
     fn take(&mut self, verdict: &ScorerVerdict) {
         let mature = || verdict.reasons.iter().filter(|one| is_mature_reason(one));
+        let most = mature().map(|reason| reason.bits - reason.usual);
+        self.events += 1;
+        self.excess += most.fold(0.0, f64::max);
         for reason in mature() {
             let most = self.factors.entry(reason.factor.clone()).or_default();
             *most = most.max(reason.bits - reason.usual);
@@ -322,6 +329,7 @@ impl Gathered {
                 .factors
                 .values()
                 .fold(0.0, |sum, bits| sum + bits.max(0.0)),
+            density: self.excess / f64::from(self.events.max(FEWEST)),
             why: self.why.clone(),
         }
     }
@@ -331,6 +339,8 @@ impl Gathered {
 const DAY: i64 = 86_400_000_000_000;
 /// The day on which the host is set up, and three more before which nothing is mature.
 const LEARNING_DAYS: usize = 4;
+/// Events by which the bits of an incident are divided at least: one strange event is not yet a dense incident.
+const FEWEST: u32 = 4;
 /// Keys the tables. Any value gives the same figures but for texts that meet.
 const SECRET: [u8; 16] = *b"picket-eval key.";
 /// The number of an attack's incident.

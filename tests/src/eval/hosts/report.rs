@@ -17,7 +17,11 @@ pub struct Report {
 /// By what incidents are ranked.
 type Rank = (&'static str, fn(&Strength) -> f64);
 
-const RANKS: [Rank; 2] = [("p", |one| one.rarity), ("bits", |one| one.bits)];
+const RANKS: [Rank; 3] = [
+    ("p", |one| one.rarity),
+    ("bits", |one| one.bits),
+    ("density", |one| one.density),
+];
 
 impl Report {
     /// Lines for people.
@@ -139,8 +143,8 @@ fn host_lines(host: &Host) -> Vec<String> {
     ));
     for one in host.incidents.iter().take(SHOWN) {
         lines.push(format!(
-            "  {:>5.1} -log2 p {:>6.1} bits  {}",
-            one.rarity, one.bits, one.why
+            "  {:>5.1} -log2 p {:>6.1} bits {:>4.1} dense  {}",
+            one.rarity, one.bits, one.density, one.why
         ));
     }
     lines
@@ -168,7 +172,7 @@ fn found_json(found: &Found) -> Value {
 }
 
 fn strength_json(one: &Strength) -> Value {
-    json!({ "rarity": one.rarity, "bits": one.bits, "why": one.why })
+    json!({ "rarity": one.rarity, "bits": one.bits, "density": one.density, "why": one.why })
 }
 
 fn sums(host: &Host) -> (usize, usize) {

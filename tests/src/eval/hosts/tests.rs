@@ -105,6 +105,13 @@ fn what_was_never_seen_is_above_every_day_and_what_is_done_daily_is_not() {
     assert!(daily.rarity < bar, "{daily:?}");
     assert!(strange.why.contains("strange"), "{}", strange.why);
     assert!(bar > host.bar(1, rarity));
+    let density = |one: &Strength| one.density;
+    let sum = strange.bits.max(strange.density);
+    assert!(
+        strange.density > 0.0 && strange.density <= sum,
+        "{strange:?}"
+    );
+    assert!(host.bar(0, density) >= daily.density);
 }
 
 #[test]
