@@ -202,8 +202,7 @@ impl Detector {
     /// The scorer's verdict; its alert stands only where somebody is to be told.
     fn score(&mut self, now: UnixNanos, event: &Event) -> Option<ScorerVerdict> {
         let mut verdict = self.scorer.step(now, event)?;
-        let decision = self.alerts.step(now, incident_of(event), &verdict);
-        verdict.alert = decision.notifies();
+        let decision = self.alerts.judge(now, incident_of(event), &mut verdict);
         self.told += u64::from(verdict.alert);
         if decision == Decision::Flood {
             let withheld = self.alerts.withheld_so_far();

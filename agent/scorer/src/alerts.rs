@@ -17,6 +17,7 @@
 
 mod belonging;
 mod budget;
+mod density;
 mod incidents;
 mod rate;
 mod snapshot;
@@ -24,7 +25,10 @@ mod snapshot;
 use picket_event::{ScorerVerdict, UnixNanos};
 
 pub use belonging::incident_of;
-use budget::{Budget, Grant};
+use budget::{BASE, Budget, Grant};
+pub(crate) use density::DENSE_INCIDENT;
+use density::Densities;
+pub use density::Density;
 pub use incidents::Incident;
 use incidents::{Incidents, Told};
 use rate::Rate;
@@ -36,6 +40,7 @@ use crate::score::URGENT_P;
 #[derive(Clone, Debug)]
 pub struct Alerts {
     incidents: Incidents,
+    densities: Densities,
     budget: Budget,
     strange: Rate,
 }
@@ -67,6 +72,7 @@ impl Alerts {
     pub fn new(most: u32) -> Self {
         Self {
             incidents: Incidents::new(),
+            densities: Densities::default(),
             budget: Budget::new(most.clamp(Self::LEAST, Self::MOST)),
             strange: Rate::default(),
         }
@@ -77,12 +83,49 @@ impl Alerts {
     /// Most.
     pub const MOST: u32 = 1_000;
 
+    /// Takes the score of an event that belongs to `incident`: its alert stands only where somebody is to be told,
+    /// and where it is because much of the incident is new, a last reason says so.
+    pub fn judge(
+        &mut self,
+        now: UnixNanos,
+        incident: u64,
+        verdict: &mut ScorerVerdict,
+    ) -> Decision {
+        let by_itself = verdict.alert;
+        let (decision, density) = self.take(now, incident, verdict);
+        verdict.alert = decision.notifies();
+        if decision == Decision::Notify && !by_itself {
+            verdict.reasons.push(density.reason());
+        }
+        decision
+    }
+
     /// Takes the score of an event that belongs to `incident`.
     pub fn step(&mut self, now: UnixNanos, incident: u64, verdict: &ScorerVerdict) -> Decision {
+        self.take(now, incident, verdict).0
+    }
+
+    fn take(
+        &mut self,
+        now: UnixNanos,
+        incident: u64,
+        verdict: &ScorerVerdict,
+    ) -> (Decision, Density) {
         let now = self.budget.time(now);
+        let density = self.densities.take(now, incident, verdict);
+        (self.weigh(now, incident, verdict, density), density)
+    }
+
+    fn weigh(
+        &mut self,
+        now: i64,
+        incident: u64,
+        verdict: &ScorerVerdict,
+        density: Density,
+    ) -> Decision {
         self.strange.advance(now);
         let many = is_strange(verdict) && self.strange.take();
-        match self.decide(now, incident, verdict) {
+        match self.decide(now, incident, verdict, density) {
             Decision::Quiet | Decision::Update | Decision::Withheld
                 if many && self.budget.tell_flood() =>
             {
@@ -92,11 +135,19 @@ impl Alerts {
         }
     }
 
-    fn decide(&mut self, now: i64, incident: u64, verdict: &ScorerVerdict) -> Decision {
-        let Some(entry) = self.incidents.take(now, incident, verdict) else {
+    fn decide(
+        &mut self,
+        now: i64,
+        incident: u64,
+        verdict: &ScorerVerdict,
+        density: Density,
+    ) -> Decision {
+        let dense = density.is_high() && !verdict.in_change_window();
+        let alert = verdict.alert || dense;
+        let Some(entry) = self.incidents.take(now, incident, verdict, alert) else {
             return Decision::Quiet;
         };
-        if !verdict.alert {
+        if !alert {
             return Decision::Quiet;
         }
         let urgent = verdict.p <= URGENT_P && entry.factors() >= URGENT_FACTORS;
@@ -104,7 +155,14 @@ impl Alerts {
         if entry.told >= level {
             return Decision::Update;
         }
-        let grant = self.budget.ask(entry.bits(), urgent, entry.withheld);
+        // A bit for each event weighs as two bits of a sum.
+        let by_density = if dense {
+            BASE + 2.0 * density.beyond()
+        } else {
+            0.0
+        };
+        let bits = entry.bits().max(by_density);
+        let grant = self.budget.ask(bits, urgent, entry.withheld);
         match grant {
             Grant::Notify => entry.told = level,
             Grant::Withhold | Grant::Flood => entry.withheld = true,

@@ -2,6 +2,7 @@
 
 use picket_event::{BackoffLevel, CHANGE_WINDOW, Reason, ScorerVerdict, Text};
 
+use crate::alerts::DENSE_INCIDENT;
 use crate::command::line::{KIND, MARK, TEXT};
 use crate::factor::{Factor, Facts, Level};
 use crate::surprise::{Bits, Counts, Part, Rank, combine, is_mature, tail};
@@ -54,6 +55,12 @@ pub fn sentence(reason: &Reason) -> String {
     if reason.factor == CHANGE_WINDOW {
         let value = short(&reason.value);
         return format!("In a change window ({value}): told only if urgent. 0.0 bits (usual 0.0).");
+    }
+    if reason.factor == DENSE_INCIDENT {
+        let value = short(&reason.value);
+        return format!(
+            "Most of what belongs together here is new to this host ({value}). 0.0 bits (usual 0.0)."
+        );
     }
     let figures = figures(reason);
     match Factor::from_name(&reason.factor) {

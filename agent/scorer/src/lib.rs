@@ -46,7 +46,7 @@ mod tail;
 mod windows;
 
 pub use access::{Access, AccessModel, AccessReason, AccessScore};
-pub use alerts::{Alerts, Decision, Incident, incident_of};
+pub use alerts::{Alerts, Decision, Density, Incident, incident_of};
 pub use command::{CommandModel, CommandScore, MarkScore};
 pub use drift::Drift;
 pub use explain::{Recomputed, is_mature_reason, recompute, sentence};

@@ -143,6 +143,6 @@ fn seconds(nanos: i64) -> f64 {
 /// Places kept for the notice of a flood.
 const FOR_FLOODS: usize = 1;
 /// Where the bar lies when nobody was told for long, in bits of an incident.
-const BASE: f64 = 16.0;
+pub(super) const BASE: f64 = 16.0;
 /// How far it rises with each notification.
 const STEP: f64 = 1.0;

@@ -62,12 +62,13 @@ impl Incidents {
         now: i64,
         number: u64,
         verdict: &ScorerVerdict,
+        alert: bool,
     ) -> Option<&mut Entry> {
         let over = |entry: &Entry| now.saturating_sub(entry.last) >= PERIOD;
         if self.entries.get(&number).is_some_and(over) {
             self.entries.remove(&number);
         }
-        if !verdict.alert && !self.entries.contains_key(&number) {
+        if !alert && !self.entries.contains_key(&number) {
             return None;
         }
         if self.entries.len() >= MOST_INCIDENTS && !self.entries.contains_key(&number) {
@@ -75,7 +76,7 @@ impl Incidents {
         }
         let entry = self.entries.entry(number).or_default();
         entry.last = now;
-        entry.alerts += u64::from(verdict.alert);
+        entry.alerts += u64::from(alert);
         entry.add(verdict);
         Some(entry)
     }
