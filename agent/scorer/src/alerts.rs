@@ -288,9 +288,42 @@ mod tests {
     #[test]
     fn what_is_no_alert_is_quiet() {
         let mut alerts = Alerts::new(10);
-        let mut verdict = alert(30.0, 1e-9);
+        let mut verdict = alert(18.0, 1e-9);
         verdict.alert = false;
         assert_eq!(alerts.step(hour(0), 1, &verdict), Decision::Quiet);
+    }
+
+    #[test]
+    fn an_incident_most_of_which_is_new_is_told_once_and_says_why() {
+        use Decision::{Notify, Quiet, Update};
+        let mut alerts = Alerts::new(10);
+        let new = || ScorerVerdict {
+            alert: false,
+            ..alert(12.0, 0.01)
+        };
+        let mut told = Vec::new();
+        for n in 0..6 {
+            let mut verdict = new();
+            told.push(alerts.judge(UnixNanos(n), 7, &mut verdict));
+            let mut reasons = verdict.reasons.iter();
+            let why = reasons.find(|one| one.factor == DENSE_INCIDENT);
+            assert_eq!(why.is_some(), n == 1, "{verdict:?}");
+            assert_eq!(verdict.alert, n == 1);
+        }
+        assert_eq!(told, [Quiet, Notify, Update, Update, Update, Update]);
+    }
+
+    #[test]
+    fn what_is_new_among_what_is_done_every_day_is_not_told() {
+        let mut alerts = Alerts::new(10);
+        for n in 0..90 {
+            let mut verdict = alert(12.0, 0.01);
+            verdict.alert = false;
+            if n % 3 != 2 {
+                verdict.reasons.iter_mut().for_each(|one| one.seen = 40);
+            }
+            assert_eq!(alerts.step(UnixNanos(n), 7, &verdict), Decision::Quiet);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!
 //! - Only a value that its mature context never had counts, by the most that a value of its event is beyond its usual; not one on probation, and nothing
 //!   in a change window. So what comes again the next day, as a new job does, is no longer dense.
+//! - An event as likely as one in eight counts nothing, however many bits it has: on a host where much is new all the time, new is not strange.
 //! - At most [`MOST`] are remembered; those quiet for longest give way.
 
 use std::collections::BTreeMap;
@@ -98,7 +99,7 @@ impl Densities {
 }
 
 fn new_bits(verdict: &ScorerVerdict) -> f64 {
-    if verdict.in_change_window() {
+    if verdict.in_change_window() || verdict.p > LIKELY {
         return 0.0;
     }
     let new = |reason: &&Reason| {
@@ -114,7 +115,9 @@ fn new_bits(verdict: &ScorerVerdict) -> f64 {
 pub(crate) const DENSE_INCIDENT: &str = "incident";
 /// What is told, in bits for each event.
 const DENSE: f64 = 5.0;
-/// Events by which is divided at least: a single strange event is not yet a dense incident.
+/// More likely events count nothing.
+const LIKELY: f64 = 0.125;
+/// Events by which is divided at least: a single one must be four times as strange.
 const FEWEST: u32 = 4;
 /// Incidents remembered.
 const MOST: usize = 1_024;
@@ -137,9 +140,18 @@ mod tests {
     #[test]
     fn what_is_new_is_divided_by_all_events_and_by_four_at_least() {
         let mut densities = Densities::default();
-        assert_eq!(densities.take(1, 7, &verdict(16.0, 0)).value(), 4.0);
-        assert_eq!(densities.take(2, 7, &verdict(16.0, 0)).value(), 8.0);
-        assert_eq!(densities.take(3, 7, &verdict(16.0, 9)).value(), 8.0);
+        assert_eq!(
+            densities.take(1, 7, &verdict(16.0, 0)).value().to_bits(),
+            4.0_f64.to_bits()
+        );
+        assert_eq!(
+            densities.take(2, 7, &verdict(16.0, 0)).value().to_bits(),
+            8.0_f64.to_bits()
+        );
+        assert_eq!(
+            densities.take(3, 7, &verdict(16.0, 9)).value().to_bits(),
+            8.0_f64.to_bits()
+        );
         for now in 4..17 {
             densities.take(now, 7, &verdict(f64::NAN, 0));
         }
@@ -152,6 +164,12 @@ mod tests {
             }
         );
         assert!(!density.is_high());
+        let mut likely = verdict(60.0, 0);
+        likely.p = 0.2;
+        assert_eq!(
+            densities.take(18, 7, &likely).bits.to_bits(),
+            32.0_f64.to_bits()
+        );
     }
 
     #[test]
