@@ -10,7 +10,7 @@
 
 use picket_event::ScorerVerdict;
 
-use crate::surprise::is_mature;
+use crate::explain::is_mature_reason;
 
 /// The shares of new events, in parts per million.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -94,10 +94,10 @@ impl Shares {
 }
 
 fn is_new(verdict: &ScorerVerdict) -> bool {
-    verdict.reasons.iter().any(|reason| {
-        let seen = u32::try_from(reason.context_seen).unwrap_or(u32::MAX);
-        reason.seen == 0 && is_mature(seen, reason.days)
-    })
+    verdict
+        .reasons
+        .iter()
+        .any(|reason| reason.seen == 0 && is_mature_reason(reason))
 }
 
 /// Days of the two averages.

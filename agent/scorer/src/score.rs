@@ -2,11 +2,11 @@
 
 use picket_event::{BackoffLevel, CHANGE_WINDOW, Reason, ScorerVerdict};
 
-use crate::explain::{PROBATION, calibration_of};
+use crate::explain::{PROBATION, calibration_of, is_mature_reason};
 use crate::factor::{Factor, Level};
 use crate::feature::Observation;
 use crate::keys::Levels;
-use crate::surprise::{Bits, Part, Rank, is_mature};
+use crate::surprise::{Bits, Part, Rank};
 use crate::table::Known;
 use crate::windows::Inside;
 
@@ -96,12 +96,17 @@ pub(crate) fn strongest<'o, 'e>(mut scores: Vec<Score<'o, 'e>>) -> Vec<Score<'o,
     scores
 }
 
-/// The reason that says that an event was in a change window. It has no bits, so that nothing rests on it.
+/// The reason that says that an event was in a change window.
 pub(crate) fn window_reason(inside: Inside) -> Reason {
+    remark(CHANGE_WINDOW, CHANGE_WINDOW, inside.name())
+}
+
+/// A reason that only says something. It has no bits, so that no score rests on it.
+pub(crate) fn remark(factor: &'static str, context: &str, value: &str) -> Reason {
     Reason {
-        factor: CHANGE_WINDOW.into(),
-        context: CHANGE_WINDOW.into(),
-        value: inside.name().into(),
+        factor: factor.into(),
+        context: context.into(),
+        value: value.into(),
         bits: 0.0,
         usual: 0.0,
         seen: 0,
@@ -114,10 +119,10 @@ pub(crate) fn window_reason(inside: Inside) -> Reason {
 
 /// Whether an event is so strange, in two ways of which the host knows enough, that nothing may hide it.
 pub(crate) fn is_urgent(verdict: &ScorerVerdict) -> bool {
-    let strange = verdict.reasons.iter().filter(|reason| {
-        let seen = u32::try_from(reason.context_seen).unwrap_or(u32::MAX);
-        is_mature(seen, reason.days) && reason.bits - reason.usual >= URGENT_BITS
-    });
+    let strange = verdict
+        .reasons
+        .iter()
+        .filter(|reason| is_mature_reason(reason) && reason.bits - reason.usual >= URGENT_BITS);
     verdict.p <= URGENT_P && strange.count() >= 2
 }
 

@@ -16,6 +16,7 @@ use picket_event::{Reason, ScorerVerdict};
 
 use super::PERIOD;
 use crate::explain::{is_mature_reason, on_probation};
+use crate::score::remark;
 
 /// What is remembered of all that goes on.
 #[derive(Clone, Debug, Default)]
@@ -58,18 +59,7 @@ impl Density {
     pub(super) fn reason(self) -> Reason {
         let (events, bits) = (self.events, self.bits);
         let value = format!("{events} events, {bits:.1} bits of what is new");
-        Reason {
-            factor: DENSE_INCIDENT.into(),
-            context: "what belongs together".into(),
-            value: value.as_str().into(),
-            bits: 0.0,
-            usual: 0.0,
-            seen: 0,
-            context_seen: 0,
-            days: 0,
-            distinct: 0,
-            backoff: Vec::new(),
-        }
+        remark(DENSE_INCIDENT, "what belongs together", &value)
     }
 }
 

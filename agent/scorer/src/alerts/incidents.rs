@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use picket_event::ScorerVerdict;
 
 use super::PERIOD;
-use crate::surprise::is_mature;
+use crate::explain::is_mature_reason;
 
 /// An incident, as it is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,9 +112,8 @@ impl Entry {
     /// Each factor counts once, by the most that it was beyond its usual in a mature context.
     fn add(&mut self, verdict: &ScorerVerdict) {
         for reason in &verdict.reasons {
-            let seen = u32::try_from(reason.context_seen).unwrap_or(u32::MAX);
             let excess = reason.bits - reason.usual;
-            if !is_mature(seen, reason.days) || excess.is_nan() || excess < LEAST_EXCESS {
+            if !is_mature_reason(reason) || excess.is_nan() || excess < LEAST_EXCESS {
                 continue;
             }
             let known = self
