@@ -299,6 +299,7 @@ impl Books {
         status.scorer_withheld = stages.detect.withheld();
         status.changes = stages.detect.changes();
         status.drift = stages.detect.drift();
+        status.fleet = stages.detect.fleet();
     }
 
     fn tell(&self, stages: &Stages) {

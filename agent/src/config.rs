@@ -40,6 +40,9 @@ pub(crate) struct Config {
     pub(crate) rules: PathBuf,
     /// Alert when a score has at most this probability, in place of the scorer's own threshold.
     pub(crate) scorer_alert_p: Option<f64>,
+    /// Whether the host is compared with the others of its collector: keyed hashes of what programs it starts go there, and what at least
+    /// five hosts have comes back.
+    pub(crate) fleet_prior: bool,
     /// Path prefixes whose files are watched, in place of the sensor's own list.
     pub(crate) watch_paths: Option<Vec<String>>,
     /// Files whose opening is an event, in place of the sensor's own list.
@@ -92,6 +95,7 @@ impl Default for Config {
             epoch_seconds: 3_600,
             rules: PathBuf::from(DEFAULT_RULES),
             scorer_alert_p: None,
+            fleet_prior: true,
             watch_paths: None,
             secret_paths: None,
             environment: EnvironmentArg::Listed,

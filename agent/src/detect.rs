@@ -6,9 +6,12 @@
 use std::path::Path;
 
 use picket_event::content::ContentFile;
+use picket_event::fleet::{FleetSecret, Prior, Sketch};
 use picket_event::{Event, ScorerVerdict, Source, UnixNanos, Verdict};
 use picket_rules::{Correlations, Forgotten, Loaded, Refusal, RuleInfo, RuleSet, Scratch, Written};
-use picket_scorer::{Alerts, Changes, Decision, Drift, Maturity, Scorer, Settings, incident_of};
+use picket_scorer::{
+    Alerts, Changes, Decision, Drift, FleetKnowledge, Maturity, Scorer, Settings, incident_of,
+};
 
 use picket_sensor::login::LineWish;
 use picket_sensor::recorded::AuditRecord;
@@ -222,6 +225,26 @@ impl Detector {
     /// What change windows of package managers have done to the scorer's alerts.
     pub(crate) const fn changes(&self) -> Changes {
         self.scorer.changes()
+    }
+
+    /// Counts what is told to the fleet of this secret.
+    pub(crate) fn join_fleet(&mut self, secret: FleetSecret) {
+        self.scorer.join_fleet(secret);
+    }
+
+    /// Asks what the fleet knows.
+    pub(crate) fn take_prior(&mut self, prior: &Prior) {
+        self.scorer.take_prior(prior);
+    }
+
+    /// What the fleet may know of this host.
+    pub(crate) fn sketch(&self) -> Option<Sketch> {
+        self.scorer.sketch()
+    }
+
+    /// What the fleet knows, and how much it is told.
+    pub(crate) fn fleet(&self) -> FleetKnowledge {
+        self.scorer.fleet()
     }
 
     /// Incidents that the scorer found and nobody was told about, since the start.

@@ -12,7 +12,7 @@ use picket_event::content::ContentKind;
 use picket_event::{
     Class, Hook, HostId, KindCounts, SensorState, StreamId, UnixNanos, json as event_json,
 };
-use picket_scorer::{Changes, Drift, Maturity};
+use picket_scorer::{Changes, Drift, FleetKnowledge, Maturity};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
@@ -74,6 +74,8 @@ pub(crate) struct Status {
     pub(crate) changes: Changes,
     /// How much on the host is new.
     pub(crate) drift: Drift,
+    /// What the fleet knows, and how much it is told.
+    pub(crate) fleet: FleetKnowledge,
     /// Commands answered in this run, and the newest answer as `action state`.
     pub(crate) commands: (u64, String),
     /// Commands refused in this run, by reason; `untold` are those of a flood that got no answer.
@@ -183,6 +185,7 @@ impl Status {
             scorer_withheld: 0,
             changes: Changes::default(),
             drift: Drift::default(),
+            fleet: FleetKnowledge::default(),
             commands: (0, String::new()),
             refused_commands: BTreeMap::new(),
             containment: Vec::new(),
@@ -248,6 +251,7 @@ impl Status {
                 "withheld": self.scorer_withheld,
                 "change_windows": self.changes.windows, "change_windows_refused": self.changes.refused,
                 "untold_in_change_windows": self.changes.untold,
+                "fleet": crate::fleet::as_json(self.fleet),
                 "new_of_late_ppm": self.drift.of_late, "new_usually_ppm": self.drift.usually,
             },
             "containment": {

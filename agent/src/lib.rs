@@ -17,6 +17,7 @@ mod detect;
 mod enrich;
 mod enroll;
 mod failure;
+mod fleet;
 mod health;
 mod integrity;
 mod outbox;

@@ -29,6 +29,7 @@ use crate::enrich::hash::HashDone;
 use crate::enrich::noted::Answer;
 use crate::enrich::{Enricher, FileStates, Hasher};
 use crate::failure::Failure;
+use crate::fleet::Compared;
 use crate::respond::block::Gate;
 use crate::respond::policy::Lookout;
 
@@ -117,6 +118,8 @@ pub(crate) struct Stages {
     pub(crate) gate: Option<Gate>,
     /// Who hears what the host may do by itself; `None`: nobody.
     pub(crate) policy: Option<Lookout>,
+    /// Whom the host is compared with; `None`: nobody.
+    pub(crate) fleet: Option<Compared>,
     /// The agent's memory.
     pub(crate) bounds: Bounds,
     /// The wall clock.
@@ -245,8 +248,11 @@ impl Stages {
     }
 
     fn keep_bounds(&mut self) {
-        let enrich = &mut self.enrich;
-        self.bounds.keep(Instant::now(), || enrich.forget());
+        let (enrich, now) = (&mut self.enrich, Instant::now());
+        self.bounds.keep(now, || enrich.forget());
+        if let Some(fleet) = &mut self.fleet {
+            fleet.keep(now, &mut self.detect);
+        }
     }
 
     fn drain(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {

@@ -8,6 +8,8 @@
 //! keys/epoch-N.p8      the event key of the epoch in force
 //! successions          every event key since the first, each signed by the one before
 //! stream.json          this run's stream, where its chains stand, whether it closed its books
+//! streams.json         how the runs before it ended
+//! fleet.secret fleet.prior  what hashes for the fleet are made with, and what it knows
 //! commands             ids and receipts of commands
 //! spool/               sealed batches
 //! scorer.snapshot scorer.alerts logins.json

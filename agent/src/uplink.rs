@@ -33,6 +33,7 @@ use tonic::{Code as RpcCode, Status};
 use crate::clock::SharedClock;
 use crate::content::SharedContents;
 use crate::failure::{Code, Failure, chain};
+use crate::fleet::SharedFleet;
 use crate::health::{Link, SharedHealth};
 use crate::pipeline::{Input, alarm};
 use crate::respond::{Asked, Told};
@@ -78,6 +79,8 @@ pub(crate) struct Uplink {
     pub(crate) trust: watch::Receiver<Told>,
     /// The rules and the policy that operators signed.
     pub(crate) contents: SharedContents,
+    /// What the fleet knows, and what it is told.
+    pub(crate) fleet: SharedFleet,
     /// This run.
     pub(crate) stream: StreamId,
     /// Where the successions are.
@@ -92,8 +95,8 @@ pub(crate) struct Uplink {
     pub(crate) commands: mpsc::Sender<Asked>,
     /// Rung when the uplink must end.
     pub(crate) stop: Arc<Stop>,
-    /// How the run before this one ended.
-    pub(crate) previous: Option<PreviousStream>,
+    /// How the runs before this one ended, the oldest first.
+    pub(crate) runs: Vec<PreviousStream>,
 }
 
 /// Tells the uplink to end.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use picket_event::Clock;
 use picket_event::checkpoint::{Checkpoint, CheckpointError};
+use picket_event::fleet::Prior;
 use picket_proto::v1;
 use picket_seal::tree::{self, leaf_hash};
 use picket_seal::{Digest, PublicKey, SealError, SigningKey, header_hash};
@@ -127,8 +128,13 @@ impl Checkpoints {
         }
     }
 
+    /// The fleet's prior as it is given to hosts, signed by the same key.
+    pub fn sign_prior(&self, prior: &Prior) -> v1::SignedPrior {
+        prior.sign(&self.0.key)
+    }
+
     /// All checkpoints with what leads from each to the next, and a prover for the last. Blocks.
-    pub fn evidence(&self) -> Result<(Vec<v1::EvidenceCheckpoint>, Prover), SignError> {
+    pub fn evidence(&self) -> Result<Shown, SignError> {
         let rows = self.0.database.run(checkpoints::all)?;
         let key = self.0.key.public_key();
         let read = |row: &CheckpointRow| Checkpoint::read(&row.signed, &key);
@@ -138,6 +144,7 @@ impl Checkpoints {
             .map_err(SignError::Last)?;
         let size = sizes.last().copied().unwrap_or(0);
         let tiles = Tiles::read(&self.0.tree, size)?;
+        let end = rows.last().map_or(Cursor::START, |row| row.cursor);
         let mut evidence = Vec::with_capacity(rows.len());
         let mut before = 0;
         for (row, size) in rows.into_iter().zip(sizes) {
@@ -152,8 +159,23 @@ impl Checkpoints {
             });
             before = size;
         }
-        Ok((evidence, Prover::new(tiles)))
+        Ok(Shown {
+            checkpoints: evidence,
+            prover: Prover::new(tiles),
+            end,
+        })
     }
+}
+
+/// What shows that batches are in the last checkpoint.
+#[derive(Debug)]
+pub struct Shown {
+    /// All checkpoints, the first one first.
+    pub checkpoints: Vec<v1::EvidenceCheckpoint>,
+    /// Of the last one.
+    pub prover: Prover,
+    /// The place in the log behind the last batch that it holds.
+    pub end: Cursor,
 }
 
 /// The last checkpoint, read.

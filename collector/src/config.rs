@@ -37,6 +37,8 @@ pub struct Config {
     pub host_bytes_per_second: u64,
     /// How often a checkpoint is signed over all that was stored, in minutes.
     pub checkpoint_minutes: u64,
+    /// How often what the hosts say that they have is merged into a prior of the fleet, in hours; 0: never.
+    pub prior_hours: u64,
     /// On how many hosts one person may act in an hour without anybody's approval.
     pub operator_hosts_per_hour: u64,
     /// How many bytes of files that commands collected are kept; beyond it no more are taken.
@@ -136,6 +138,7 @@ impl Default for Config {
             handshake_timeout_seconds: 10,
             host_bytes_per_second: 16 << 20,
             checkpoint_minutes: 60,
+            prior_hours: 24,
             operator_hosts_per_hour: 30,
             collected_bytes: 10 << 30,
             seal_seconds: 300,
@@ -203,6 +206,12 @@ impl Config {
         Duration::from_secs(self.checkpoint_minutes.saturating_mul(60))
     }
 
+    /// How often a prior of the fleet is made; `None`: never.
+    pub fn prior_period(&self) -> Option<Duration> {
+        let seconds = self.prior_hours.saturating_mul(3600);
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+
     /// How long what arrived may stay unsealed.
     pub fn seal_period(&self) -> Duration {
         Duration::from_secs(self.seal_seconds)
@@ -260,6 +269,7 @@ impl Config {
                 1 << 40,
             ),
             ("checkpoint_minutes", self.checkpoint_minutes, 1, 24 * 60),
+            ("prior_hours", self.prior_hours, 0, 24 * 31),
             ("seal_seconds", self.seal_seconds, 1, 24 * 3600),
             (
                 "retention.alert.days",

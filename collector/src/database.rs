@@ -15,6 +15,7 @@ pub mod keys;
 pub mod operators;
 pub mod replacements;
 pub mod roots;
+pub mod sketches;
 pub mod tokens;
 
 use std::fmt;
@@ -179,7 +180,7 @@ pub(crate) fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
-const SCHEMA_VERSION: i64 = 5;
+const SCHEMA_VERSION: i64 = 6;
 
 const SETTINGS: &str = "
     PRAGMA journal_mode = WAL;
@@ -198,4 +199,5 @@ const STEPS: &[(i64, &str)] = &[
     (3, include_str!("database/schema-3.sql")),
     (4, include_str!("database/schema-4.sql")),
     (5, include_str!("database/schema-5.sql")),
+    (6, include_str!("database/schema-6.sql")),
 ];

@@ -41,6 +41,7 @@ pub mod listen;
 pub mod metrics;
 pub mod operator;
 pub mod peer;
+pub mod prior;
 pub mod receipts;
 pub mod refusal;
 pub mod registry;

@@ -101,6 +101,8 @@ refusals! {
     DiskFull = "disk_full", Unavailable, "the collector's disk is full";
     /// The disk failed.
     Storage = "storage", Unavailable, "the collector could not store the batch";
+    /// What a host says that it has, in a form that is none.
+    BadSketch = "bad_sketch", InvalidArgument, "a sketch for the fleet cannot be decoded";
     /// The session did not begin with a hello in time.
     NoHello = "no_hello", InvalidArgument, "a session begins with a hello";
 

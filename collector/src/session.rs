@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use picket_event::content::ContentKind;
 use picket_event::{Clock, CommandId, HostId};
@@ -27,6 +27,7 @@ use crate::database::{Database, keys};
 use crate::ingest::{ack_of, internal};
 use crate::metrics::Metrics;
 use crate::peer::{HostIdentity, closed};
+use crate::prior::Priors;
 use crate::refusal::Refusal;
 use crate::registry::{Registry, SessionGuard};
 use crate::trust::Trust;
@@ -50,6 +51,8 @@ pub struct Sessions {
     pub contents: Contents,
     /// The newest checkpoint.
     pub checkpoints: watch::Receiver<Option<Digest>>,
+    /// What the fleet knows; `None`: hosts are neither asked nor told.
+    pub priors: Option<Priors>,
     /// Where else this collector is.
     pub addresses: Arc<[String]>,
     /// What is counted.
@@ -100,6 +103,7 @@ impl Sessions {
             ended = tell_checkpoints(newest, to) => ended,
             ended = self.tell_trust(hello.trust_version, to) => ended,
             ended = self.give_content(id, &hello.content, to) => ended,
+            ended = self.give_prior(hello.prior, to) => ended,
         }
     }
 
@@ -134,12 +138,14 @@ impl Sessions {
     async fn welcome(&self, host: HostId, checkpoint: Vec<u8>) -> Result<v1::Welcome, Refusal> {
         let known_epoch = self.database.call(move |t| keys::latest(t, &host)).await;
         let acks = self.reader.heads(&host, HEADS).into_iter().map(ack_of);
+        let secret = self.priors.as_ref().map(Priors::secret);
         Ok(v1::Welcome {
             known_epoch: known_epoch.map_err(|failed| internal(&failed))?,
             acks: acks.collect(),
             wall_unix_ns: self.clock.now().0,
             checkpoint,
             addresses: self.addresses.to_vec(),
+            fleet_secret: secret.map_or_else(Vec::new, |secret| secret.as_bytes().to_vec()),
         })
     }
 
@@ -149,6 +155,7 @@ impl Sessions {
         host: HostId,
         from: &mut Streaming<v1::AgentFrame>,
     ) -> Result<(), Refusal> {
+        let mut sketched = None;
         while let Ok(Some(frame)) = from.message().await {
             match frame.frame {
                 Some(FromAgent::Heartbeat(beat)) if beat.encoded_len() <= LARGEST_FRAME => {
@@ -157,11 +164,54 @@ impl Sessions {
                 Some(FromAgent::Heartbeat(_)) => return Err(Refusal::TooLarge),
                 Some(FromAgent::Trust(ack)) => self.take_trust_ack(host, &ack),
                 Some(FromAgent::Content(ack)) => self.take_content_ack(host, ack),
+                Some(FromAgent::Sketch(sketch)) => {
+                    self.take_sketch(host, sketch, &mut sketched).await?;
+                }
                 // A second hello says nothing new; an unknown frame is of a newer version.
                 Some(FromAgent::Hello(_)) | None => {}
             }
         }
         Ok(())
+    }
+
+    /// Takes what the host says that it has; more than once in a while is not looked at.
+    async fn take_sketch(
+        &self,
+        host: HostId,
+        sketch: v1::FleetSketch,
+        last: &mut Option<Instant>,
+    ) -> Result<(), Refusal> {
+        let early = last.is_some_and(|last| last.elapsed() < SKETCH_EVERY);
+        match &self.priors {
+            Some(priors) if !early => {
+                *last = Some(Instant::now());
+                priors.take(host, sketch).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the host each prior that is newer than the one it has.
+    async fn give_prior(&self, has: u64, to: &Frames) -> Result<(), Refusal> {
+        let Some(priors) = &self.priors else {
+            return std::future::pending().await;
+        };
+        let (mut newest, mut has) = (priors.newest(), has);
+        loop {
+            let given = newest.borrow_and_update().clone();
+            if let Some(given) = given.filter(|given| given.prior.number != has) {
+                has = given.prior.number;
+                if send(to, ToAgent::Prior(given.signed.clone()))
+                    .await
+                    .is_err()
+                {
+                    return Ok(());
+                }
+            }
+            if newest.changed().await.is_err() {
+                return Ok(());
+            }
+        }
     }
 
     /// Hands each trust root on that the host has not, in their order. The first one came with its enrolment.
@@ -320,6 +370,9 @@ pub(crate) const FRAMES: usize = 16;
 
 /// Chains that a welcome speaks of: the latest; older ones are complete or given up.
 const HEADS: usize = 256;
+
+/// How often a session may bring a sketch.
+const SKETCH_EVERY: Duration = Duration::from_mins(1);
 
 /// What is logged of a host's reason, in characters.
 const LONGEST_REASON: usize = 200;

@@ -5,7 +5,8 @@ use picket_event::{BackoffLevel, CHANGE_WINDOW, Reason, ScorerVerdict, Text};
 use crate::alerts::DENSE_INCIDENT;
 use crate::command::line::{KIND, MARK, TEXT};
 use crate::factor::{Factor, Facts, Level};
-use crate::surprise::{Bits, Counts, Part, Rank, combine, is_mature, tail};
+use crate::fleet::FLEET;
+use crate::surprise::{Bits, Counts, Part, Rank, combine, is_mature, is_mature_in_fleet, tail};
 
 /// What a verdict must say, computed from its reasons alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +44,17 @@ pub fn recompute(verdict: &ScorerVerdict) -> Recomputed {
 
 /// Whether the context of this reason knew enough to raise an alert.
 pub fn is_mature_reason(reason: &Reason) -> bool {
-    let seen = u32::try_from(reason.context_seen).unwrap_or(u32::MAX);
-    is_mature(seen, reason.days)
+    is_mature(at_most(reason.context_seen), reason.days) || is_mature_in_fleet(hosts(reason))
+}
+
+/// What the fleet knew of the context, where it was asked.
+fn by_fleet(reason: &Reason) -> Option<&BackoffLevel> {
+    reason.backoff.iter().find(|level| level.context == FLEET)
+}
+
+/// On how many hosts of the fleet the context is.
+fn hosts(reason: &Reason) -> u32 {
+    by_fleet(reason).map_or(0, |level| at_most(level.context_seen))
 }
 
 /// One reason as a sentence for people; what the host wrote is escaped for a terminal.
@@ -133,7 +143,7 @@ fn part(reason: &Reason) -> Part {
     Part {
         bits,
         p: tail(excess, calibration.map_or_else(Rank::default, rank)),
-        mature: is_mature(special.context_seen, reason.days),
+        mature: is_mature_reason(reason),
         of: of.unwrap_or_else(|| factor.map_or(1, |factor| factor.facts().of)),
     }
 }
@@ -196,7 +206,16 @@ fn habit(factor: Factor, reason: &Reason) -> String {
         1 => format!("{value} once"),
         times => format!("{value} {} times", thousands(times)),
     };
-    format!("{context} {verb} {different} in {days} ({sightings}); {how_often}")
+    let fleet = in_fleet(reason);
+    format!("{context} {verb} {different} in {days} ({sightings}); {how_often}{fleet}")
+}
+
+/// On how many hosts of the fleet it is so, where they were asked.
+fn in_fleet(reason: &Reason) -> String {
+    by_fleet(reason).map_or_else(String::new, |level| {
+        let (seen, of) = (thousands(level.seen), thousands(level.context_seen));
+        format!("; {FLEET}: {seen} of {of}")
+    })
 }
 
 /// What is strange about a command line: its mark, and the order of its characters.
@@ -240,9 +259,9 @@ fn first_time(reason: &Reason) -> String {
             context_seen,
             ..
         }) => {
+            let (fleet, seen) = (in_fleet(reason), thousands(*seen));
             format!(
-                "{start}; {context}: {} of {}",
-                thousands(*seen),
+                "{start}; {context}: {seen} of {}{fleet}",
                 thousands(*context_seen)
             )
         }

@@ -5,6 +5,7 @@ use picket_event::{BackoffLevel, CHANGE_WINDOW, Reason, ScorerVerdict};
 use crate::explain::{PROBATION, calibration_of, is_mature_reason};
 use crate::factor::{Factor, Level};
 use crate::feature::Observation;
+use crate::fleet::Asked;
 use crate::keys::Levels;
 use crate::surprise::{Bits, Part, Rank};
 use crate::table::Known;
@@ -19,6 +20,10 @@ pub(crate) struct Score<'o, 'e> {
     pub(crate) special: Known,
     /// What the levels below know.
     pub(crate) general: Vec<Level<'static>>,
+    /// What the fleet knows of it, where hosts compare such things.
+    pub(crate) shared: Option<Asked>,
+    /// How much is known of its context: sightings here, or hosts that have it.
+    pub(crate) known: u32,
     pub(crate) excess: Bits,
     pub(crate) rank: Rank,
     pub(crate) part: Part,
@@ -32,6 +37,12 @@ impl Score<'_, '_> {
             self.observation.factor == Factor::CommandLine && self.special.counts.seen > 0;
         let again = self.special.value_today || self.special.on_probation > 0 || line_again;
         self.part.mature && !again && self.excess.to_f64() >= alert_bits
+    }
+
+    /// Whether enough other hosts have the value in its context.
+    pub(crate) fn is_known_to_the_fleet(&self) -> bool {
+        let counts = self.shared.and_then(|shared| shared.counts);
+        counts.is_some_and(|counts| counts.seen > 0)
     }
 
     pub(crate) fn reason(&self) -> Reason {

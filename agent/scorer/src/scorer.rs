@@ -1,5 +1,6 @@
 //! One step: score the event by what is known, then learn from it.
 
+use picket_event::fleet::{FleetSecret, Prior, Sketch};
 use picket_event::{Event, Kind, Login, ScorerVerdict, UnixNanos};
 
 use crate::Settings;
@@ -10,11 +11,12 @@ use crate::drift::{Drift, Shares};
 use crate::explain::MOST_FACTORS;
 use crate::factor::{Factor, Level};
 use crate::feature::{Observation, observe, past};
+use crate::fleet::{Asked, FLEET, Fleet, FleetKnowledge};
 use crate::keys::{Keys, LevelKeys, Levels};
 use crate::late::Late;
 use crate::refusals::Refusals;
 use crate::score::{Score, is_urgent, strongest, window_reason};
-use crate::surprise::{Part, combine, is_mature, tail};
+use crate::surprise::{Part, combine, is_mature, is_mature_in_fleet, tail};
 use crate::table::{Known, Newcomer, Table};
 use crate::windows::{Changes, Inside, Windows};
 
@@ -31,6 +33,7 @@ pub struct Scorer {
     pub(crate) windows: Windows,
     pub(crate) late: Late,
     pub(crate) shares: Shares,
+    pub(crate) fleet: Fleet,
     pub(crate) events: u64,
 }
 
@@ -60,6 +63,7 @@ impl Scorer {
             windows: Windows::default(),
             late: Late::default(),
             shares: Shares::default(),
+            fleet: Fleet::new(),
             events: 0,
             settings,
         }
@@ -133,6 +137,28 @@ impl Scorer {
         verdict.reasons.push(window_reason(inside));
     }
 
+    /// Counts what it tells the fleet under this secret from now on. A prior under another secret is forgotten, and
+    /// so is what was counted for it.
+    pub fn join_fleet(&mut self, secret: FleetSecret) {
+        self.fleet.join(secret);
+    }
+
+    /// Asks what the fleet knows where this host is still learning. `false`: the prior is under another secret than the
+    /// one that was joined, and is not taken.
+    pub fn take_prior(&mut self, prior: &Prior) -> bool {
+        self.fleet.take(prior)
+    }
+
+    /// What this host tells the fleet of itself; `None`: it joined none.
+    pub fn sketch(&self) -> Option<Sketch> {
+        self.fleet.sketch(self.calendar.day)
+    }
+
+    /// What the fleet's prior holds, and how much this host tells.
+    pub fn fleet(&self) -> FleetKnowledge {
+        self.fleet.knowledge(self.calendar.day)
+    }
+
     /// How much is new of late, and how much usually is.
     pub const fn drift(&self) -> Drift {
         self.shares.drift()
@@ -163,6 +189,7 @@ impl Scorer {
             + self.lines.state_bytes()
             + Windows::state_bytes()
             + Late::state_bytes()
+            + Fleet::state_bytes()
     }
 
     /// Remembers a refused login for the next successful one of its source.
@@ -210,6 +237,7 @@ impl Scorer {
             self.smooth(observation, &mut known, day);
         }
         let special = known.first().copied().unwrap_or_default();
+        let shared = self.fleet.ask(observation);
         if let Some(line) = line.filter(|_| observation.factor == Factor::CommandLine) {
             return self.score_line(observation, levels, special, (line, day));
         }
@@ -218,7 +246,15 @@ impl Scorer {
             name: (*name).into(),
             counts: known.counts,
         });
-        self.weigh(observation, levels, special, general.collect())
+        let learning = !is_mature(special.counts.context_seen, special.days);
+        let by_fleet = shared.and_then(|shared| shared.counts.filter(|_| learning));
+        let by_fleet = by_fleet.map(|counts| Level {
+            name: FLEET.into(),
+            counts,
+        });
+        let general = by_fleet.into_iter().chain(general).collect();
+        let score = self.weigh(observation, levels, special, general);
+        Score { shared, ..score }
     }
 
     /// A command line: when it was seen is known by itself, how strange it is by its text and its marks.
@@ -270,13 +306,15 @@ impl Scorer {
     ) -> Score<'o, 'e> {
         let bits = observation.factor.bits(special.counts, &general);
         let excess = bits.beyond(special.usual);
-        let rank = self
-            .calibration
-            .rank(observation.factor, special.counts.context_seen, excess);
+        let by_fleet = general.first().filter(|level| level.name == FLEET);
+        let hosts = by_fleet.map_or(0, |level| level.counts.context_seen);
+        let seen = special.counts.context_seen;
+        let known = seen.max(hosts);
+        let rank = self.calibration.rank(observation.factor, known, excess);
         let part = Part {
             bits,
             p: tail(excess, rank),
-            mature: is_mature(special.counts.context_seen, special.days),
+            mature: is_mature(seen, special.days) || is_mature_in_fleet(hosts),
             of: 1,
         };
         Score {
@@ -284,6 +322,8 @@ impl Scorer {
             levels,
             special,
             general,
+            shared: None,
+            known,
             excess,
             rank,
             part,
@@ -292,9 +332,22 @@ impl Scorer {
 
     fn learn(&mut self, score: &Score<'_, '_>, day: u16, line: Option<&Line>, ratified: bool) {
         self.calibrate(score, day, ratified);
+        self.tell(score, day, ratified);
         match line.filter(|_| score.observation.factor == Factor::CommandLine) {
             Some(line) => self.learn_line(score, day, line, ratified),
             None => self.count(score, day, ratified),
+        }
+    }
+
+    /// What counts here is told to the fleet; not what is on probation, or new to a context that is known.
+    fn tell(&mut self, score: &Score<'_, '_>, day: u16, ratified: bool) {
+        let Some(Asked { keys, .. }) = score.shared else {
+            return;
+        };
+        let special = score.special;
+        let new = score.part.mature && special.counts.seen == 0;
+        if ratified || special.on_probation == 0 && !new {
+            self.fleet.learn(keys, day);
         }
     }
 
@@ -309,18 +362,18 @@ impl Scorer {
             return;
         }
         let seen = special.counts.context_seen;
-        let scored = (score.observation.factor, seen, score.excess);
+        let scored = (score.observation.factor, score.known, score.excess);
         if rare && !ratified {
             self.late.wait(&mut self.calibration, day, scored);
             return;
         }
-        self.calibration.learn(scored.0, seen, score.excess);
+        self.calibration.learn(scored.0, scored.1, score.excess);
         let context = score.levels.special().context;
         self.table.learn_usual(context, part.bits, seen);
     }
 
     fn count(&mut self, score: &Score<'_, '_>, day: u16, ratified: bool) {
-        let newcomer = if ratified {
+        let newcomer = if ratified || score.is_known_to_the_fleet() {
             Newcomer::Ratified
         } else {
             Newcomer::Judged

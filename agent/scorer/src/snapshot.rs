@@ -1,6 +1,6 @@
 //! The state as bytes, and back.
 //!
-//! # Format 2
+//! # Format 3
 //!
 //! All numbers little-endian.
 //!
@@ -15,11 +15,12 @@
 //!   day of the lines u16 | three sets of 8,192 u64
 //!   lines held back u8, then those:  length u16 | bytes
 //!   change windows (see `windows/snapshot.rs`) | rare scores (see `late.rs`) | shares (see `drift.rs`)
+//!   joined a fleet u8; 1: secret [u8; 16] | pairs u32, then those:  place u32 | context u64 | value u64 | days u16 | last day u16
 //! checksum [u8; 16]: SipHash-2-4-128 of all bytes before it, keyed with the host's secret
 //! ```
 //!
-//! Format 1 ends behind the sources, or before them: it is read, and the text of command lines is learned
-//! anew.
+//! Format 2 ends behind the shares. Format 1 ends behind the sources, or before them: it is read, and the text of command lines is
+//! learned anew. The fleet's prior is not in it: whoever has it gives it again.
 //!
 //! # Invariants
 //!
@@ -27,11 +28,14 @@
 //! - Bytes that were changed in any place are refused. The checksum is keyed, so a snapshot of another
 //!   host is refused too; it does not show that an old snapshot was put back.
 
+use picket_event::fleet::{FleetSecret, Pair};
+
 use crate::calendar::Calendar;
 use crate::calibration::Calibration;
 use crate::command::days::Days;
 use crate::command::line::Lines;
 use crate::drift::Shares;
+use crate::fleet::{Fleet, Sighting};
 use crate::keys::Keys;
 use crate::late::Late;
 use crate::ngrams::{self as strings, Context};
@@ -73,6 +77,7 @@ impl Scorer {
         self.windows.write(&mut out);
         self.late.write(&mut out);
         self.shares.write(&mut out);
+        write_fleet(&mut out, &self.fleet);
         out.extend_from_slice(&self.keys.checksum(&out));
         out
     }
@@ -83,7 +88,7 @@ impl Scorer {
         let format = snapshot
             .strip_prefix(MAGIC)
             .and_then(|rest| rest.first_chunk());
-        format.is_some_and(|format| u32::from_le_bytes(*format) < FORMAT)
+        format.is_some_and(|format| u32::from_le_bytes(*format) < LINES_SINCE)
     }
 
     /// A scorer that goes on where the snapshot's stood. The settings must have the secret and the
@@ -111,6 +116,10 @@ impl Scorer {
             scorer.late = late.ok_or(malformed("its rare scores cannot be read"))?;
             let shares = Shares::read(&mut rest.bytes);
             scorer.shares = shares.ok_or(malformed("its shares cannot be read"))?;
+        }
+        // Those of format 2 end here.
+        if !rest.bytes.is_empty() {
+            rest.fleet(&mut scorer.fleet)?;
         }
         if rest.bytes.is_empty() {
             Ok(scorer)
@@ -242,6 +251,23 @@ fn write_lines(out: &mut Vec<u8>, lines: &Lines) {
     }
 }
 
+fn write_fleet(out: &mut Vec<u8>, fleet: &Fleet) {
+    let Some(secret) = fleet.secret() else {
+        out.push(0);
+        return;
+    };
+    out.push(1);
+    out.extend_from_slice(secret.as_bytes());
+    out.extend_from_slice(&number(fleet.own.used().count()).to_le_bytes());
+    for (place, pair, seen) in fleet.own.used() {
+        out.extend_from_slice(&number(place).to_le_bytes());
+        out.extend_from_slice(&pair.context.to_le_bytes());
+        out.extend_from_slice(&pair.value.to_le_bytes());
+        out.extend_from_slice(&seen.days.to_le_bytes());
+        out.extend_from_slice(&seen.last.to_le_bytes());
+    }
+}
+
 /// What is left to read.
 struct Reader<'s> {
     bytes: &'s [u8],
@@ -351,6 +377,24 @@ impl Reader<'_> {
         Ok(())
     }
 
+    fn fleet(&mut self, fleet: &mut Fleet) -> Result<(), SnapshotError> {
+        let [joined] = self.take()?;
+        if joined == 0 {
+            return Ok(());
+        }
+        fleet.join(FleetSecret::new(self.take()?));
+        for _ in 0..self.u32()? {
+            let place = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
+            let (context, value) = (self.u64()?, self.u64()?);
+            let (days, last) = (self.u16()?, self.u16()?);
+            let seen = Sighting { days, last };
+            if !fleet.own.put(place, Pair { context, value }, seen) {
+                return Err(malformed("what is told to the fleet lies where it cannot"));
+            }
+        }
+        Ok(())
+    }
+
     fn u64(&mut self) -> Result<u64, SnapshotError> {
         self.take().map(u64::from_le_bytes)
     }
@@ -378,7 +422,9 @@ fn number(size: usize) -> u32 {
 }
 
 const MAGIC: &[u8; 8] = b"PKTSCORE";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
+/// The first format with command lines.
+const LINES_SINCE: u32 = 2;
 const OLDEST_FORMAT: u32 = 1;
 const CHECKSUM_BYTES: usize = 16;
 const SLOT_BYTES: usize = 28;

@@ -207,7 +207,12 @@ pub(crate) fn is_mature(context_seen: u32, days: u32) -> bool {
     context_seen >= MATURE_SEEN && days >= MATURE_DAYS
 }
 
-/// Sightings that a mature context has at least.
+/// Whether enough hosts have a context for it to raise an alert on a host that is still learning it.
+pub(crate) fn is_mature_in_fleet(hosts: u32) -> bool {
+    hosts >= MATURE_SEEN
+}
+
+/// Sightings that a mature context has at least, or hosts.
 pub(crate) const MATURE_SEEN: u32 = 30;
 /// Days on which a mature context was seen at least, today included: three lie behind it.
 pub(crate) const MATURE_DAYS: u32 = 4;

@@ -3,6 +3,7 @@
 mod promises {
     mod commands;
     mod determinism;
+    mod fleet;
     mod hostile;
     mod learning;
     mod recomputation;

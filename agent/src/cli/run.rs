@@ -24,6 +24,7 @@ use crate::content::{Contents, SharedContents};
 use crate::detect::{Detector, Rules, RulesFrom, load_rules, scorer_settings};
 use crate::enrich::{Enricher, SharedTable};
 use crate::failure::{Code, Failure, chain};
+use crate::fleet::{Compared, Fleet, SharedFleet};
 use crate::health::{self, Health, Link, SharedHealth, Status, notify, socket};
 use crate::integrity::keeper::{Keeper, Keeping};
 use crate::integrity::{Baseline, SharedBaseline};
@@ -105,11 +106,14 @@ struct Service {
     stream: StreamId,
     epochs: Epochs,
     previous: Option<PreviousStream>,
+    /// It and those before it, the oldest first.
+    runs: Vec<PreviousStream>,
     spool: Arc<Shared>,
     health: SharedHealth,
     table: SharedTable,
     places: SharedPlaces,
     contents: SharedContents,
+    fleet: SharedFleet,
 }
 
 impl Service {
@@ -118,12 +122,15 @@ impl Service {
         let epochs = Epochs::open(&state, &host)?;
         let (mut spool, dropped) = open_spool(&state, config)?;
         let previous = previous::read(&state, &mut spool)?;
+        let runs = previous::with_earlier(&state, previous.as_ref())?;
         let stream = picket_seal::random().map_err(|error| Failure::new(Code::Failed, &error))?;
         let stream = StreamId::new(stream);
         let health = Health::new(Status::new(host.id, stream, host.collector.clone()));
         let contents = Contents::open(Arc::clone(&state), config.rules.clone(), &host.trust);
+        let fleet = Fleet::open(&state, config.fleet_prior)?;
         Ok(Self {
             contents,
+            fleet,
             boot: clock::boot_id(),
             spool: Shared::new(spool, dropped),
             table: SharedTable::default(),
@@ -133,6 +140,7 @@ impl Service {
             stream,
             epochs,
             previous,
+            runs,
             health,
         })
     }
@@ -252,6 +260,7 @@ impl Service {
             ledgers: Ledgers::default(),
             gate: None,
             policy: None,
+            fleet: Some(Compared::with(&self.fleet, Instant::now())),
             bounds: Bounds::new(config.memory_bytes),
             clock: clock::system(),
         })
@@ -366,6 +375,7 @@ impl Service {
             host_epoch: self.host.epoch,
             trust,
             contents: Arc::clone(&self.contents),
+            fleet: Arc::clone(&self.fleet),
             stream: self.stream,
             successions: self.epochs.log().to_owned(),
             store: Arc::clone(&self.spool),
@@ -373,7 +383,7 @@ impl Service {
             clock: clock::system(),
             commands,
             stop: Arc::clone(&stop),
-            previous: self.previous.clone(),
+            runs: self.runs.clone(),
         };
         Ok((stop, uplink.start(inputs)?))
     }

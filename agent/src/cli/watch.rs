@@ -59,6 +59,7 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
         ledgers: Ledgers::default(),
         gate: None,
         policy: None,
+        fleet: None,
         bounds: Bounds::new(config.memory_bytes),
         clock: clock::system(),
     };

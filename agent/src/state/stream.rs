@@ -25,30 +25,50 @@ struct HeadFile {
 }
 
 const NAME: &str = "stream.json";
+/// Runs that came before it.
+const EARLIER: &str = "streams.json";
 
 /// How the run before this one ended; `None` if there was none.
 pub(crate) fn read(state: &StateDir) -> Result<Option<PreviousStream>, StateError> {
-    let Some(bytes) = state.read(NAME)? else {
-        return Ok(None);
-    };
-    let damaged = |reason: String| StateError::Damaged {
+    let file: Option<StreamFile> = read_json(state, NAME)?;
+    let damaged = |reason| StateError::Damaged {
         path: state.path(NAME),
         reason,
     };
-    let file: StreamFile =
-        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-    let stream = StreamId::parse(&file.stream).map_err(|error| damaged(error.to_string()))?;
-    let heads = file
-        .heads
-        .iter()
-        .map(head)
-        .collect::<Result<_, _>>()
-        .map_err(damaged)?;
-    Ok(Some(PreviousStream {
-        stream,
+    file.map(|file| ended(&file)).transpose().map_err(damaged)
+}
+
+/// How the runs before it ended, as far as they were kept, the oldest first.
+pub(crate) fn read_earlier(state: &StateDir) -> Result<Vec<PreviousStream>, StateError> {
+    let files: Option<Vec<StreamFile>> = read_json(state, EARLIER)?;
+    let runs = files.iter().flatten().map(ended);
+    runs.collect::<Result<_, _>>()
+        .map_err(|reason| StateError::Damaged {
+            path: state.path(EARLIER),
+            reason,
+        })
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(
+    state: &StateDir,
+    name: &str,
+) -> Result<Option<T>, StateError> {
+    let Some(bytes) = state.read(name)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&bytes).map_err(|error| StateError::Damaged {
+        path: state.path(name),
+        reason: error.to_string(),
+    })
+}
+
+fn ended(file: &StreamFile) -> Result<PreviousStream, String> {
+    let heads = file.heads.iter().map(head).collect::<Result<_, _>>()?;
+    Ok(PreviousStream {
+        stream: StreamId::parse(&file.stream).map_err(|error| error.to_string())?,
         heads,
         clean: file.clean,
-    }))
+    })
 }
 
 /// Keeps where this run stands. `clean` only when its books are closed.
@@ -58,23 +78,44 @@ pub(crate) fn write(
     heads: &[ClassHead],
     clean: bool,
 ) -> Result<(), StateError> {
-    let heads = heads.iter().map(|head| HeadFile {
-        class: head.class.name().to_owned(),
-        next_seq: head.next_seq,
-        head: head.head.to_string(),
-    });
-    let file = StreamFile {
-        stream: stream.to_string(),
-        clean,
-        heads: heads.collect(),
-    };
-    let text = serde_json::to_vec(&file).expect("strings and numbers are always JSON");
+    let text = serde_json::to_vec(&StreamFile::of(stream, heads, clean))
+        .expect("strings and numbers are always JSON");
     state.write(NAME, &text)
+}
+
+/// Keeps how the runs before this one ended.
+pub(crate) fn write_earlier(state: &StateDir, runs: &[PreviousStream]) -> Result<(), StateError> {
+    let files = runs
+        .iter()
+        .map(|run| StreamFile::of(run.stream, &run.heads, run.clean));
+    let files: Vec<StreamFile> = files.collect();
+    let text = serde_json::to_vec(&files).expect("strings and numbers are always JSON");
+    state.write(EARLIER, &text)
+}
+
+impl StreamFile {
+    fn of(stream: StreamId, heads: &[ClassHead], clean: bool) -> Self {
+        let heads = heads.iter().map(|head| HeadFile {
+            class: head.class.name().to_owned(),
+            next_seq: head.next_seq,
+            head: head.head.to_string(),
+        });
+        Self {
+            stream: stream.to_string(),
+            clean,
+            heads: heads.collect(),
+        }
+    }
 }
 
 /// Renames a damaged file and goes on without knowing the run before.
 pub(crate) fn set_aside(state: &StateDir) -> Result<std::path::PathBuf, StateError> {
     state.set_aside(NAME)
+}
+
+/// The same for the file of earlier runs.
+pub(crate) fn set_earlier_aside(state: &StateDir) -> Result<std::path::PathBuf, StateError> {
+    state.set_aside(EARLIER)
 }
 
 fn head(file: &HeadFile) -> Result<ClassHead, String> {

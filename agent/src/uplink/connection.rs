@@ -100,6 +100,7 @@ pub(super) async fn talk(
     }
     take_acks(uplink, &welcome);
     uplink.store.hear_checkpoint(&welcome.checkpoint);
+    uplink.fleet.hear_secret(&welcome.fleet_secret);
     note_older_state(uplink, welcome.known_epoch);
     backoff.reset();
     let collector = uplink.health.status().collector.clone();
@@ -178,6 +179,7 @@ fn hello(uplink: &Uplink) -> v1::Hello {
         sensor: Some(status.sensor.clone().into()),
         trust_version: uplink.trust.borrow().version,
         content: uplink.contents.versions(),
+        prior: uplink.fleet.number(),
     }
 }
 
@@ -192,7 +194,9 @@ async fn beat(
     loop {
         send(frames, ToCollector::Heartbeat(heartbeat(uplink))).await?;
         let next = tokio::time::Instant::now() + HEARTBEAT;
-        while let Ok(news) = tokio::time::timeout_at(next, news(&mut trust, &mut content)).await {
+        while let Ok(news) =
+            tokio::time::timeout_at(next, news(uplink, &mut trust, &mut content)).await
+        {
             for frame in news {
                 send(frames, frame).await?;
             }
@@ -201,8 +205,9 @@ async fn beat(
     }
 }
 
-/// What there is to tell about trust and content, once it changed.
+/// What there is to tell about trust and content, once it changed, and what the fleet may know.
 async fn news(
+    uplink: &Uplink,
     trust: &mut watch::Receiver<Told>,
     content: &mut watch::Receiver<Vec<v1::ContentAck>>,
 ) -> Vec<ToCollector> {
@@ -215,7 +220,7 @@ async fn news(
             let acks = content.borrow_and_update().clone();
             acks.into_iter().map(ToCollector::Content).collect()
         }
-        else => std::future::pending().await,
+        sketch = uplink.fleet.next_sketch() => vec![ToCollector::Sketch(sketch)],
     }
 }
 
@@ -272,6 +277,7 @@ async fn listen(
             Some(FromCollector::Content(content)) => {
                 hand_over(uplink, Asked::Content(content)).await?;
             }
+            Some(FromCollector::Prior(prior)) => uplink.fleet.hear_prior(&prior),
             Some(FromCollector::Checkpoint(hash)) => uplink.store.hear_checkpoint(&hash),
             // A second welcome says nothing new; an unknown frame is of a newer version.
             Some(FromCollector::Welcome(_)) | None => {}

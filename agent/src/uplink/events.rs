@@ -85,7 +85,7 @@ struct Sender<'a> {
     under_way: VecDeque<UnderWay>,
     bytes_under_way: u64,
     credit: u64,
-    ends: Option<Ends>,
+    ends: Ends,
 }
 
 /// Where one class stands.
@@ -121,6 +121,13 @@ impl<'a> Sender<'a> {
         welcome: &v1::Welcome,
     ) -> Self {
         let known_epoch = welcome.known_epoch;
+        let lines = uplink.store.spool().status().lines;
+        let acked = |stream: StreamId, class| {
+            let class = spool_class(class);
+            let mut lines = lines.iter();
+            let line = lines.find(|line| line.stream == *stream.as_bytes() && line.class == class);
+            line.map_or(0, |line| line.durable_seq)
+        };
         Self {
             uplink,
             batches,
@@ -130,7 +137,7 @@ impl<'a> Sender<'a> {
             under_way: VecDeque::new(),
             bytes_under_way: 0,
             credit: FIRST_CREDIT,
-            ends: Ends::new(uplink.previous.as_ref(), &welcome.acks),
+            ends: Ends::new(uplink.stream, &uplink.runs, &welcome.acks, acked),
         }
     }
 
@@ -211,13 +218,13 @@ impl<'a> Sender<'a> {
         Ok(None)
     }
 
-    /// Before the first batch of this run in a class: whether the end of the run before must be told first.
+    /// Before the first batch of a run in a class: whether the end of a run before it must be told first.
     fn misses_the_end(&mut self, lane: usize, next: Option<[u8; 16]>) -> bool {
         let class = ORDER[lane];
         if self.under_way.iter().any(|batch| batch.class == class) {
             return false;
         }
-        let hole = self.ends.as_mut().and_then(|ends| ends.take(class, next));
+        let hole = self.ends.take(class, next);
         let found = hole.is_some();
         if let Some(hole) = hole {
             self.ask(hole);
@@ -301,8 +308,8 @@ impl<'a> Sender<'a> {
         if let (Ok(stream), Some(class)) = (StreamId::from_slice(&ack.stream), class) {
             self.uplink.store.ack(stream, class, ack.durable_seq);
         }
-        if let (Some((stream, head)), Some(ends)) = (holes::stands(ack), &mut self.ends) {
-            ends.moved(stream, head);
+        if let Some((stream, head)) = holes::stands(ack) {
+            self.ends.moved(stream, head);
         }
         let is_range = answered.as_ref().is_some_and(|batch| batch.is_range);
         if ack.refused.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use picket_event::fleet::{FleetSecret, Prior};
 use picket_event::{BootId, Class, HostId, UnixNanos};
 use picket_proto::v1;
 use picket_rpc::v1::agent_client::AgentClient;
@@ -19,6 +20,7 @@ use tonic::{Request, Response, Streaming};
 
 use super::*;
 use crate::content::Contents;
+use crate::fleet::Fleet;
 use crate::health::{Health, Status as Snapshot};
 use crate::seal::{Now, Signer, Speaker};
 use crate::state::epoch::Epochs;
@@ -40,6 +42,10 @@ struct Script {
     stands: Option<Mutex<u64>>,
     seen: Mutex<Vec<(v1::BatchHeader, usize)>>,
     hellos: Mutex<Vec<v1::Hello>>,
+    fleet_secret: Vec<u8>,
+    /// Sent behind the welcome.
+    prior: Option<v1::SignedPrior>,
+    sketches: Mutex<Vec<v1::FleetSketch>>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +75,7 @@ impl Agent for Collector {
             wall_unix_ns: 0,
             checkpoint: vec![8; 32],
             addresses: vec!["192.0.2.7:7443".to_owned()],
+            fleet_secret: self.0.fleet_secret.clone(),
         };
         let welcome = v1::collector_frame::Frame::Welcome(welcome);
         let (to, answers) = mpsc::channel(4);
@@ -77,10 +84,24 @@ impl Agent for Collector {
         }))
         .await
         .unwrap();
+        if let Some(prior) = self.0.prior.clone() {
+            let frame = Some(v1::collector_frame::Frame::Prior(prior));
+            to.send(Ok(v1::CollectorFrame { frame })).await.unwrap();
+        }
+        let script = Arc::clone(&self.0);
+        let hear = async move {
+            while let Ok(Some(frame)) = frames.message().await {
+                if let Some(v1::agent_frame::Frame::Sketch(sketch)) = frame.frame {
+                    script.sketches.lock().unwrap().push(sketch);
+                }
+            }
+        };
+        let runtime = tokio::runtime::Handle::current();
         drop(std::thread::spawn(move || {
             // Keeps the session open for as long as the test may take.
-            std::thread::park_timeout(Duration::from_secs(10));
-            drop((to, frames));
+            let limit = Duration::from_secs(10);
+            drop(runtime.block_on(async { tokio::time::timeout(limit, hear).await }));
+            drop(to);
         }));
         Ok(Response::new(ReceiverStream::new(answers)))
     }
@@ -218,6 +239,7 @@ impl Bench {
             host_epoch: 1,
             trust: watch::channel(Told::default()).1,
             contents: Contents::open(Arc::clone(&state), "/nonexistent".into(), &host.trust),
+            fleet: Fleet::open(&state, true).unwrap(),
             stream: STREAM,
             successions: epochs.log().to_owned(),
             store: Shared::new(spool, Vec::new()),
@@ -225,7 +247,7 @@ impl Bench {
             clock: crate::clock::system(),
             commands,
             stop: Arc::default(),
-            previous: None,
+            runs: Vec::new(),
             state,
         };
         Self {
@@ -508,4 +530,36 @@ async fn a_certificate_past_half_of_its_life_is_renewed_under_the_same_key() {
         .unwrap();
     let kept = Certificate::read(&bench.uplink.state).unwrap();
     assert_eq!((kept.chain, kept.key), (next.chain, key));
+}
+
+#[tokio::test]
+async fn the_fleets_secret_and_prior_are_heard_and_a_sketch_goes_the_other_way() {
+    let bench = Bench::new();
+    let secret = FleetSecret::new([4; 16]);
+    let prior = Prior {
+        fleet: secret.id(),
+        number: 7,
+        wall: UnixNanos(1),
+        hosts: 9,
+        contexts: Vec::new(),
+        values: Vec::new(),
+    };
+    let script = Arc::new(Script {
+        fleet_secret: secret.as_bytes().to_vec(),
+        prior: Some(prior.sign(&SigningKey::generate().unwrap())),
+        ..Script::default()
+    });
+    let sketch = v1::FleetSketch {
+        fleet: vec![1; 8],
+        contexts: vec![1],
+        values: vec![2],
+    };
+    bench.uplink.fleet.tell(sketch.clone());
+    bench.talk(&script, Duration::from_millis(500)).await;
+    assert_eq!(bench.uplink.fleet.number(), 7);
+    assert_eq!(*script.sketches.lock().unwrap(), [sketch]);
+    bench.talk(&script, Duration::from_millis(500)).await;
+    let hellos = script.hellos.lock().unwrap();
+    let numbers: Vec<u64> = hellos.iter().map(|hello| hello.prior).collect();
+    assert_eq!(numbers, [0, 7]);
 }

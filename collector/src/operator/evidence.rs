@@ -1,7 +1,8 @@
 //! Evidence: everything that is needed to verify without believing the collector.
 //!
 //! First all checkpoints, then the audit if it is wanted, then the wanted hosts, each with its first key and its successions, then their batches in
-//! the order of arrival, byte for byte as they were signed, each with its place in the last checkpoint.
+//! the order of arrival, byte for byte as they were signed, each with its place in the last checkpoint. Where a checkpoint is wanted now, what came
+//! behind it is left out: all that is shown then is in it.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ impl OperatorService {
                     hosts: Some(ids.iter().copied().collect()),
                     ..Query::default()
                 };
-                let prover = service.send_checkpoints(now, &parts).await?;
+                let shown = service.send_checkpoints(now, &parts).await?;
                 if audit {
                     let entry = |entry| item(Item::Audit(entry));
                     service
@@ -50,9 +51,11 @@ impl OperatorService {
                 for id in ids {
                     service.send_keys(id, &parts).await?;
                 }
+                let (end, prover) = shown.unzip();
                 let wanted = Wanted {
                     query: Arc::new(query),
                     since,
+                    end: end.filter(|_end| now),
                 };
                 service.send_batches(wanted, prover, &parts).await
             },
@@ -73,23 +76,23 @@ impl OperatorService {
         Ok(())
     }
 
-    /// All checkpoints. Without its tree the collector can prove nothing, and says so in its log.
+    /// All checkpoints. Returns where the last one ends, and its prover. Without its tree the collector can prove nothing, and says so in its log.
     async fn send_checkpoints(
         &self,
         now: bool,
         parts: &Parts<v1::EvidenceItem>,
-    ) -> Result<Option<Prover>, Status> {
+    ) -> Result<Option<(Cursor, Prover)>, Status> {
         if now && let Err(error) = self.checkpoints.sign().await {
             return Err(unsigned(&error));
         }
         let checkpoints = self.checkpoints.clone();
         let read = tokio::task::spawn_blocking(move || checkpoints.evidence()).await;
         match read.unwrap_or(Err(SignError::Ended)) {
-            Ok((all, prover)) => {
-                for one in all {
+            Ok(shown) => {
+                for one in shown.checkpoints {
                     parts.send(item(Item::Checkpoint(one))).await?;
                 }
-                Ok(Some(prover))
+                Ok(Some((shown.end, shown.prover)))
             }
             Err(error) => {
                 drop(unsigned(&error));
@@ -105,7 +108,8 @@ impl OperatorService {
         parts: &Parts<v1::EvidenceItem>,
     ) -> Result<(), Status> {
         let _whole = self.reader.pin();
-        let (mut cursor, end) = (Cursor::START, self.reader.end());
+        let end = wanted.end.unwrap_or_else(|| self.reader.end());
+        let mut cursor = Cursor::START;
         while cursor < end {
             let (next, items, again) = self.batches_behind(cursor, wanted.clone(), prover).await?;
             (cursor, prover) = (next, again);
@@ -126,6 +130,9 @@ impl OperatorService {
         self.walk(move |reader| {
             let (mut items, mut bytes) = (Vec::new(), 0_usize);
             let next = reader.follow_batches(from, &wanted.query, &mut |stored| {
+                if wanted.is_behind(stored.end) {
+                    return ControlFlow::Break(());
+                }
                 if stored.received >= wanted.since {
                     bytes += stored.batch.payload.len() + stored.batch.header.len();
                     let proof = prove(&mut prover, &stored.batch.header);
@@ -153,6 +160,14 @@ impl OperatorService {
 struct Wanted {
     query: Arc<Query>,
     since: UnixNanos,
+    /// Up to where in the log, where not all of it is wanted.
+    end: Option<Cursor>,
+}
+
+impl Wanted {
+    fn is_behind(&self, place: Cursor) -> bool {
+        self.end.is_some_and(|end| place > end)
+    }
 }
 
 /// A tree that cannot be read proves nothing from then on.

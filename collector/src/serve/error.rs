@@ -12,6 +12,7 @@ use crate::data::DataError;
 use crate::database::DatabaseError;
 use crate::export::ExportError;
 use crate::init::InitError;
+use crate::prior::PriorError;
 use crate::receipts::ReceiptError;
 use crate::trust::PublishError;
 
@@ -33,6 +34,9 @@ pub enum ServeError {
     /// Checkpoints cannot be signed.
     #[error(transparent)]
     Checkpoint(#[from] SignError),
+    /// The fleet's prior cannot be kept.
+    #[error(transparent)]
+    Prior(#[from] PriorError),
     /// The server's certificate was not renewed.
     #[error("failed to renew the server's certificate")]
     Renew(#[source] InitError),

@@ -38,6 +38,7 @@ use crate::listen::{Connection, Listener, TlsSettings};
 use crate::metrics::Metrics;
 use crate::operator::{OperatorService, Queries};
 use crate::peer::Port;
+use crate::prior::Priors;
 use crate::receipts::{self, Receipts};
 use crate::registry::Registry;
 use crate::seal::{Followed, Sealing};
@@ -64,6 +65,8 @@ pub(super) struct Parts {
 struct Kept {
     reader: Reader,
     checkpoints: Checkpoints,
+    /// `None`: this collector makes none.
+    priors: Option<Priors>,
     trust: Trust,
     contents: Contents,
 }
@@ -96,6 +99,7 @@ impl Parts {
             Arc::clone(&self.clock),
         )?;
         tasks.spawn(self.clone().keep_checkpoints(checkpoints.clone()));
+        let priors = self.priors(&checkpoints, tasks)?;
         let (trust, commands, roots) = self.trust()?;
         let receipts = Receipts {
             reader: reader.clone(),
@@ -113,6 +117,7 @@ impl Parts {
         let kept = Kept {
             reader,
             checkpoints,
+            priors,
             contents: Contents::new(self.database.clone(), roots.clone()),
             trust: roots,
         };
@@ -254,6 +259,7 @@ impl Parts {
             trust: kept.trust.clone(),
             contents: kept.contents.clone(),
             checkpoints: kept.checkpoints.newest(),
+            priors: kept.priors.clone(),
             addresses: self
                 .config
                 .agents_at
@@ -359,6 +365,28 @@ impl Parts {
             served = crate::health::run(socket, self.metrics) => served.map_err(ServeError::Metrics),
             () = stopped(&mut stop) => Ok(()),
         }
+    }
+
+    /// What the fleet knows, if this collector is to tell.
+    fn priors(
+        &self,
+        checkpoints: &Checkpoints,
+        tasks: &mut JoinSet<Result<(), ServeError>>,
+    ) -> Result<Option<Priors>, ServeError> {
+        let Some(period) = self.config.prior_period() else {
+            return Ok(None);
+        };
+        let database = self.database.clone();
+        let priors = Priors::open(database, checkpoints.clone(), Arc::clone(&self.clock))?;
+        let (kept, mut stop) = (priors.clone(), self.stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = kept.keep(period) => {}
+                () = stopped(&mut stop) => {}
+            }
+            Ok(())
+        });
+        Ok(Some(priors))
     }
 
     async fn keep_checkpoints(self, checkpoints: Checkpoints) -> Result<(), ServeError> {

@@ -37,6 +37,8 @@ pub struct StoredBatch {
     pub batch: v1::SignedBatch,
     /// The payload was stored and went by the collector's own limit.
     pub retired: bool,
+    /// The place in the log behind it.
+    pub end: Cursor,
 }
 
 impl Reader {

@@ -140,7 +140,7 @@ impl<'a> Walk<'a> {
         visit: &mut dyn FnMut(StoredBatch) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
         while let Some(record) = self.next_wanted()? {
-            let Some(batch) = stored_batch(record) else {
+            let Some(batch) = stored_batch(record, self.cursor()) else {
                 self.unreadable();
                 continue;
             };
@@ -248,7 +248,7 @@ fn stored_event(header: &Header, received: UnixNanos, event: Event) -> StoredEve
     }
 }
 
-fn stored_batch(record: Record) -> Option<StoredBatch> {
+fn stored_batch(record: Record, end: Cursor) -> Option<StoredBatch> {
     let header = record.header()?;
     let received = UnixNanos(record.received_unix_ns);
     let retired = record.retired;
@@ -258,5 +258,6 @@ fn stored_batch(record: Record) -> Option<StoredBatch> {
         header,
         batch: record.batch?,
         retired,
+        end,
     })
 }

@@ -124,6 +124,22 @@ async fn every_batch_is_proven_and_what_came_later_is_not() {
 }
 
 #[tokio::test]
+async fn with_a_checkpoint_wanted_now_all_that_is_shown_is_in_it_however_busy_the_hosts_are() {
+    let collector = Collector::start().await;
+    let mut host = Host::enrolled(&collector).await;
+    let sending = send(&mut host, &collector, 300);
+    let asking = async {
+        for _ in 0..15 {
+            let shown = Shown::ask(&collector, "", true).await;
+            assert_eq!(shown.proven(), shown.batches.len());
+        }
+    };
+    tokio::join!(sending, asking);
+    let all = Shown::ask(&collector, "", true).await;
+    assert_eq!((all.proven(), all.batches.len()), (300, 300));
+}
+
+#[tokio::test]
 async fn checkpoints_go_on_after_a_restart_also_when_the_tree_is_gone() {
     let mut collector = Collector::start().await;
     let mut host = Host::enrolled(&collector).await;

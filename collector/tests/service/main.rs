@@ -20,6 +20,7 @@ mod identity;
 mod ingest;
 mod life;
 mod operators;
+mod prior;
 mod query;
 mod renewal;
 mod replacement;

@@ -21,6 +21,7 @@ pub mod content;
 pub mod ecs;
 pub mod field;
 pub mod filter;
+pub mod fleet;
 pub mod identity;
 pub mod json;
 pub mod ocsf;

@@ -40,11 +40,15 @@ pub enum Domain {
     Content,
     /// That one host is another one that was enrolled before, in a person's word.
     Replacement,
+    /// The name of the secret that a fleet's hashes are made with.
+    Fleet,
+    /// What a fleet knows, signed by its collector.
+    Prior,
 }
 
 impl Domain {
     /// Every domain.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::BatchHeader,
         Self::Succession,
         Self::Command,
@@ -61,6 +65,8 @@ impl Domain {
         Self::BreakGlass,
         Self::Content,
         Self::Replacement,
+        Self::Fleet,
+        Self::Prior,
     ];
 
     /// The fixed text that opens every message of this domain, without the zero byte that ends it.
@@ -82,6 +88,8 @@ impl Domain {
             Self::BreakGlass => "picket/break-glass/v1",
             Self::Content => "picket/content/v1",
             Self::Replacement => "picket/replacement/v1",
+            Self::Fleet => "picket/fleet/v1",
+            Self::Prior => "picket/prior/v1",
         }
     }
 

@@ -2063,7 +2063,7 @@ pub struct Enrolled {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AgentFrame {
-    #[prost(oneof = "agent_frame::Frame", tags = "1, 2, 10, 11")]
+    #[prost(oneof = "agent_frame::Frame", tags = "1, 2, 10, 11, 12")]
     pub frame: ::core::option::Option<agent_frame::Frame>,
 }
 /// Nested message and enum types in `AgentFrame`.
@@ -2078,7 +2078,59 @@ pub mod agent_frame {
         Trust(super::TrustAck),
         #[prost(message, tag = "11")]
         Content(super::ContentAck),
+        #[prost(message, tag = "12")]
+        Sketch(super::FleetSketch),
     }
+}
+/// What the host has, under the fleet's secret: each pair is a context and a value in it, by keyed hashes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FleetSketch {
+    /// names the secret: the first 8 bytes of SHA-256 over "picket/fleet/v1" and the secret
+    #[prost(bytes = "vec", tag = "1")]
+    pub fleet: ::prost::alloc::vec::Vec<u8>,
+    #[prost(fixed64, repeated, tag = "2")]
+    pub contexts: ::prost::alloc::vec::Vec<u64>,
+    /// as many as contexts
+    #[prost(fixed64, repeated, tag = "3")]
+    pub values: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedPrior {
+    /// PriorBody, exact bytes
+    #[prost(bytes = "vec", tag = "1")]
+    pub body: ::prost::alloc::vec::Vec<u8>,
+    /// by the checkpoint key, over "picket/prior/v1" and body
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+    /// the checkpoint key
+    #[prost(bytes = "vec", tag = "3")]
+    pub public_key: ::prost::alloc::vec::Vec<u8>,
+}
+/// What at least five hosts said that they have.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PriorBody {
+    #[prost(bytes = "vec", tag = "1")]
+    pub fleet: ::prost::alloc::vec::Vec<u8>,
+    /// from 1 on
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    #[prost(int64, tag = "3")]
+    pub wall_unix_ns: i64,
+    /// whose sketches are in it
+    #[prost(uint32, tag = "4")]
+    pub hosts: u32,
+    #[prost(fixed64, repeated, tag = "5")]
+    pub contexts: ::prost::alloc::vec::Vec<u64>,
+    /// hosts that have the context
+    #[prost(uint32, repeated, tag = "6")]
+    pub context_hosts: ::prost::alloc::vec::Vec<u32>,
+    /// values that it is taken to have
+    #[prost(uint32, repeated, tag = "7")]
+    pub context_values: ::prost::alloc::vec::Vec<u32>,
+    #[prost(fixed64, repeated, tag = "8")]
+    pub values: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint32, repeated, tag = "9")]
+    pub value_hosts: ::prost::alloc::vec::Vec<u32>,
 }
 /// Which trust root the host believes now, after one was offered.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2131,6 +2183,9 @@ pub struct Hello {
     /// the highest version of each kind that it took
     #[prost(message, repeated, tag = "8")]
     pub content: ::prost::alloc::vec::Vec<ContentVersion>,
+    /// the number of the fleet's prior that it uses; 0: none
+    #[prost(uint64, tag = "9")]
+    pub prior: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Heartbeat {
@@ -2165,7 +2220,7 @@ pub struct ClassLedger {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CollectorFrame {
-    #[prost(oneof = "collector_frame::Frame", tags = "1, 2, 3, 10, 11, 12")]
+    #[prost(oneof = "collector_frame::Frame", tags = "1, 2, 3, 10, 11, 12, 13")]
     pub frame: ::core::option::Option<collector_frame::Frame>,
 }
 /// Nested message and enum types in `CollectorFrame`.
@@ -2186,6 +2241,9 @@ pub mod collector_frame {
         Content(super::SignedContent),
         #[prost(message, tag = "12")]
         Started(super::StartedCommand),
+        /// what the fleet knows, when it is newer than the host's
+        #[prost(message, tag = "13")]
+        Prior(super::SignedPrior),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2204,6 +2262,9 @@ pub struct Welcome {
     /// further addresses of this collector, `ADDRESS:PORT`, for hosts that cannot ask a resolver; at most 8
     #[prost(string, repeated, tag = "5")]
     pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// what sketches are made with; the same for all hosts of a collector
+    #[prost(bytes = "vec", tag = "6")]
+    pub fleet_secret: ::prost::alloc::vec::Vec<u8>,
 }
 /// A part of a file. The first of a file may be empty: it asks how far the file is.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

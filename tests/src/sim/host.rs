@@ -231,6 +231,7 @@ impl Host {
             sensor: Some(sensor()),
             trust_version: 1,
             content: Vec::new(),
+            prior: 0,
         }
     }
 

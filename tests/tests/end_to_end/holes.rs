@@ -75,6 +75,36 @@ fn a_damaged_spool_costs_what_was_damaged_and_nothing_else() {
     );
 }
 
+// The second of two runs that never met the collector was once told to be lost, and its batches, which came behind those of the first, were
+// then taken for a second history: `make test-faults SEED=5003 ROUNDS=13`.
+#[test]
+fn several_runs_while_the_collector_is_away_come_whole_and_accuse_nobody() {
+    let mut rig = Rig::start().unwrap();
+    let state = rig.enroll("host").unwrap();
+    rig.crash_collector();
+    for number in 0..3 {
+        let agent = portable_agent(&rig, &state).unwrap();
+        one_exec(&rig, &state, &format!("offline-run-{number}"));
+        if number == 0 {
+            agent.crash();
+        } else {
+            agent.stop(PATIENCE).unwrap();
+        }
+    }
+    rig.restart_collector().unwrap();
+    let agent = portable_agent(&rig, &state).unwrap();
+    for number in 0..3 {
+        rig.wait_for_execs(&format!("offline-run-{number}"), 1)
+            .unwrap();
+    }
+    let lines = settled(&rig, &state);
+    agent.stop(PATIENCE).unwrap();
+    assert!(lines.iter().all(|line| line["ok"] == true), "{lines:?}");
+    assert_eq!(gaps(&lines, "corrupt"), 0, "{lines:?}");
+    let host = rig.ctl_json(&["host", "show", "host"]).unwrap().remove(0);
+    assert_eq!(host["alarms"], serde_json::json!([]), "{host}");
+}
+
 // A collector that was restored from a backup once refused everything that its hosts had to say.
 #[test]
 fn a_collector_from_a_backup_goes_on_and_its_loss_is_signed() {

@@ -41,6 +41,34 @@ pub(super) fn read(state: &StateDir, spool: &mut Spool) -> Result<Option<Previou
     }))
 }
 
+/// The runs before this one that the collector may not know the end of, the oldest first; kept for the next run.
+///
+/// A disk that is full does not keep the agent from starting: then the next run knows less.
+pub(super) fn with_earlier(
+    state: &StateDir,
+    previous: Option<&PreviousStream>,
+) -> Result<Vec<PreviousStream>, Failure> {
+    let mut runs = match stream::read_earlier(state) {
+        Ok(runs) => runs,
+        Err(error @ StateError::Damaged { .. }) => {
+            let aside = stream::set_earlier_aside(state)?.display().to_string();
+            tracing::error!(reason = chain(&error), aside, "earlier runs are not known");
+            Vec::new()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(previous) = previous {
+        runs.retain(|run| run.stream != previous.stream);
+        runs.push(previous.clone());
+    }
+    let old = runs.len().saturating_sub(RUNS);
+    runs.drain(..old);
+    if let Err(error) = stream::write_earlier(state, &runs) {
+        tracing::error!(reason = chain(&error), "earlier runs not kept");
+    }
+    Ok(runs)
+}
+
 fn newest(spool: &mut Spool) -> Vec<Record> {
     let mut newest = Vec::new();
     for class in Class::ALL {
@@ -80,6 +108,9 @@ fn advance(heads: &mut Vec<ClassHead>, head: ClassHead) {
     }
 }
 
+/// Runs before this one that are remembered.
+const RUNS: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use picket_event::{BootId, Event, HostId, Kind, Source, UnixNanos};
@@ -114,6 +145,31 @@ mod tests {
         heads[0].next_seq = 99;
         advance_by(&mut heads, &record);
         assert_eq!((heads.len(), heads[0].next_seq), (1, 99));
+    }
+
+    #[test]
+    fn each_run_is_remembered_once_and_the_oldest_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let run = |number: u8| PreviousStream {
+            stream: StreamId::new([number; 16]),
+            heads: vec![ClassHead {
+                class: Class::Bulk,
+                next_seq: u64::from(number),
+                head: Digest::of(&[number]),
+            }],
+            clean: number.is_multiple_of(2),
+        };
+        assert_eq!(with_earlier(&state, None).unwrap(), []);
+        for number in 0..20 {
+            with_earlier(&state, Some(&run(number))).unwrap();
+            let again = with_earlier(&state, Some(&run(number))).unwrap();
+            assert_eq!(again.last(), Some(&run(number)));
+        }
+        let kept: Vec<_> = (4..20).map(run).collect();
+        assert_eq!(with_earlier(&state, None).unwrap(), kept);
+        state.write("streams.json", b"[{").unwrap();
+        assert_eq!(with_earlier(&state, Some(&run(1))).unwrap(), [run(1)]);
     }
 
     // The last records of a class were damaged, and nobody knew that they had been: the collector waited for them for ever.
