@@ -341,7 +341,7 @@ mod tests {
             let mut event = Event::new(Kind::Exec, time, Source::Ebpf).by(process);
             detect.judge(time, &mut event);
         }
-        compared.keep(start + FIRST_AFTER - Duration::from_secs(1), &mut detect);
+        compared.keep(start + FIRST_AFTER / 2, &mut detect);
         assert!(fleet.waiting().is_none());
         compared.keep(start + FIRST_AFTER, &mut detect);
         let sketch = fleet.next_sketch().await;

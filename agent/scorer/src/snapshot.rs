@@ -473,4 +473,28 @@ mod tests {
             scorer.step(event.time, &event)
         );
     }
+
+    #[test]
+    fn a_snapshot_from_before_the_fleet_is_taken_up() {
+        let settings = Settings {
+            slots: 1 << 10,
+            ..Settings::new([3; 16])
+        };
+        let mut scorer = Scorer::new(settings);
+        let event = Event::new(Kind::AccountSwitch, UnixNanos(5), Source::Replay);
+        let event = event.with(Detail::Login(Login {
+            user: "ann".into(),
+            target_user: "root".into(),
+            ..Login::default()
+        }));
+        scorer.step(event.time, &event);
+        let new = scorer.snapshot();
+        let joined = new.len() - CHECKSUM_BYTES - 1;
+        let mut old = new[..joined].to_vec();
+        old[8..12].copy_from_slice(&2_u32.to_le_bytes());
+        old.extend_from_slice(&scorer.keys.checksum(&old));
+        assert!(!Scorer::is_of_older_format(&old));
+        let restored = Scorer::restore(settings, &old).unwrap();
+        assert_eq!((restored.snapshot(), restored.sketch()), (new, None));
+    }
 }

@@ -177,7 +177,9 @@ mod tests {
     fn merged(sketches: &[Vec<Pair>]) -> Merged {
         let kept: Vec<Vec<u8>> = sketches.iter().cloned().map(to_bytes).collect();
         let read = |each: &mut dyn FnMut(&[u8])| -> Result<(), ()> {
-            kept.iter().for_each(|bytes| each(bytes));
+            for bytes in &kept {
+                each(bytes);
+            }
             Ok(())
         };
         merge(read).unwrap()

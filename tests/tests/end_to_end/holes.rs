@@ -101,8 +101,9 @@ fn several_runs_while_the_collector_is_away_come_whole_and_accuse_nobody() {
     agent.stop(PATIENCE).unwrap();
     assert!(lines.iter().all(|line| line["ok"] == true), "{lines:?}");
     assert_eq!(gaps(&lines, "corrupt"), 0, "{lines:?}");
-    let host = rig.ctl_json(&["host", "show", "host"]).unwrap().remove(0);
-    assert_eq!(host["alarms"], serde_json::json!([]), "{host}");
+    let host = rig.hosts().unwrap().remove(0);
+    let shown = rig.host(&host).unwrap();
+    assert_eq!(shown["alarms"], serde_json::json!([]), "{shown}");
 }
 
 // A collector that was restored from a backup once refused everything that its hosts had to say.

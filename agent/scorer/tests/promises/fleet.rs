@@ -43,7 +43,12 @@ fn prior(sketches: &[Sketch]) -> Prior {
             *values.entry(*pair).or_insert(0) += 1;
         }
     }
-    let of = |context| values.keys().filter(|pair: &&Pair| pair.context == context).count();
+    let of = |context| {
+        values
+            .keys()
+            .filter(|pair: &&Pair| pair.context == context)
+            .count()
+    };
     let contexts = contexts.into_iter().map(|(context, hosts)| SharedContext {
         context,
         hosts,
@@ -71,7 +76,9 @@ fn forty() -> Prior {
 }
 
 fn step(scorer: &mut Scorer, event: &Event) -> ScorerVerdict {
-    scorer.step(event.time, event).expect("the event can be scored")
+    scorer
+        .step(event.time, event)
+        .expect("the event can be scored")
 }
 
 fn child(verdict: &ScorerVerdict) -> &Reason {
@@ -88,7 +95,11 @@ fn first_day(prior: Option<&Prior>) -> (u32, ScorerVerdict) {
     }
     let mut alerts = 0;
     for event in life(77, 1, 600) {
-        alerts += u32::from(scorer.step(event.time, &event).is_some_and(|verdict| verdict.alert));
+        alerts += u32::from(
+            scorer
+                .step(event.time, &event)
+                .is_some_and(|verdict| verdict.alert),
+        );
     }
     let strange = exec(at(0, 86_000), "/usr/sbin/nginx", "/tmp/xmrig -o pool");
     (alerts, step(&mut scorer, &strange))
@@ -117,7 +128,10 @@ fn what_the_fleet_does_is_usual_on_a_host_that_never_did_it() {
     let mut scorer = member(200);
     scorer.take_prior(&prior);
     let known = step(&mut scorer, &usual);
-    assert!(child(&alone).bits >= 9.0 && child(&known).bits < 1.0, "{known:?}");
+    assert!(
+        child(&alone).bits >= 9.0 && child(&known).bits < 1.0,
+        "{known:?}"
+    );
 }
 
 #[test]
