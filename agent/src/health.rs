@@ -80,6 +80,8 @@ pub(crate) struct Status {
     pub(crate) refused_commands: BTreeMap<String, u64>,
     /// What is in force on this host, as `status --json` prints it.
     pub(crate) containment: Vec<Value>,
+    /// Whether the package may be removed only by an operator's word.
+    pub(crate) protects_removal: bool,
     /// The policy in force and what it did, as `status --json` prints it.
     pub(crate) policy: Value,
     /// The version in use of each kind of signed content; 0: none.
@@ -186,6 +188,7 @@ impl Status {
             commands: (0, String::new()),
             refused_commands: BTreeMap::new(),
             containment: Vec::new(),
+            protects_removal: false,
             policy: Value::Null,
             content: [(ContentKind::Rules, 0), (ContentKind::Policy, 0)],
             respond_error: String::new(),
@@ -253,7 +256,7 @@ impl Status {
             "containment": {
                 "commands": self.commands.0, "last": self.commands.1,
                 "refused": self.refused_commands, "refusing": self.respond_error,
-                "in_force": self.containment,
+                "in_force": self.containment, "protect_removal": self.protects_removal,
             },
             "policy": self.policy,
             "content": self.content_json(),

@@ -43,6 +43,7 @@ mod process;
 pub(crate) mod procfs;
 pub(crate) mod protect;
 mod quarantine;
+pub(crate) mod removal;
 pub(crate) mod serve;
 mod suspend;
 #[cfg(test)]
@@ -113,6 +114,8 @@ pub(crate) struct Kept {
     pub(crate) places: SharedPlaces,
     /// Rules and policy that operators signed.
     pub(crate) contents: SharedContents,
+    /// Whether the package may be removed only by an operator's word.
+    pub(crate) protects_removal: bool,
 }
 
 /// Does commands, one after the other.
@@ -139,6 +142,8 @@ pub(crate) struct Responder {
     trial: Option<Instant>,
     /// Whether files may be under way.
     sending: bool,
+    /// Whether the package may be removed only by an operator's word.
+    protects_removal: bool,
     table: SharedTable,
     protection: Protection,
     refusals: (UnixNanos, u32),
@@ -175,6 +180,7 @@ impl Responder {
             memory: Memory::default(),
             trial: Some(Instant::now()),
             sending: true,
+            protects_removal: kept.protects_removal,
             table,
             protection,
             refusals,
@@ -293,6 +299,7 @@ impl Responder {
             Action::BlockHash(digest) => self.block(checked, *digest).map(one),
             Action::Isolate(isolation) => self.isolate(checked, isolation).map(one),
             Action::LockUser(name) => self.lock_user(checked, name).map(one),
+            Action::AllowRemoval => self.allow_removal(checked).map(one),
             Action::Quarantine(file) => self.quarantine(checked, file).map(one),
             action if action.is_undo() => self.undo(checked),
             action => Err(checked.refuse(

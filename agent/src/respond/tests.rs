@@ -94,6 +94,7 @@ impl Bench {
                 root: self.accounts(),
             },
             places: Arc::default(),
+            protects_removal: false,
         };
         Responder::new(believer, clock, kept, SharedTable::default(), protection)
     }

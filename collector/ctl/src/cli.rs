@@ -362,6 +362,10 @@ pub(crate) enum ContainAction {
     UnlockUser,
     /// Send a file to the collector: its path
     Collect,
+    /// Let the agent's package be removed from a host that protects it
+    AllowRemoval,
+    /// Let it be removed no more
+    ForbidRemoval,
 }
 
 #[derive(Args, Debug)]
@@ -369,7 +373,7 @@ pub(crate) struct ContainArgs {
     /// What to do
     #[arg(value_enum)]
     pub(crate) action: ContainAction,
-    /// What it is about: a process, path, hash, user or command; for isolate and release a host
+    /// What it is about: a process, path, hash, user or command; for isolate, release, allow-removal and forbid-removal a host
     pub(crate) target: Option<String>,
     /// A host's name, id, or the beginning of its id; several for what is not a process
     #[arg(long)]
@@ -391,7 +395,7 @@ pub(crate) struct ContainArgs {
     /// Bind it to what the hosts said in this dry run: the command's id
     #[arg(long, value_name = "ID", conflicts_with = "dry_run")]
     pub(crate) dry_run_of: Option<String>,
-    /// The effect undoes itself after this time; `never` if it does not [isolate: 4h, suspend: 1h]
+    /// The effect undoes itself after this time; `never` if it does not [isolate: 4h; suspend, allow-removal: 1h]
     #[arg(long = "for", value_name = "DURATION", value_parser = lasting)]
     pub(crate) lasting: Option<Lasting>,
     /// A network that stays reachable from an isolated host, as 10.0.0.0/8

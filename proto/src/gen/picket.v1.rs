@@ -1473,7 +1473,7 @@ pub struct CommandBody {
     pub ring_ends: ::prost::alloc::vec::Vec<u32>,
     #[prost(
         oneof = "command_body::Action",
-        tags = "32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44"
+        tags = "32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46"
     )]
     pub action: ::core::option::Option<command_body::Action>,
 }
@@ -1507,6 +1507,10 @@ pub mod command_body {
         UnlockUser(super::UnlockUser),
         #[prost(message, tag = "44")]
         Collect(super::Collect),
+        #[prost(message, tag = "45")]
+        AllowRemoval(super::AllowRemoval),
+        #[prost(message, tag = "46")]
+        ForbidRemoval(super::ForbidRemoval),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1608,6 +1612,11 @@ pub struct Collect {
     #[prost(uint64, tag = "2")]
     pub max_bytes: u64,
 }
+/// Lets the package be removed from a host that protects it, until auto_release_ms are over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AllowRemoval {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForbidRemoval {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SignedCommand {
     /// CommandBody

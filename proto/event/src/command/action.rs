@@ -48,6 +48,10 @@ pub enum Action {
     UnlockUser(String),
     /// Send a file to the collector.
     Collect(Collection),
+    /// Let the agent's package be removed, for a while.
+    AllowRemoval,
+    /// Let it be removed no more.
+    ForbidRemoval,
 }
 
 /// One process. The uid decides; the pid only says where to look first.
@@ -123,13 +127,17 @@ impl Action {
             Self::LockUser(_) => "lock-user",
             Self::UnlockUser(_) => "unlock-user",
             Self::Collect(_) => "collect",
+            Self::AllowRemoval => "allow-removal",
+            Self::ForbidRemoval => "forbid-removal",
         }
     }
 
     /// Its class, whatever its duration.
     pub(super) const fn class(&self) -> ActionClass {
         match self {
-            Self::Kill(_) | Self::KillTree(_) | Self::LockUser(_) => ActionClass::Destructive,
+            Self::Kill(_) | Self::KillTree(_) | Self::LockUser(_) | Self::AllowRemoval => {
+                ActionClass::Destructive
+            }
             Self::Collect(_) => ActionClass::Read,
             _ => ActionClass::Reversible,
         }
@@ -144,6 +152,7 @@ impl Action {
                 | Self::Release
                 | Self::UnblockHash(_)
                 | Self::UnlockUser(_)
+                | Self::ForbidRemoval
         )
     }
 
@@ -170,6 +179,7 @@ impl Action {
             Self::Isolate(isolation) if isolation.allow.is_empty() => "the host".to_owned(),
             Self::Isolate(isolation) => format!("the host, but {}", networks(isolation).join(", ")),
             Self::Release => "the host".to_owned(),
+            Self::AllowRemoval | Self::ForbidRemoval => "the agent's package".to_owned(),
             Self::BlockHash(hash) | Self::UnblockHash(hash) => format!("programs of {hash}"),
             Self::LockUser(name) | Self::UnlockUser(name) => format!("user {name}"),
             Self::Collect(what) => {
@@ -202,6 +212,8 @@ impl Action {
             Wire::UnblockHash(it) => Self::UnblockHash(content(&it.sha256)?),
             Wire::LockUser(it) => Self::LockUser(user(it.name)?),
             Wire::UnlockUser(it) => Self::UnlockUser(user(it.name)?),
+            Wire::AllowRemoval(_) => Self::AllowRemoval,
+            Wire::ForbidRemoval(_) => Self::ForbidRemoval,
             Wire::Collect(it) => Self::Collect(Collection {
                 path: path(it.path)?,
                 max_bytes: it.max_bytes,
@@ -263,6 +275,8 @@ impl Action {
                 path: what.path.as_bytes().to_vec(),
                 max_bytes: what.max_bytes,
             }),
+            Self::AllowRemoval => Wire::AllowRemoval(v1::AllowRemoval {}),
+            Self::ForbidRemoval => Wire::ForbidRemoval(v1::ForbidRemoval {}),
             _ => Wire::Release(v1::Release {}),
         }
     }

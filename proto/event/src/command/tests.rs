@@ -46,6 +46,8 @@ fn every_action() -> Vec<Action> {
         Action::LockUser("ada".to_owned()),
         Action::UnlockUser("ada".to_owned()),
         Action::Collect(Collection::at(b"/etc/passwd", 1 << 20).unwrap()),
+        Action::AllowRemoval,
+        Action::ForbidRemoval,
     ]
 }
 
