@@ -110,6 +110,8 @@ impl Responder {
         let (in_force, policy) = (self.in_force(), self.policy_status());
         let mut status = health.status();
         status.containment = in_force;
+        let trust = &self.believer.trust;
+        status.trust_root = Some((trust.version, trust.expires));
         status.policy = policy;
         status.content = self.contents.used();
     }
