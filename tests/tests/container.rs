@@ -4,6 +4,8 @@
 //! What stays true: in a cluster the agent has no privilege that its systemd unit does not give it, sees no folder of the host that
 //! it does not read, and nothing secret is in any file.
 
+#![cfg(test)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -272,9 +274,7 @@ fn document(kind: &str) -> Value {
     let manifest = source("packaging/container/daemonset.yaml");
     let documents = serde_norway::Deserializer::from_str(&manifest);
     let mut documents = documents.map(|document| Value::deserialize(document).unwrap());
-    documents
-        .find(|document| document["kind"] == Value::from(kind))
-        .unwrap()
+    documents.find(|document| document["kind"] == kind).unwrap()
 }
 
 fn pod() -> Value {

@@ -327,6 +327,7 @@ impl Service {
                 places: Arc::clone(&self.places),
                 contents: Arc::clone(&self.contents),
                 protects_removal: config.protect_removal,
+                health: Arc::clone(&self.health),
             },
             Arc::clone(&self.table),
             protection,

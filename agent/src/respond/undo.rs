@@ -225,9 +225,8 @@ fn is_meant(action: &Action, one: &InForce) -> bool {
     match (action, &one.effect) {
         (Action::Resume(target), Effect::Suspended(suspended)) => suspended.is_of(target.process),
         (Action::Restore(command), Effect::Quarantined(_)) => one.id() == *command,
-        (Action::Release, Effect::Isolated(_)) => true,
+        (Action::Release, Effect::Isolated(_)) | (Action::ForbidRemoval, Effect::Removable) => true,
         (Action::UnlockUser(name), Effect::Locked(locked)) => &locked.name == name,
-        (Action::ForbidRemoval, Effect::Removable) => true,
         (Action::UnblockHash(digest), Effect::Blocked(blocked)) => blocked.is_of(*digest),
         _ => false,
     }

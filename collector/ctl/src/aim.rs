@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use picket_event::CommandId;
 use picket_event::command::{
-    Action, ActionError, Collection, FileTarget, Isolation, MAX_REMOVAL, Target, user,
+    Action, ActionError, Collection, FileTarget, Isolation, MAX_REMOVAL, TRIAGE_BYTES, Target, user,
 };
 use picket_proto::v1;
 use picket_seal::Digest;
@@ -21,6 +21,8 @@ const ISOLATION: Duration = Duration::from_hours(4);
 /// How long a tree stays suspended unless said otherwise.
 const SUSPENSION: Duration = Duration::from_hours(1);
 
+/// The most of a file that is collected unless said otherwise, in bytes.
+const COLLECTED_BYTES: u64 = 64 << 20;
 /// How long the package may be removed unless said otherwise.
 const REMOVAL: Duration = Duration::from_hours(1);
 
@@ -55,7 +57,8 @@ impl Aim {
             ContainAction::Isolate
             | ContainAction::Release
             | ContainAction::AllowRemoval
-            | ContainAction::ForbidRemoval => {
+            | ContainAction::ForbidRemoval
+            | ContainAction::Triage => {
                 hosts.extend(args.target.clone());
                 Object::Action(on_host(args)?)
             }
@@ -136,6 +139,7 @@ fn on_host(args: &ContainArgs) -> Result<Action, Failure> {
         ContainAction::Release => Action::Release,
         ContainAction::AllowRemoval => Action::AllowRemoval,
         ContainAction::ForbidRemoval => Action::ForbidRemoval,
+        ContainAction::Triage => return triage(args),
         _ => Action::Isolate(Isolation::parse(&args.allow).map_err(malformed)?),
     })
 }
@@ -160,7 +164,8 @@ fn object(args: &ContainArgs) -> Result<Object, Failure> {
             Action::UnlockUser(user(target.to_owned()).map_err(malformed)?)
         }
         ContainAction::Collect => {
-            Action::Collect(Collection::at(path, args.max_bytes).map_err(malformed)?)
+            let most = args.max_bytes.unwrap_or(COLLECTED_BYTES);
+            Action::Collect(Collection::at(path, most).map_err(malformed)?)
         }
         _ => return Ok(Object::Process(Typed::parse(target)?)),
     };
@@ -184,6 +189,15 @@ fn auto_release(args: &ContainArgs) -> Result<Option<Duration>, Failure> {
         Some(Lasting::Never) => None,
         Some(Lasting::For(lasting)) => Some(lasting),
     })
+}
+
+fn triage(args: &ContainArgs) -> Result<Action, Failure> {
+    let most = args.max_bytes.unwrap_or(*TRIAGE_BYTES.end());
+    if TRIAGE_BYTES.contains(&most) {
+        Ok(Action::Triage(most))
+    } else {
+        Err(malformed(ActionError::Triage(most)))
+    }
 }
 
 /// No host can be left removable.

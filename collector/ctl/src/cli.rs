@@ -366,6 +366,8 @@ pub(crate) enum ContainAction {
     AllowRemoval,
     /// Let it be removed no more
     ForbidRemoval,
+    /// Gather what is asked first of a host into one archive, and send it to the collector
+    Triage,
 }
 
 #[derive(Args, Debug)]
@@ -373,7 +375,7 @@ pub(crate) struct ContainArgs {
     /// What to do
     #[arg(value_enum)]
     pub(crate) action: ContainAction,
-    /// What it is about: a process, path, hash, user or command; for isolate, release, allow-removal and forbid-removal a host
+    /// What it is about: a process, path, hash, user or command; for isolate, release, triage, allow-removal and forbid-removal a host
     pub(crate) target: Option<String>,
     /// A host's name, id, or the beginning of its id; several for what is not a process
     #[arg(long)]
@@ -407,9 +409,9 @@ pub(crate) struct ContainArgs {
     /// The file to quarantine must have this SHA-256
     #[arg(long, value_name = "HEX")]
     pub(crate) sha256: Option<String>,
-    /// A larger file is not collected, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
-    pub(crate) max_bytes: u64,
+    /// A larger file is not collected, and a triage is cut, in bytes [collect: 64 MiB, triage: 8 MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_bytes: Option<u64>,
     /// The host says what it would do, and does nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -462,7 +464,7 @@ pub(crate) enum CommandVerb {
         #[command(flatten)]
         format: Format,
     },
-    /// Fetch the file that a host sent because of `contain collect`, and check its hash
+    /// Fetch what a host sent because of `contain collect` or `contain triage`, and check its hash
     Fetch {
         /// The command's id, or the beginning of it
         id: String,

@@ -15,7 +15,9 @@ mod break_glass;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, ActionError, Collection, FileTarget, Isolation, Target, user};
+pub use action::{
+    Action, ActionError, Collection, FileTarget, Isolation, TRIAGE_BYTES, Target, user,
+};
 pub use break_glass::{BreakGlass, NoCode};
 
 /// Largest signed command, in bytes.

@@ -294,7 +294,7 @@ impl Seen<'_> {
         CAPABILITIES.into_iter().map(move |(bit, name, lost)| Need {
             name: format!("CAP_{name}"),
             // The kernel takes the old one for both of those that were taken out of it.
-            lost: (!has(bit) && !(matches!(bit, BPF | PERFMON) && has(SYS_ADMIN))).then_some(lost),
+            lost: (!(has(bit) || matches!(bit, BPF | PERFMON) && has(SYS_ADMIN))).then_some(lost),
             remedy: format!("capabilities.add: [{name}] (docker, podman: --cap-add {name})"),
         })
     }

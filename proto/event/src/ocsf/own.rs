@@ -62,7 +62,7 @@ fn activity(action: &str) -> (u32, &'static str) {
             (3, "Restore")
         }
         "block-hash" | "lock-user" => (4, "Harden"),
-        "collect" => (5, "Detect"),
+        "collect" | "triage" => (5, "Detect"),
         _ => (99, "Other"),
     }
 }
