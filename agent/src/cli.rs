@@ -19,6 +19,7 @@ mod doctor;
 mod form;
 mod output;
 mod release;
+mod removal;
 mod replay;
 mod rules;
 mod run;
@@ -115,6 +116,8 @@ enum Command {
     Status(StatusArgs),
     /// End an isolation on this host, with the code that its operator was shown
     Release(ReleaseArgs),
+    /// Say whether the package may be removed from this host
+    Removal(RemovalArgs),
     /// Put what is in force on this host in force again, without an agent
     #[command(hide = true)]
     Containment(ContainmentArgs),
@@ -135,6 +138,7 @@ impl Command {
             Self::Trust(TrustCommand::Replace(arguments)) => trust::replace(&arguments),
             Self::Status(arguments) => status::status(&arguments),
             Self::Release(arguments) => release::release(&arguments),
+            Self::Removal(arguments) => removal::removal(&arguments),
             Self::Containment(arguments) => release::containment(&arguments),
             Self::Pages(arguments) => picket_pages::write(Cli::command(), &arguments.out)
                 .map_err(|error| Failure::new(Code::Failed, &error)),
@@ -341,6 +345,26 @@ pub(crate) struct ReleaseArgs {
     /// The code
     #[arg(long, env = "PICKET_CODE", hide_env_values = true)]
     pub(crate) code: String,
+    /// Where the agent keeps its state
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
+    pub(crate) state: PathBuf,
+}
+
+/// What `removal` takes.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  picket-agent removal --check\n\nExit codes: 0 it may, 3 it may not"
+)]
+pub(crate) struct RemovalArgs {
+    /// Ask
+    #[arg(long, required = true)]
+    pub(crate) check: bool,
+    /// And tell the collector that the package is being removed, or that somebody was refused; for the package's script
+    #[arg(long)]
+    pub(crate) tell: bool,
+    /// Settings, where no agent runs; a missing default file means the defaults
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Where the agent keeps its state
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
     pub(crate) state: PathBuf,

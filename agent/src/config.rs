@@ -53,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) cpu_percent: u32,
     /// Whether the kernel is to refuse what others do to the running service, where it can.
     pub(crate) protect: bool,
+    /// Whether the package may be removed only while operators allow it.
+    pub(crate) protect_removal: bool,
     /// Private memory of the agent, in bytes, above which it forgets what it can find again and leaves out details of
     /// files and network; 0 for no limit.
     pub(crate) memory_bytes: u64,
@@ -101,6 +103,7 @@ impl Default for Config {
             environment: EnvironmentArg::Listed,
             cpu_percent: DEFAULT_CPU_PERCENT,
             protect: false,
+            protect_removal: false,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             hash_file_bytes: Limits::default().file_bytes,
             hash_bytes_per_second: Limits::default().bytes_per_second,

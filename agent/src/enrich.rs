@@ -18,7 +18,7 @@ use picket_event::{Detail, Event, HashStatus, Kind, Process, ProcessUid, Source,
 use picket_seal::Digest;
 
 pub(crate) mod account;
-mod container;
+pub(crate) mod container;
 pub(crate) mod hash;
 pub(crate) mod lookup;
 pub(crate) mod noted;

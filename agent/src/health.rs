@@ -82,6 +82,10 @@ pub(crate) struct Status {
     pub(crate) refused_commands: BTreeMap<String, u64>,
     /// What is in force on this host, as `status --json` prints it.
     pub(crate) containment: Vec<Value>,
+    /// Whether the package may be removed only by an operator's word.
+    pub(crate) protects_removal: bool,
+    /// The version of the trust root that is believed, and when it ends; `None`: nobody has said yet.
+    pub(crate) trust_root: Option<(u64, UnixNanos)>,
     /// The policy in force and what it did, as `status --json` prints it.
     pub(crate) policy: Value,
     /// The version in use of each kind of signed content; 0: none.
@@ -189,6 +193,8 @@ impl Status {
             commands: (0, String::new()),
             refused_commands: BTreeMap::new(),
             containment: Vec::new(),
+            protects_removal: false,
+            trust_root: None,
             policy: Value::Null,
             content: [(ContentKind::Rules, 0), (ContentKind::Policy, 0)],
             respond_error: String::new(),
@@ -257,8 +263,9 @@ impl Status {
             "containment": {
                 "commands": self.commands.0, "last": self.commands.1,
                 "refused": self.refused_commands, "refusing": self.respond_error,
-                "in_force": self.containment,
+                "in_force": self.containment, "protect_removal": self.protects_removal,
             },
+            "trust_root": self.trust_root.map(|(version, expires)| trust_json(version, expires)),
             "policy": self.policy,
             "content": self.content_json(),
             "resident_bytes": resident_bytes(),
@@ -270,6 +277,14 @@ impl Status {
 pub(crate) fn hook_json(hook: &Hook) -> Value {
     json!({
         "name": hook.name, "state": hook.state.name(), "detail": hook.detail, "instead": hook.instead,
+    })
+}
+
+/// How long it is still good is said as well: who reads it need not have the agent's clock.
+fn trust_json(version: u64, expires: UnixNanos) -> Value {
+    let left = expires.since(clock::system().now());
+    json!({
+        "version": version, "expires": expires.to_string(), "seconds_left": left.as_secs(),
     })
 }
 

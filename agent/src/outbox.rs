@@ -29,6 +29,9 @@ use crate::state::{StateDir, StateError};
 pub(crate) struct Parcel {
     /// The command that asked for it.
     pub(crate) command: String,
+    /// Its action's name.
+    #[serde(default = "collect")]
+    pub(crate) action: String,
     /// Where it was, in hexadecimal digits.
     pub(crate) path: String,
     /// What it holds.
@@ -41,6 +44,11 @@ pub(crate) struct Parcel {
     pub(crate) stated_reason: String,
     /// What became of it; `None`: it is still to be sent.
     pub(crate) end: Option<ParcelEnd>,
+}
+
+/// What notes of earlier versions do not say.
+fn collect() -> String {
+    "collect".to_owned()
 }
 
 /// What became of a file.

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::clock::SharedClock;
 use crate::content::SharedContents;
 use crate::enrich::SharedTable;
+use crate::health::SharedHealth;
 use crate::state::commands::{CommandLog, Known};
 use crate::state::{StateDir, StateError};
 use crate::uplink::places::SharedPlaces;
@@ -43,10 +44,12 @@ mod process;
 pub(crate) mod procfs;
 pub(crate) mod protect;
 mod quarantine;
+pub(crate) mod removal;
 pub(crate) mod serve;
 mod suspend;
 #[cfg(test)]
 pub(crate) mod tests;
+mod triage;
 mod trust;
 mod undo;
 mod vault;
@@ -113,6 +116,10 @@ pub(crate) struct Kept {
     pub(crate) places: SharedPlaces,
     /// Rules and policy that operators signed.
     pub(crate) contents: SharedContents,
+    /// Whether the package may be removed only by an operator's word.
+    pub(crate) protects_removal: bool,
+    /// How the agent is.
+    pub(crate) health: SharedHealth,
 }
 
 /// Does commands, one after the other.
@@ -139,6 +146,9 @@ pub(crate) struct Responder {
     trial: Option<Instant>,
     /// Whether files may be under way.
     sending: bool,
+    /// Whether the package may be removed only by an operator's word.
+    protects_removal: bool,
+    health: SharedHealth,
     table: SharedTable,
     protection: Protection,
     refusals: (UnixNanos, u32),
@@ -175,6 +185,8 @@ impl Responder {
             memory: Memory::default(),
             trial: Some(Instant::now()),
             sending: true,
+            protects_removal: kept.protects_removal,
+            health: kept.health,
             table,
             protection,
             refusals,
@@ -293,6 +305,8 @@ impl Responder {
             Action::BlockHash(digest) => self.block(checked, *digest).map(one),
             Action::Isolate(isolation) => self.isolate(checked, isolation).map(one),
             Action::LockUser(name) => self.lock_user(checked, name).map(one),
+            Action::Triage(most) => self.triage(checked, *most).map(one),
+            Action::AllowRemoval => self.allow_removal(checked).map(one),
             Action::Quarantine(file) => self.quarantine(checked, file).map(one),
             action if action.is_undo() => self.undo(checked),
             action => Err(checked.refuse(

@@ -150,6 +150,7 @@ impl Collected {
         let command = found.and_then(|row| Command::decode(&row.signed.body).ok());
         Ok(command.and_then(|command| match command.action {
             Action::Collect(what) if command.hosts.contains(&host) => Some(what.max_bytes),
+            Action::Triage(most) if command.hosts.contains(&host) => Some(most),
             _ => None,
         }))
     }

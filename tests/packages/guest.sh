@@ -264,6 +264,25 @@ removed_keeps_who_it_is() {
         within 60 systemctl is-active --quiet $unit && [ "$(host_id)" = "$before" ]
 }
 
+set_protect_removal() {
+    sed -i '/^protect_removal/d' /etc/picket/agent.toml
+    echo "protect_removal = $1" >>/etc/picket/agent.toml
+    systemctl restart $unit && within 120 sh -c 'picket-agent status --json | grep -q connected'
+}
+
+# The package manager's script asks the agent; what replaces the package is not asked about.
+removal_needs_an_operators_word() {
+    set_protect_removal true || return 1
+    if apt remove picket-agent; then
+        return 1
+    fi
+    [ -x /usr/bin/picket-agent ] && systemctl is-active --quiet $unit && within 60 has_event "containment.action = 'removal' and containment.state = 'refused'" || return 1
+    apt install --reinstall "picket-agent=$new" && within 120 sh -c 'picket-agent status --json | grep -q connected' || return 1
+    ctl contain allow-removal "$(host_id)" --for 30m --reason 'test of the package' --wait && apt remove picket-agent && [ ! -e /usr/bin/picket-agent ] &&
+        within 60 has_event "containment.action = 'allow-removal' and containment.reason = 'removing'" || return 1
+    apt install picket-agent && within 60 systemctl is-active --quiet $unit && set_protect_removal false
+}
+
 purged_leaves_nothing() {
     apt purge picket-agent picket-collector picketctl || return 1
     names >/tmp/after
@@ -348,6 +367,7 @@ leave() {
     check the_books_balance books_balance
     check disabled_stays_disabled disabled_stays_disabled
     check removed_keeps_who_it_is removed_keeps_who_it_is
+    check removal_needs_an_operators_word removal_needs_an_operators_word
     check an_exec_is_found_when_it_is_back an_exec_is_found_later
     check purge_leaves_nothing purged_leaves_nothing
 }

@@ -1,4 +1,6 @@
-//! `doctor`: opens the sensors and says hook by hook what works, and what is used in place of the rest.
+//! `doctor`: says where it runs, opens the sensors and says hook by hook what works, and what is used in place of the rest.
+
+use std::path::Path;
 
 use picket_event::{Hook, HookState};
 use serde_json::json;
@@ -12,6 +14,10 @@ use crate::health::{self, hook_json};
 use crate::pipeline::sensors;
 use picket_sensor::device::DeviceFollower;
 use picket_sensor::{Sensor as _, open_audit, open_ebpf, open_portable};
+
+mod place;
+
+use place::Place;
 
 /// Says what works here.
 pub(super) fn doctor(arguments: &DoctorArgs) -> Result<(), Failure> {
@@ -36,7 +42,8 @@ pub(super) fn doctor(arguments: &DoctorArgs) -> Result<(), Failure> {
     groups.push(("login", logins.hooks()));
     groups.push(("device", DeviceFollower::open().hooks()));
     groups.push(("contain", vec![isolation()]));
-    print(&groups, arguments.json)
+    let place = Place::look(Path::new("/"));
+    print(&place, &groups, arguments.json)
 }
 
 /// Whether this host could be cut off.
@@ -67,17 +74,19 @@ fn no_sensor(name: &str, reason: String, instead: &str) -> Hook {
     }
 }
 
-fn print(groups: &[(&str, Vec<Hook>)], as_json: bool) -> Result<(), Failure> {
+fn print(place: &Place, groups: &[(&str, Vec<Hook>)], as_json: bool) -> Result<(), Failure> {
     let mut out = Output::new();
-    for (backend, hook) in groups
+    let hooks = groups
         .iter()
-        .flat_map(|(backend, hooks)| hooks.iter().map(move |hook| (*backend, hook)))
-    {
-        let line = if as_json {
+        .flat_map(|(backend, hooks)| hooks.iter().map(move |hook| (*backend, hook)));
+    let hooks = hooks.map(|(backend, hook)| {
+        if as_json {
             json_line(backend, hook)
         } else {
             people_line(backend, hook)
-        };
+        }
+    });
+    for line in place.lines(as_json).into_iter().chain(hooks) {
         if out.line(&line)? == Reader::Gone {
             return Ok(());
         }

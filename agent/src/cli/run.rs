@@ -156,6 +156,7 @@ impl Service {
         let baseline = Baseline::new(config.integrity());
         let mut stages = self.stages(config, &baseline)?;
         let responder = self.responder(config);
+        self.health.status().protects_removal = config.protect_removal;
         stages.gate = Some(self.gate(&responder, config, inputs.clone())?);
         let (lookout, due) = Lookout::over(Arc::clone(&self.contents), &responder);
         stages.policy = Some(lookout);
@@ -334,6 +335,8 @@ impl Service {
                 },
                 places: Arc::clone(&self.places),
                 contents: Arc::clone(&self.contents),
+                protects_removal: config.protect_removal,
+                health: Arc::clone(&self.health),
             },
             Arc::clone(&self.table),
             protection,

@@ -71,6 +71,7 @@ fn readable(status: &Value) -> Vec<String> {
             text("/rules_over_several/learning")
         ),
         format!("policy    {}", policy(status)),
+        format!("trust     {}", trust(status)),
         format!("scorer    {}", scorer(status)),
         format!(
             "commands  {} {}",
@@ -122,6 +123,29 @@ fn policy(status: &Value) -> String {
         _ => "none".to_owned(),
     }
 }
+
+/// Whom the host believes, and how long still.
+fn trust(status: &Value) -> String {
+    let number = |name: &str| status.pointer(&format!("/trust_root/{name}"))?.as_u64();
+    let (Some(version), Some(left)) = (number("version"), number("seconds_left")) else {
+        return "not known yet".to_owned();
+    };
+    let expires = status.pointer("/trust_root/expires");
+    let expires = expires.and_then(Value::as_str).unwrap_or_default();
+    match left / DAY_SECONDS {
+        _ if left == 0 => format!(
+            "version {version}, expired {expires}: only what ends effects and the next version are taken"
+        ),
+        days if days < SOON_DAYS => {
+            format!("version {version}, expires {expires}: in {days} days, publish the next one")
+        }
+        days => format!("version {version}, expires {expires} (in {days} days)"),
+    }
+}
+
+const DAY_SECONDS: u64 = 86_400;
+/// From how many days on its end is near.
+const SOON_DAYS: u64 = 14;
 
 /// Each effect that somebody, or time, will undo.
 fn in_force(status: &Value) -> impl Iterator<Item = String> {
@@ -185,6 +209,22 @@ mod tests {
     use super::*;
     use crate::health::Status;
     use picket_event::{HostId, StreamId};
+
+    #[test]
+    fn the_trust_root_is_told_with_its_end() {
+        let told = |left: u64| {
+            trust(&serde_json::json!({"trust_root": {
+                "version": 3, "expires": "2027-01-01T00:00:00.000000000Z", "seconds_left": left,
+            }}))
+        };
+        assert_eq!(
+            told(40 * DAY_SECONDS),
+            "version 3, expires 2027-01-01T00:00:00.000000000Z (in 40 days)"
+        );
+        assert!(told(2 * DAY_SECONDS).contains("in 2 days, publish the next one"));
+        assert!(told(0).contains("expired 2027-01-01"));
+        assert_eq!(trust(&Value::Null), "not known yet");
+    }
 
     #[test]
     fn people_see_the_same_facts() {

@@ -60,6 +60,12 @@ pub(super) struct Record {
     secret: Option<Digest>,
 }
 
+/// The keys of an `authorized_keys`: of each what is known, by its name.
+pub(crate) fn ssh_keys(bytes: &[u8]) -> Vec<Vec<(&'static str, Vec<u8>)>> {
+    let keys = keys::keys(bytes, b"").into_values();
+    keys.map(|record| record.fields).collect()
+}
+
 /// `None` if the event changes no such file.
 pub(super) fn change(event: &Event) -> Option<Change> {
     let (path, form, what) = noted::touched(event, place::of)?;

@@ -1,6 +1,8 @@
-//! Sends a file to the collector: a copy is taken and hashed at once, and goes when the link allows.
+//! Sends a file, or what a triage gathered, to the collector: a copy is taken and hashed at once, and goes when the link allows.
 //!
 //! What stays true: `executed` is said only after the collector said that it has the whole file with this hash.
+
+use std::io::Read;
 
 use picket_event::command::{Collection, Mode};
 use picket_event::{Affected, CommandId, Containment, ReceiptState, Text};
@@ -9,6 +11,15 @@ use super::Responder;
 use super::check::{Checked, Refusal};
 use super::place::Place;
 use crate::outbox::{Outbox, Parcel, ParcelEnd};
+
+/// What is to be sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// Where it was, or what it is called.
+    pub(super) path: Text,
+    /// The most that it may have, in bytes.
+    pub(super) most: u64,
+}
 
 impl Responder {
     /// Takes a copy of the file for sending.
@@ -35,13 +46,29 @@ impl Responder {
                 )
             });
         }
+        let sent = Sent {
+            path: what.path.clone(),
+            most: what.max_bytes,
+        };
+        self.send(checked, &mut file, sent)
+    }
+
+    /// Copies what is to be sent; the first answer to the command.
+    pub(super) fn send(
+        &mut self,
+        checked: &Checked,
+        from: &mut impl Read,
+        what: Sent,
+    ) -> Result<Containment, Refusal> {
+        let no = |code, why: &str| checked.refuse(code, why);
         let outbox = Outbox::open(&self.state);
         let outbox = outbox.map_err(|error| no("no_record", &crate::failure::chain(&error)))?;
-        let copied = outbox.copy(checked.command.id, &mut file, what.max_bytes);
+        let copied = outbox.copy(checked.command.id, from, what.most);
         let copied = copied.map_err(|error| no("not_copied", &error.to_string()))?;
         let (digest, total) = copied.ok_or_else(|| no("too_large", "the file grew meanwhile"))?;
         let parcel = Parcel {
             command: checked.command.id.to_string(),
+            action: checked.command.action.name().to_owned(),
             path: hex::encode(what.path.as_bytes()),
             sha256: digest.to_string(),
             total,
@@ -103,7 +130,7 @@ fn ended_as(parcel: &Parcel) -> Containment {
     };
     Containment {
         command_id: CommandId::parse(&parcel.command).unwrap_or(CommandId::new([0; 16])),
-        action: "collect".to_owned(),
+        action: parcel.action.clone(),
         state,
         reason: reason.to_owned(),
         effect,

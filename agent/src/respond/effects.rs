@@ -10,7 +10,7 @@
 //!
 //! `containment`: the table as JSON, replaced as a whole.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use picket_event::{BootId, CommandId, UnixNanos};
@@ -75,6 +75,8 @@ pub(crate) enum Effect {
     Blocked(Blocked),
     /// The host is cut off.
     Isolated(Isolated),
+    /// The package may be removed.
+    Removable,
 }
 
 /// The table, with its file.
@@ -126,15 +128,24 @@ impl InForce {
 impl Effects {
     /// Reads the table. A damaged one is an error: what is in force would be forgotten.
     pub(crate) fn open(state: &StateDir, boot: BootId) -> Result<Self, StateError> {
-        let path = state.path(NAME);
-        let table = match state.read(NAME)? {
-            None => Vec::new(),
-            Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| StateError::Damaged {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?,
+        let table = Self::look(state.root())?;
+        Ok(Self {
+            path: state.path(NAME),
+            boot,
+            table,
+        })
+    }
+
+    /// Reads the table of a state directory that another process may have open: it is replaced as a whole.
+    pub(crate) fn look(root: &Path) -> Result<Vec<InForce>, StateError> {
+        let path = root.join(NAME);
+        let Some(bytes) = crate::state::read(&path)? else {
+            return Ok(Vec::new());
         };
-        Ok(Self { path, boot, table })
+        serde_json::from_slice(&bytes).map_err(|error| StateError::Damaged {
+            path,
+            reason: error.to_string(),
+        })
     }
 
     /// Everything that is in force, the oldest first.

@@ -77,7 +77,7 @@ pub(crate) fn exe(pid: u32) -> Text {
 
 /// `pid (comm) state ppid pgrp session tty tpgid flags ... starttime`: the name may hold anything,
 /// so fields are counted from the last parenthesis.
-fn parse(boot: &BootId, pid: u32, stat: &[u8]) -> Option<Found> {
+pub(crate) fn parse(boot: &BootId, pid: u32, stat: &[u8]) -> Option<Found> {
     let after = stat
         .iter()
         .rposition(|byte| *byte == b')')?

@@ -59,12 +59,21 @@ impl Responder {
                     }
                     Next::Asked(Asked::Content(signed)) => tell(self.take_content(&signed, &path)),
                     Next::Due(decision) => tell(self.decide(*decision)),
-                    Next::Code(typed) => {
-                        let (outcome, answers) = self.use_code(&typed.code);
-                        if typed.answer.try_send(outcome).is_err() {
+                    Next::Typed(Typed::Code(code, answer)) => {
+                        let (outcome, answers) = self.use_code(&code);
+                        if answer.try_send(outcome).is_err() {
                             tracing::debug!("whoever typed a code is gone");
                         }
                         tell(answers)
+                    }
+                    Next::Typed(Typed::Removal(tells, answer)) => {
+                        let (removal, answers) = self.removal_asked(tells);
+                        // Before the answer: whoever asked may stop the agent next.
+                        let listened = tell(answers);
+                        if answer.try_send(removal).is_err() {
+                            tracing::debug!("whoever asked about the package is gone");
+                        }
+                        listened
                     }
                     Next::Nothing => true,
                 } && tell(self.tick())
@@ -101,6 +110,8 @@ impl Responder {
         let (in_force, policy) = (self.in_force(), self.policy_status());
         let mut status = health.status();
         status.containment = in_force;
+        let trust = &self.believer.trust;
+        status.trust_root = Some((trust.version, trust.expires));
         status.policy = policy;
         status.content = self.contents.used();
     }
@@ -126,7 +137,7 @@ pub(crate) struct Calls {
 /// What woke the thread.
 enum Next {
     Asked(Asked),
-    Code(Typed),
+    Typed(Typed),
     Due(Box<Decision>),
     Nothing,
     Ended,
@@ -136,7 +147,7 @@ impl Calls {
     async fn next(&mut self, sleep: Duration) -> Next {
         tokio::select! {
             signed = self.asked.recv() => signed.map_or(Next::Ended, Next::Asked),
-            typed = code(&mut self.codes) => Next::Code(typed),
+            typed = code(&mut self.codes) => Next::Typed(typed),
             Some(decision) = self.due.recv() => Next::Due(Box::new(decision)),
             () = tokio::time::sleep(sleep) => Next::Nothing,
         }

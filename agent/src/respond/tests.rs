@@ -11,11 +11,12 @@ use picket_event::statement::{Statement, StatementKind};
 use picket_event::trust::{Person, Role};
 use picket_seal::{Domain, SigningKey};
 
-use picket_event::ProcessUid;
+use picket_event::{ProcessUid, StreamId};
 use picket_seal::Digest;
 
 use super::*;
 use crate::content::Contents;
+use crate::health::{Health, Status};
 use crate::state::StateDir;
 
 pub(super) const OWN: HostId = HostId::new([7; 32]);
@@ -94,6 +95,8 @@ impl Bench {
                 root: self.accounts(),
             },
             places: Arc::default(),
+            protects_removal: false,
+            health: Health::new(Status::new(OWN, StreamId::new([1; 16]), String::new())),
         };
         Responder::new(believer, clock, kept, SharedTable::default(), protection)
     }

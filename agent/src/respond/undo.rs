@@ -165,6 +165,7 @@ impl Responder {
             Effect::Locked(locked) => locked.undo(&self.accounts),
             Effect::Blocked(_) => Blocked::undo(),
             Effect::Isolated(_) => self.lift(one),
+            Effect::Removable => Undone::complete("the package may be removed no more"),
         }
     }
 
@@ -224,7 +225,7 @@ fn is_meant(action: &Action, one: &InForce) -> bool {
     match (action, &one.effect) {
         (Action::Resume(target), Effect::Suspended(suspended)) => suspended.is_of(target.process),
         (Action::Restore(command), Effect::Quarantined(_)) => one.id() == *command,
-        (Action::Release, Effect::Isolated(_)) => true,
+        (Action::Release, Effect::Isolated(_)) | (Action::ForbidRemoval, Effect::Removable) => true,
         (Action::UnlockUser(name), Effect::Locked(locked)) => &locked.name == name,
         (Action::UnblockHash(digest), Effect::Blocked(blocked)) => blocked.is_of(*digest),
         _ => false,

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use picket_event::CommandId;
-use picket_event::command::{Action, ActionError, Collection, FileTarget, Isolation, Target, user};
+use picket_event::command::{
+    Action, ActionError, Collection, FileTarget, Isolation, MAX_REMOVAL, TRIAGE_BYTES, Target, user,
+};
 use picket_proto::v1;
 use picket_seal::Digest;
 
@@ -18,6 +20,11 @@ use crate::target::Typed;
 const ISOLATION: Duration = Duration::from_hours(4);
 /// How long a tree stays suspended unless said otherwise.
 const SUSPENSION: Duration = Duration::from_hours(1);
+
+/// The most of a file that is collected unless said otherwise, in bytes.
+const COLLECTED_BYTES: u64 = 64 << 20;
+/// How long the package may be removed unless said otherwise.
+const REMOVAL: Duration = Duration::from_hours(1);
 
 /// What is meant, before any host was asked for.
 #[derive(Debug)]
@@ -47,7 +54,11 @@ impl Aim {
         refuse_strays(args)?;
         let mut hosts = args.host.clone();
         let object = match args.action {
-            ContainAction::Isolate | ContainAction::Release => {
+            ContainAction::Isolate
+            | ContainAction::Release
+            | ContainAction::AllowRemoval
+            | ContainAction::ForbidRemoval
+            | ContainAction::Triage => {
                 hosts.extend(args.target.clone());
                 Object::Action(on_host(args)?)
             }
@@ -124,12 +135,13 @@ fn refuse_strays(args: &ContainArgs) -> Result<(), Failure> {
 }
 
 fn on_host(args: &ContainArgs) -> Result<Action, Failure> {
-    if args.action == ContainAction::Release {
-        return Ok(Action::Release);
-    }
-    Ok(Action::Isolate(
-        Isolation::parse(&args.allow).map_err(malformed)?,
-    ))
+    Ok(match args.action {
+        ContainAction::Release => Action::Release,
+        ContainAction::AllowRemoval => Action::AllowRemoval,
+        ContainAction::ForbidRemoval => Action::ForbidRemoval,
+        ContainAction::Triage => return triage(args),
+        _ => Action::Isolate(Isolation::parse(&args.allow).map_err(malformed)?),
+    })
 }
 
 fn object(args: &ContainArgs) -> Result<Object, Failure> {
@@ -152,7 +164,8 @@ fn object(args: &ContainArgs) -> Result<Object, Failure> {
             Action::UnlockUser(user(target.to_owned()).map_err(malformed)?)
         }
         ContainAction::Collect => {
-            Action::Collect(Collection::at(path, args.max_bytes).map_err(malformed)?)
+            let most = args.max_bytes.unwrap_or(COLLECTED_BYTES);
+            Action::Collect(Collection::at(path, most).map_err(malformed)?)
         }
         _ => return Ok(Object::Process(Typed::parse(target)?)),
     };
@@ -163,9 +176,10 @@ fn auto_release(args: &ContainArgs) -> Result<Option<Duration>, Failure> {
     let lasting = match args.action {
         ContainAction::Isolate => Some(ISOLATION),
         ContainAction::Suspend => Some(SUSPENSION),
+        ContainAction::AllowRemoval => return removal(args).map(Some),
         ContainAction::Quarantine | ContainAction::BlockHash | ContainAction::LockUser => None,
         _ if args.lasting.is_some() => {
-            let text = "--for is for what can be undone: suspend, quarantine, isolate, block-hash, lock-user";
+            let text = "--for is for what can be undone: suspend, quarantine, isolate, block-hash, lock-user, allow-removal";
             return Err(Failure::new(Exit::Usage, text.to_owned()));
         }
         _ => None,
@@ -175,6 +189,27 @@ fn auto_release(args: &ContainArgs) -> Result<Option<Duration>, Failure> {
         Some(Lasting::Never) => None,
         Some(Lasting::For(lasting)) => Some(lasting),
     })
+}
+
+fn triage(args: &ContainArgs) -> Result<Action, Failure> {
+    let most = args.max_bytes.unwrap_or(*TRIAGE_BYTES.end());
+    if TRIAGE_BYTES.contains(&most) {
+        Ok(Action::Triage(most))
+    } else {
+        Err(malformed(ActionError::Triage(most)))
+    }
+}
+
+/// No host can be left removable.
+fn removal(args: &ContainArgs) -> Result<Duration, Failure> {
+    match args.lasting {
+        None => Ok(REMOVAL),
+        Some(Lasting::For(lasting)) if lasting <= MAX_REMOVAL => Ok(lasting),
+        Some(_) => {
+            let text = "a removal is allowed for 24h at most";
+            Err(Failure::new(Exit::Usage, text.to_owned()))
+        }
+    }
 }
 
 fn command_id(text: &str) -> Result<CommandId, Failure> {

@@ -239,6 +239,7 @@ fn undo_of(command: &Command) -> Option<Action> {
         Action::Quarantine(_) => Some(Action::Restore(command.id)),
         Action::BlockHash(digest) => Some(Action::UnblockHash(*digest)),
         Action::LockUser(name) => Some(Action::UnlockUser(name.clone())),
+        Action::AllowRemoval => Some(Action::ForbidRemoval),
         _ => None,
     }
 }

@@ -362,6 +362,12 @@ pub(crate) enum ContainAction {
     UnlockUser,
     /// Send a file to the collector: its path
     Collect,
+    /// Let the agent's package be removed from a host that protects it
+    AllowRemoval,
+    /// Let it be removed no more
+    ForbidRemoval,
+    /// Gather what is asked first of a host into one archive, and send it to the collector
+    Triage,
 }
 
 #[derive(Args, Debug)]
@@ -369,7 +375,7 @@ pub(crate) struct ContainArgs {
     /// What to do
     #[arg(value_enum)]
     pub(crate) action: ContainAction,
-    /// What it is about: a process, path, hash, user or command; for isolate and release a host
+    /// What it is about: a process, path, hash, user or command; for isolate, release, triage, allow-removal and forbid-removal a host
     pub(crate) target: Option<String>,
     /// A host's name, id, or the beginning of its id; several for what is not a process
     #[arg(long)]
@@ -391,7 +397,7 @@ pub(crate) struct ContainArgs {
     /// Bind it to what the hosts said in this dry run: the command's id
     #[arg(long, value_name = "ID", conflicts_with = "dry_run")]
     pub(crate) dry_run_of: Option<String>,
-    /// The effect undoes itself after this time; `never` if it does not [isolate: 4h, suspend: 1h]
+    /// The effect undoes itself after this time; `never` if it does not [isolate: 4h; suspend, allow-removal: 1h]
     #[arg(long = "for", value_name = "DURATION", value_parser = lasting)]
     pub(crate) lasting: Option<Lasting>,
     /// A network that stays reachable from an isolated host, as 10.0.0.0/8
@@ -403,9 +409,9 @@ pub(crate) struct ContainArgs {
     /// The file to quarantine must have this SHA-256
     #[arg(long, value_name = "HEX")]
     pub(crate) sha256: Option<String>,
-    /// A larger file is not collected, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
-    pub(crate) max_bytes: u64,
+    /// A larger file is not collected, and a triage is cut, in bytes [collect: 64 MiB, triage: 8 MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_bytes: Option<u64>,
     /// The host says what it would do, and does nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -458,7 +464,7 @@ pub(crate) enum CommandVerb {
         #[command(flatten)]
         format: Format,
     },
-    /// Fetch the file that a host sent because of `contain collect`, and check its hash
+    /// Fetch what a host sent because of `contain collect` or `contain triage`, and check its hash
     Fetch {
         /// The command's id, or the beginning of it
         id: String,

@@ -15,7 +15,9 @@ mod break_glass;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, ActionError, Collection, FileTarget, Isolation, Target, user};
+pub use action::{
+    Action, ActionError, Collection, FileTarget, Isolation, TRIAGE_BYTES, Target, user,
+};
 pub use break_glass::{BreakGlass, NoCode};
 
 /// Largest signed command, in bytes.
@@ -29,6 +31,9 @@ pub const FLEET: usize = 10;
 
 /// Rings that a command may have.
 pub const MAX_RINGS: usize = 16;
+
+/// A removal of the package is allowed for so long at most.
+pub const MAX_REMOVAL: Duration = Duration::from_hours(24);
 
 /// An effect undoes itself after this time at the latest, if it does at all.
 pub const MAX_AUTO_RELEASE: Duration = Duration::from_hours(30 * 24);

@@ -1473,7 +1473,7 @@ pub struct CommandBody {
     pub ring_ends: ::prost::alloc::vec::Vec<u32>,
     #[prost(
         oneof = "command_body::Action",
-        tags = "32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44"
+        tags = "32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47"
     )]
     pub action: ::core::option::Option<command_body::Action>,
 }
@@ -1507,6 +1507,12 @@ pub mod command_body {
         UnlockUser(super::UnlockUser),
         #[prost(message, tag = "44")]
         Collect(super::Collect),
+        #[prost(message, tag = "45")]
+        AllowRemoval(super::AllowRemoval),
+        #[prost(message, tag = "46")]
+        ForbidRemoval(super::ForbidRemoval),
+        #[prost(message, tag = "47")]
+        Triage(super::Triage),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1606,6 +1612,18 @@ pub struct Collect {
     pub path: ::prost::alloc::vec::Vec<u8>,
     /// a larger file is refused
     #[prost(uint64, tag = "2")]
+    pub max_bytes: u64,
+}
+/// Lets the package be removed from a host that protects it, until auto_release_ms are over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AllowRemoval {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForbidRemoval {}
+/// Gathers what is asked first of a host, and sends it to the collector.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Triage {
+    /// the archive has no more
+    #[prost(uint64, tag = "1")]
     pub max_bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

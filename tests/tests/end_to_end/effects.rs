@@ -149,6 +149,40 @@ fn a_collected_file_is_fetched_and_compared_with_the_receipt() {
 }
 
 #[test]
+fn a_triage_is_fetched_and_unpacked_and_knows_a_process_by_name() {
+    let (rig, _agent) = host();
+    let prey = Prey::waiting("triaged");
+    let host = rig.hosts().unwrap().remove(0);
+    let args = ["contain", "triage", &host, "--wait", "--json"];
+    let ended = rig.ctl(&args).unwrap();
+    let gathered = parse("contain", ended.stdout.lines().last().unwrap_or_default());
+    let gathered = gathered.unwrap_or_else(|_| panic!("{}", ended.stderr));
+    assert_eq!(receipt(&gathered)["state"], "executed", "{gathered}");
+    let (out, folder) = (rig.path().join("triage.tar"), rig.path().join("triage"));
+    let id = gathered["id"].as_str().unwrap();
+    rig.ctl_prints(&["command", "fetch", id, "--out", out.to_str().unwrap()])
+        .unwrap();
+    fs::create_dir(&folder).unwrap();
+    let tar = Command::new("tar")
+        .arg("-xf")
+        .arg(&out)
+        .current_dir(&folder)
+        .status();
+    assert!(tar.unwrap().success());
+    let processes = fs::read_to_string(folder.join("processes.jsonl")).unwrap();
+    let uid = format!("\"uid\":\"{}\"", prey.uid());
+    let line = processes.lines().find(|line| line.contains(&uid)).unwrap();
+    assert!(line.contains("\"sha256\":\""), "{line}");
+    let status = fs::read_to_string(folder.join("agent.json")).unwrap();
+    assert_eq!(parse("agent.json", &status).unwrap()["host"], host);
+    let small = rig
+        .ctl(&["contain", "triage", &host, "--max-bytes", "10"])
+        .unwrap();
+    assert_eq!(small.code, Some(2), "{}", small.stderr);
+    rig.verify().unwrap();
+}
+
+#[test]
 fn a_program_of_blocked_content_is_killed_as_it_starts() {
     let (rig, _agent) = host();
     let program = rig.path().join("blocked");

@@ -18,6 +18,7 @@ mod hostile;
 mod outage;
 mod path;
 mod query;
+mod removal;
 mod replay;
 mod routes;
 mod stolen_collector;

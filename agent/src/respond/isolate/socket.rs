@@ -1,4 +1,4 @@
-//! Where somebody on the host says the code that ends its isolation.
+//! Where somebody on the host says the code that ends its isolation, or asks whether the package may be removed.
 //!
 //! What stays true: only root may open it; one connection at a time; at most one line is read from each, for at most
 //! [`PATIENCE`]; a wrong code's answer waits, and so does everybody behind it.
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::super::removal::Removal;
 use super::code::Use;
 use crate::failure::{Code, Failure};
 use crate::health::socket::path as status_path;
@@ -23,16 +24,22 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LONGEST_ANSWER: Duration = Duration::from_mins(2);
 /// A code has fewer letters.
 const MAX_LINE: u64 = 128;
+/// Who allowed a removal may have long names.
+const MAX_ANSWER: u64 = 4 << 10;
+/// What is said to ask whether the package may be removed,
+const ASK: &str = "removal ask";
+/// and to have the collector hear of it.
+const TELL: &str = "removal tell";
 /// Codes that may wait for the responder.
 const WAITING: usize = 1;
 
-/// A code that somebody typed, and where the answer goes.
+/// What somebody on the host says, and where the answer goes.
 #[derive(Debug)]
-pub(crate) struct Typed {
-    /// The code, unchecked.
-    pub(crate) code: String,
-    /// Where the answer goes.
-    pub(crate) answer: SyncSender<Use>,
+pub(crate) enum Typed {
+    /// A code, unchecked.
+    Code(String, SyncSender<Use>),
+    /// Whether the package may be removed; whether the collector is to hear of it.
+    Removal(bool, SyncSender<Removal>),
 }
 
 fn path(state: &Path) -> PathBuf {
@@ -67,6 +74,31 @@ pub(crate) fn serve(state: &Path) -> Result<mpsc::Receiver<Typed>, Failure> {
 
 /// Says the code to the agent of this state directory; `None`: none runs.
 pub(crate) fn say(state: &Path, code: &str) -> io::Result<Option<Use>> {
+    let line: String = code.chars().filter(|c| !c.is_control()).take(100).collect();
+    understood(exchange(state, &line)?, parse)
+}
+
+/// Asks the agent of this state directory whether its package may be removed; `None`: none runs.
+pub(crate) fn ask_removal(state: &Path, tells: bool) -> io::Result<Option<Removal>> {
+    let word = if tells { TELL } else { ASK };
+    understood(exchange(state, word)?, Removal::parse)
+}
+
+fn understood<T>(
+    answer: Option<String>,
+    parse: impl Fn(&str) -> Option<T>,
+) -> io::Result<Option<T>> {
+    let Some(answer) = answer else {
+        return Ok(None);
+    };
+    let unknown = || io::ErrorKind::InvalidData.into();
+    parse(answer.trim_end_matches('\n'))
+        .map(Some)
+        .ok_or_else(unknown)
+}
+
+/// One line there and one back.
+fn exchange(state: &Path, line: &str) -> io::Result<Option<String>> {
     let mut connection = match UnixStream::connect(path(state)) {
         Ok(connection) => connection,
         Err(error)
@@ -80,31 +112,41 @@ pub(crate) fn say(state: &Path, code: &str) -> io::Result<Option<Use>> {
         Err(error) => return Err(error),
     };
     connection.set_read_timeout(Some(LONGEST_ANSWER))?;
-    let line: String = code.chars().filter(|c| !c.is_control()).take(100).collect();
     connection.write_all(format!("{line}\n").as_bytes())?;
     let mut text = String::new();
-    connection.take(MAX_LINE).read_to_string(&mut text)?;
-    parse(text.trim())
-        .map(Some)
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    connection.take(MAX_ANSWER).read_to_string(&mut text)?;
+    Ok(Some(text))
 }
 
 fn answer(mut connection: UnixStream, typed: &mpsc::Sender<Typed>) -> io::Result<()> {
     connection.set_read_timeout(Some(PATIENCE))?;
     connection.set_write_timeout(Some(PATIENCE))?;
-    let mut code = String::new();
+    let mut line = String::new();
     BufReader::new(&connection)
         .take(MAX_LINE)
-        .read_line(&mut code)?;
-    let (answer, answered) = sync_channel(1);
-    let asked = typed.blocking_send(Typed { code, answer });
-    let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-    asked.map_err(|_ended| gone())?;
-    let outcome = answered
-        .recv_timeout(LONGEST_ANSWER)
-        .map_err(|_ended| gone())?;
+        .read_line(&mut line)?;
+    let tells = line.trim_end() == TELL;
+    if tells || line.trim_end() == ASK {
+        let removal = answered_by(typed, |answer| Typed::Removal(tells, answer))?;
+        return connection.write_all(removal.words().as_bytes());
+    }
+    let outcome = answered_by(typed, |answer| Typed::Code(line, answer))?;
     wait(outcome.delay());
     connection.write_all(words(outcome).as_bytes())
+}
+
+/// What the responder says to it.
+fn answered_by<T>(
+    typed: &mpsc::Sender<Typed>,
+    form: impl FnOnce(SyncSender<T>) -> Typed,
+) -> io::Result<T> {
+    let (answer, answered) = sync_channel(1);
+    let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+    let asked = typed.blocking_send(form(answer));
+    asked.map_err(|_ended| gone())?;
+    answered
+        .recv_timeout(LONGEST_ANSWER)
+        .map_err(|_ended| gone())
 }
 
 /// Lets time pass, whoever wakes this thread.

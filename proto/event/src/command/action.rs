@@ -3,6 +3,7 @@
 //! What stays true: no text of a command is ever run; a path is absolute, a user's name is one word.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use picket_proto::v1;
 use picket_proto::v1::command_body::Action as Wire;
@@ -18,6 +19,8 @@ const MAX_PATH: usize = 4096;
 const MAX_USER: usize = 256;
 /// The most networks that stay reachable.
 const MAX_ALLOWED: usize = 64;
+/// How large a triage may be asked for, in bytes.
+pub const TRIAGE_BYTES: RangeInclusive<u64> = 64 << 10..=8 << 20;
 
 /// What to do, and to whom.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -48,6 +51,12 @@ pub enum Action {
     UnlockUser(String),
     /// Send a file to the collector.
     Collect(Collection),
+    /// Let the agent's package be removed, for a while.
+    AllowRemoval,
+    /// Let it be removed no more.
+    ForbidRemoval,
+    /// Gather what is asked first of a host, at most so many bytes, and send it to the collector.
+    Triage(u64),
 }
 
 /// One process. The uid decides; the pid only says where to look first.
@@ -104,6 +113,9 @@ pub enum ActionError {
     /// Too many networks.
     #[error("no more than {MAX_ALLOWED} networks can stay reachable")]
     TooManyNetworks,
+    /// No size of a triage.
+    #[error("a triage has from 64 KiB to 8 MiB, not {0} bytes")]
+    Triage(u64),
 }
 
 impl Action {
@@ -123,14 +135,19 @@ impl Action {
             Self::LockUser(_) => "lock-user",
             Self::UnlockUser(_) => "unlock-user",
             Self::Collect(_) => "collect",
+            Self::AllowRemoval => "allow-removal",
+            Self::ForbidRemoval => "forbid-removal",
+            Self::Triage(_) => "triage",
         }
     }
 
     /// Its class, whatever its duration.
     pub(super) const fn class(&self) -> ActionClass {
         match self {
-            Self::Kill(_) | Self::KillTree(_) | Self::LockUser(_) => ActionClass::Destructive,
-            Self::Collect(_) => ActionClass::Read,
+            Self::Kill(_) | Self::KillTree(_) | Self::LockUser(_) | Self::AllowRemoval => {
+                ActionClass::Destructive
+            }
+            Self::Collect(_) | Self::Triage(_) => ActionClass::Read,
             _ => ActionClass::Reversible,
         }
     }
@@ -144,6 +161,7 @@ impl Action {
                 | Self::Release
                 | Self::UnblockHash(_)
                 | Self::UnlockUser(_)
+                | Self::ForbidRemoval
         )
     }
 
@@ -170,8 +188,10 @@ impl Action {
             Self::Isolate(isolation) if isolation.allow.is_empty() => "the host".to_owned(),
             Self::Isolate(isolation) => format!("the host, but {}", networks(isolation).join(", ")),
             Self::Release => "the host".to_owned(),
+            Self::AllowRemoval | Self::ForbidRemoval => "the agent's package".to_owned(),
             Self::BlockHash(hash) | Self::UnblockHash(hash) => format!("programs of {hash}"),
             Self::LockUser(name) | Self::UnlockUser(name) => format!("user {name}"),
+            Self::Triage(most) => format!("the host, at most {most} bytes"),
             Self::Collect(what) => {
                 format!(
                     "file {}, at most {} bytes",
@@ -202,6 +222,10 @@ impl Action {
             Wire::UnblockHash(it) => Self::UnblockHash(content(&it.sha256)?),
             Wire::LockUser(it) => Self::LockUser(user(it.name)?),
             Wire::UnlockUser(it) => Self::UnlockUser(user(it.name)?),
+            Wire::AllowRemoval(_) => Self::AllowRemoval,
+            Wire::ForbidRemoval(_) => Self::ForbidRemoval,
+            Wire::Triage(it) if TRIAGE_BYTES.contains(&it.max_bytes) => Self::Triage(it.max_bytes),
+            Wire::Triage(it) => return Err(ActionError::Triage(it.max_bytes)),
             Wire::Collect(it) => Self::Collect(Collection {
                 path: path(it.path)?,
                 max_bytes: it.max_bytes,
@@ -262,6 +286,11 @@ impl Action {
             Self::Collect(what) => Wire::Collect(v1::Collect {
                 path: what.path.as_bytes().to_vec(),
                 max_bytes: what.max_bytes,
+            }),
+            Self::AllowRemoval => Wire::AllowRemoval(v1::AllowRemoval {}),
+            Self::ForbidRemoval => Wire::ForbidRemoval(v1::ForbidRemoval {}),
+            Self::Triage(max_bytes) => Wire::Triage(v1::Triage {
+                max_bytes: *max_bytes,
             }),
             _ => Wire::Release(v1::Release {}),
         }

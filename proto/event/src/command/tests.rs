@@ -46,6 +46,9 @@ fn every_action() -> Vec<Action> {
         Action::LockUser("ada".to_owned()),
         Action::UnlockUser("ada".to_owned()),
         Action::Collect(Collection::at(b"/etc/passwd", 1 << 20).unwrap()),
+        Action::AllowRemoval,
+        Action::ForbidRemoval,
+        Action::Triage(1 << 20),
     ]
 }
 
@@ -54,6 +57,15 @@ fn every_action_is_what_it_was_after_its_bytes() {
     for action in every_action() {
         let command = command(action);
         assert_eq!(Command::decode(&command.encode()), Ok(command));
+    }
+}
+
+#[test]
+fn a_triage_without_bounds_is_no_command() {
+    for bytes in [0, (64 << 10) - 1, (8 << 20) + 1, u64::MAX] {
+        let body = command(Action::Triage(bytes)).encode();
+        let refused = CommandError::Action(ActionError::Triage(bytes));
+        assert_eq!(Command::decode(&body), Err(refused));
     }
 }
 

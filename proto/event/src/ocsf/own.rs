@@ -58,9 +58,11 @@ fn activity(action: &str) -> (u32, &'static str) {
     match action {
         "kill" | "kill-tree" => (2, "Evict"),
         "suspend" | "isolate" | "quarantine" => (1, "Isolate"),
-        "resume" | "restore" | "release" | "unblock-hash" | "unlock-user" => (3, "Restore"),
+        "resume" | "restore" | "release" | "unblock-hash" | "unlock-user" | "forbid-removal" => {
+            (3, "Restore")
+        }
         "block-hash" | "lock-user" => (4, "Harden"),
-        "collect" => (5, "Detect"),
+        "collect" | "triage" => (5, "Detect"),
         _ => (99, "Other"),
     }
 }
