@@ -19,6 +19,7 @@ mod read;
 mod retire;
 mod row;
 mod sealer;
+mod sizes;
 mod write;
 
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ pub(crate) use file::SealedFile;
 pub(crate) use read::{FileScan, Open, SHOWN, Shown};
 pub use retire::{Limit, Retention};
 pub use sealer::{SealOptions, SealReport, Sealer};
+pub use sizes::ColumnSize;
 pub(crate) use write::sealed;
 
 /// What is sealed, as readers see it. Cloning shares it.

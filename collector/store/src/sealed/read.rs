@@ -24,6 +24,7 @@ use prost::Message;
 use super::columns::{BOOT, EVENT, HOST, RECEIVED, STREAM, TIME};
 use super::condition::{Check, Condition, Plan};
 use super::file::SealedFile;
+use super::sizes::ColumnSize;
 use super::write::sealed;
 use crate::cancel::Cancel;
 use crate::reader::Newest;
@@ -99,6 +100,20 @@ impl Open {
             _ => Err(ArrowError::SchemaError("a column is missing".to_owned())),
         };
         Box::new(ArrowPredicateFn::new(column, rows))
+    }
+
+    /// What each column of each row group takes.
+    pub(super) fn column_sizes(&self) -> Vec<ColumnSize> {
+        let bytes = |size: i64| u64::try_from(size).unwrap_or_default();
+        let groups = self.metadata.metadata().row_groups().iter();
+        let columns = groups.flat_map(|group| group.columns());
+        let sizes = columns.map(|column| ColumnSize {
+            name: column.column_path().string(),
+            pages: bytes(column.compressed_size()),
+            plain: bytes(column.uncompressed_size()),
+            filters: bytes(column.bloom_filter_length().unwrap_or_default().into()),
+        });
+        sizes.collect()
     }
 
     fn index_of(&self, column: &str) -> Option<usize> {

@@ -18,6 +18,9 @@ proptest! {
     fn any_event_is_written_as_its_message_is(event in arbitrary::event()) {
         let message = v1::BatchPayload { events: vec![v1::Event::from(event.clone())] };
         let mut written = Vec::new();
+        event.encode(&mut written);
+        prop_assert_eq!(&written, &v1::Event::from(event.clone()).encode_to_vec());
+        written.clear();
         event.encode_field(1, &mut written);
         prop_assert_eq!(written, message.encode_to_vec());
     }
