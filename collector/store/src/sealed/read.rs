@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::ops::{ControlFlow, Range};
 
-use arrow_array::{Array, BinaryArray, RecordBatch, StringArray, TimestampNanosecondArray};
+use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -17,13 +17,12 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::SchemaDescriptor;
-use picket_event::{BootId, Event, HostId, StreamId, UnixNanos};
-use picket_proto::v1;
-use prost::Message;
+use picket_event::UnixNanos;
 
-use super::columns::{BOOT, EVENT, HOST, RECEIVED, STREAM, TIME};
+use super::columns::{REST, TIME};
 use super::condition::{Check, Condition, Plan};
 use super::file::SealedFile;
+use super::shown::{Shown, shown};
 use super::sizes::ColumnSize;
 use super::write::sealed;
 use crate::cancel::Cancel;
@@ -87,6 +86,20 @@ impl Open {
             .with_row_filter(RowFilter::new(filters.collect()))
             .with_batch_size(BATCH)
             .build()
+    }
+
+    /// A reader of all columns of one row group.
+    pub(super) fn read_all(&self, group: usize) -> Result<ParquetRecordBatchReader, ParquetError> {
+        let file = self.file.try_clone()?;
+        ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            .with_row_groups(vec![group])
+            .with_batch_size(BATCH)
+            .build()
+    }
+
+    /// Whether it has the columns of the version that is written now.
+    pub(super) fn is_current(&self) -> bool {
+        self.index_of(REST).is_some()
     }
 
     fn columns(&self, names: &[&str]) -> ProjectionMask {
@@ -280,7 +293,7 @@ impl<'a> FileScan<'a> {
         let broken = |source: ArrowError| failed(ParquetError::External(Box::new(source)));
         let reader = self
             .open
-            .read(which, SHOWN, &self.conditions)
+            .read(which, &shown(), &self.conditions)
             .map_err(failed)?;
         for batch in reader {
             self.cancel.check()?;
@@ -330,61 +343,6 @@ fn pieces(rows: usize) -> impl DoubleEndedIterator<Item = Range<usize>> {
         .step_by(PIECE)
         .map(move |begin| begin..begin.saturating_add(PIECE).min(rows))
 }
-
-/// The columns of which an event and its origin are made again.
-pub(crate) struct Shown<'b> {
-    received: &'b TimestampNanosecondArray,
-    host: &'b StringArray,
-    boot: &'b StringArray,
-    stream: &'b StringArray,
-    event: &'b BinaryArray,
-}
-
-/// Whose an event is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Whose {
-    pub(crate) host: HostId,
-    pub(crate) boot: BootId,
-    pub(crate) stream: StreamId,
-    pub(crate) received: UnixNanos,
-}
-
-impl<'b> Shown<'b> {
-    pub(crate) fn of(batch: &'b RecordBatch) -> Option<Self> {
-        Some(Self {
-            received: column(batch, RECEIVED)?,
-            host: column(batch, HOST)?,
-            boot: column(batch, BOOT)?,
-            stream: column(batch, STREAM)?,
-            event: column(batch, EVENT)?,
-        })
-    }
-
-    pub(crate) fn whose(&self, at: usize) -> Option<Whose> {
-        Some(Whose {
-            host: HostId::parse(self.host.value(at)).ok()?,
-            boot: BootId::parse(self.boot.value(at)).ok()?,
-            stream: StreamId::parse(self.stream.value(at)).ok()?,
-            received: UnixNanos(self.received.value(at)),
-        })
-    }
-
-    pub(crate) fn bytes(&self, at: usize) -> &'b [u8] {
-        self.event.value(at)
-    }
-
-    pub(crate) fn event(&self, at: usize) -> Option<(Whose, Event)> {
-        let wire = v1::Event::decode(self.bytes(at)).ok()?;
-        Some((self.whose(at)?, Event::try_from(wire).ok()?))
-    }
-}
-
-fn column<'b, A: Array + 'static>(batch: &'b RecordBatch, name: &str) -> Option<&'b A> {
-    batch.column_by_name(name)?.as_any().downcast_ref()
-}
-
-/// What [`Shown`] needs.
-pub(crate) const SHOWN: &[&str] = &[RECEIVED, HOST, BOOT, STREAM, EVENT];
 
 /// Rows that are decoded at once.
 const BATCH: usize = 1_024;
