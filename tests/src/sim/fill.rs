@@ -202,8 +202,11 @@ impl FilledHost {
         let unsealed = |error: std::io::Error| place_of("a sealer", &error.to_string());
         let since_boot = u64::try_from(now.0).unwrap_or_default();
         for _ in 0..count.min(most) {
-            let wall = now.plus(Duration::from_micros(dice.below(1_000_000)));
-            let boot_ns = since_boot;
+            let within = Duration::from_micros(dice.below(1_000_000));
+            let wall = now.plus(within);
+            // As an agent's: the wall clock of an event is that of the boot and the time since then.
+            let within = u64::try_from(within.as_nanos()).unwrap_or_default();
+            let boot_ns = since_boot.saturating_add(within);
             let event = world.event(class, Moment { wall, boot_ns }, dice);
             let at = Now {
                 wall,

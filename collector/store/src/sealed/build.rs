@@ -15,8 +15,9 @@ use arrow_array::builder::{
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use picket_event::field::{Field, Value};
-use picket_event::{BootId, Detail, Event, HostId, StreamId};
+use picket_event::{BootId, Detail, Event, HostId, ProcessUid, StreamId};
 use picket_proto::v1;
+use picket_seal::Digest;
 use prost::Message;
 
 use super::columns::{COLUMNS, Column, Form, fields, sealed_schema};
@@ -47,8 +48,15 @@ pub(crate) struct Rows {
 struct Part {
     /// The first name of their paths; empty: the event's own.
     name: &'static str,
-    /// Each field, and which builder is its.
-    fields: Vec<(Field, usize)>,
+    /// Where each value comes from, and which builder is its.
+    fields: Vec<(From, usize)>,
+}
+
+/// Where a value comes from.
+enum From {
+    Field(Field),
+    /// From the event without a copy in between: what nearly every event has, as the field of this path has it.
+    Direct(fn(&Event, &mut StringBuilder) -> bool),
 }
 
 /// What makes an event again, together with its columns.
@@ -97,9 +105,10 @@ impl Rows {
         let moment = || TimestampNanosecondBuilder::new().with_timezone("UTC");
         let (mut parts, mut builders) = (Vec::<Part>::new(), Vec::new());
         for column in COLUMNS.iter().filter(|column| wanted(column)) {
-            let field = Field::named(column.path).expect("every column is a field");
+            let field = || Field::named(column.path).expect("every column is a field");
+            let from = direct(column.path).map_or_else(|| From::Field(field()), From::Direct);
             let name = part_of(column.path);
-            let place = (field, builders.len());
+            let place = (from, builders.len());
             builders.push(Builder::new(column.form));
             match parts.iter_mut().find(|part| part.name == name) {
                 Some(part) => part.fields.push(place),
@@ -134,7 +143,7 @@ impl Rows {
         self.host.push(row.host);
         self.boot.push(row.boot);
         self.stream.push(row.stream);
-        let event = v1::Event::decode(row.bytes.clone())
+        let event = v1::Event::decode(row.bytes.as_ref())
             .ok()
             .and_then(|wire| Event::try_from(wire).ok());
         self.push_fields(event.as_ref());
@@ -179,11 +188,17 @@ impl Rows {
             return;
         };
         for part in self.parts.iter().filter(|part| part.is_in(event)) {
-            for (field, place) in &part.fields {
-                if let (Some(value), Some(builder)) =
-                    (field.of(event), self.builders.get_mut(*place))
-                {
-                    builder.push(at, value);
+            for (from, place) in &part.fields {
+                let Some(builder) = self.builders.get_mut(*place) else {
+                    continue;
+                };
+                match from {
+                    From::Direct(push) => builder.push_direct(at, event, *push),
+                    From::Field(field) => {
+                        if let Some(value) = field.of(event) {
+                            builder.push(at, value);
+                        }
+                    }
                 }
             }
         }
@@ -309,6 +324,53 @@ impl Part {
     }
 }
 
+fn direct(path: &str) -> Option<fn(&Event, &mut StringBuilder) -> bool> {
+    Some(match path {
+        "kind" => |event, builder| {
+            builder.append_value(event.kind.name());
+            true
+        },
+        "source" => |event, builder| {
+            builder.append_value(event.source.name());
+            true
+        },
+        "process.uid" => |event, builder| {
+            let process = event.process.as_ref();
+            hex(process.map(|process| process.uid.as_bytes()), builder)
+        },
+        "process.parent_uid" => |event, builder| {
+            let process = event.process.as_ref();
+            let parent = process.and_then(|process| process.parent_uid.as_ref());
+            hex(parent.map(ProcessUid::as_bytes), builder)
+        },
+        "process.sha256" => |event, builder| {
+            let process = event.process.as_ref();
+            let digest = process.and_then(|process| process.sha256.as_ref());
+            hex(digest.map(Digest::as_bytes), builder)
+        },
+        "fork.child_uid" => |event, builder| match &event.detail {
+            Some(Detail::Fork(fork)) => hex(Some(fork.child_uid.as_bytes()), builder),
+            _ => false,
+        },
+        _ => return None,
+    })
+}
+
+/// Appends bytes as hexadecimal digits; whether there were any.
+fn hex<const N: usize>(bytes: Option<&[u8; N]>, builder: &mut StringBuilder) -> bool {
+    let Some(bytes) = bytes else {
+        return false;
+    };
+    let digit = |half: u8| half.wrapping_add(if half < 10 { b'0' } else { b'a' - 10 });
+    let mut room = [[0_u8; 2]; N];
+    for (pair, byte) in room.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
+    }
+    let text = std::str::from_utf8(room.as_flattened()).expect("digits are ASCII");
+    builder.append_value(text);
+    true
+}
+
 /// The first name of a path of several.
 fn part_of(path: &'static str) -> &'static str {
     path.split_once('.').map_or("", |(part, _)| part)
@@ -385,6 +447,20 @@ impl Builder {
         }
     }
 
+    fn push_direct(
+        &mut self,
+        row: usize,
+        event: &Event,
+        push: fn(&Event, &mut StringBuilder) -> bool,
+    ) {
+        self.fill(row);
+        if let Values::Text(builder) = &mut self.values
+            && push(event, builder)
+        {
+            self.rows = row.saturating_add(1);
+        }
+    }
+
     fn fill(&mut self, rows: usize) {
         let missing = rows.saturating_sub(self.rows);
         self.rows = rows;
@@ -416,7 +492,34 @@ impl Builder {
 
 #[cfg(test)]
 mod tests {
+    use picket_event::{Fork, Kind, Process, Source, UnixNanos};
+
     use super::*;
+
+    #[test]
+    fn what_is_pushed_directly_is_what_the_field_has() {
+        let mut process = Process::new(ProcessUid::new([0x0a; 16]), 1);
+        process.parent_uid = Some(ProcessUid::new([0x9f; 16]));
+        process.sha256 = Some(Digest::of(b"x"));
+        let fork = Fork {
+            child_uid: ProcessUid::new([0xf0; 16]),
+            child_pid: 2,
+        };
+        let event = Event::new(Kind::Fork, UnixNanos(1), Source::Ebpf);
+        let whole = event.clone().by(process).with(Detail::Fork(fork));
+        let direct_ones = COLUMNS
+            .iter()
+            .filter_map(|column| Some((column.path, direct(column.path)?)));
+        for (path, push) in direct_ones {
+            for event in [&event, &whole] {
+                let mut builder = StringBuilder::new();
+                let pushed = push(event, &mut builder);
+                let values = builder.finish();
+                let value = pushed.then(|| Value::Word(values.value(0).to_owned()));
+                assert_eq!(value, Field::named(path).unwrap().of(event), "{path}");
+            }
+        }
+    }
 
     #[test]
     fn every_part_with_columns_is_known_by_its_detail() {

@@ -374,7 +374,7 @@ impl<'c> Gathered<'c> {
 
 /// An event as a row; `None` if it cannot be read.
 pub(super) fn row(whose: Whose, bytes: Bytes) -> Option<Row> {
-    let head = EventHead::decode(bytes.clone()).ok()?;
+    let head = EventHead::decode(bytes.as_ref()).ok()?;
     let time = UnixNanos(head.time_unix_ns);
     let kind = Kind::from_wire(head.kind);
     let summary = Summary {

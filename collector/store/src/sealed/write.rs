@@ -18,7 +18,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::build::Rows;
 use super::catalogue::FileEntry;
-use super::columns::{self, COLUMNS, Column, EVENT, HOST, PROCESS_AGE, RECEIVED, TIME};
+use super::columns::{self, COLUMNS, Column, EVENT, HOST, PROCESS_AGE, RECEIVED, REST, TIME};
 use super::row::Row;
 use crate::StoreError;
 use crate::disk::{Disk, SegmentFile};
@@ -94,7 +94,7 @@ fn arrow(source: ArrowError) -> ParquetError {
 
 /// How columns are written, by what the first rows have in them.
 fn properties(first: Option<&RecordBatch>, rows: u64) -> Result<WriterProperties, ParquetError> {
-    let level = ZstdLevel::try_new(LEVEL)?;
+    let zstd = |level| ZstdLevel::try_new(level).map(Compression::ZSTD);
     let version = KeyValue::new("picket.schema".to_owned(), VERSION.to_owned());
     let by_time = SortingColumn {
         column_idx: 0,
@@ -102,7 +102,9 @@ fn properties(first: Option<&RecordBatch>, rows: u64) -> Result<WriterProperties
         nulls_first: false,
     };
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
+        .set_compression(zstd(LEVEL)?)
+        .set_column_compression(at(EVENT), zstd(LEVEL_OF_EVENTS)?)
+        .set_column_compression(at(REST), zstd(LEVEL_OF_EVENTS)?)
         .set_created_by("picket".to_owned())
         .set_key_value_metadata(Some(vec![version]))
         .set_sorting_columns(Some(vec![by_time]))
@@ -151,6 +153,7 @@ fn mostly_distinct(batch: &RecordBatch) -> Vec<(&str, Encoding)> {
     let schema = batch.schema_ref().fields().iter();
     let columns = schema.zip(batch.columns());
     let found = columns.filter_map(|(field, values)| {
+        let values = values.slice(0, values.len().min(SAMPLE));
         let any = values.as_any();
         let (distinct, encoding) = if let Some(texts) = any.downcast_ref::<StringArray>() {
             let distinct: HashSet<&str> = texts.iter().flatten().collect();
@@ -241,8 +244,11 @@ const ROW_GROUP: usize = 100_000;
 /// Rows that become columns at once.
 const BATCH: usize = 4_096;
 
-/// Of zstd.
-const LEVEL: i32 = 3;
+/// Of zstd. Higher levels find short repeats in names that are random digits, which take more room than they save.
+const LEVEL: i32 = 1;
+
+/// Of zstd for whole messages, in which long parts repeat.
+const LEVEL_OF_EVENTS: i32 = 3;
 
 /// So many values tell whether most differ.
 const ENOUGH: usize = 64;
@@ -251,4 +257,7 @@ const ENOUGH: usize = 64;
 const VERSION: &str = "2";
 
 /// How often a filter lets a value pass that is not there.
-const BLOOM_FPP: f64 = 0.01;
+const BLOOM_FPP: f64 = 0.02;
+
+/// Values that are looked at to tell whether most differ.
+const SAMPLE: usize = 512;
