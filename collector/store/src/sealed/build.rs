@@ -12,13 +12,11 @@ use arrow_array::builder::{
     BinaryBuilder, BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, StringBuilder,
     TimestampNanosecondBuilder,
 };
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use picket_event::field::{Field, Value};
 use picket_event::{BootId, Detail, Event, HostId, ProcessUid, StreamId};
-use picket_proto::v1;
 use picket_seal::Digest;
-use prost::Message;
 
 use super::columns::{COLUMNS, Column, Form, fields, sealed_schema};
 use super::rest;
@@ -143,9 +141,7 @@ impl Rows {
         self.host.push(row.host);
         self.boot.push(row.boot);
         self.stream.push(row.stream);
-        let event = v1::Event::decode(row.bytes.as_ref())
-            .ok()
-            .and_then(|wire| Event::try_from(wire).ok());
+        let event = Event::decode(&row.bytes).ok();
         self.push_fields(event.as_ref());
         match (event, &mut self.rest) {
             (Some(event), Some(rest)) => {
@@ -407,6 +403,18 @@ const fn part_of_detail(detail: &Detail) -> &'static str {
     }
 }
 
+impl Values {
+    const fn form(&self) -> Form {
+        match self {
+            Self::Text(_) => Form::Text,
+            Self::Number(_) => Form::Number,
+            Self::Real(_) => Form::Real,
+            Self::Flag(_) => Form::Flag,
+            Self::Texts(_) => Form::Texts,
+        }
+    }
+}
+
 impl Builder {
     fn new(form: Form) -> Self {
         let values = match form {
@@ -478,6 +486,9 @@ impl Builder {
 
     /// All values of so many rows.
     fn finish(&mut self, rows: usize) -> ArrayRef {
+        if self.rows == 0 {
+            return new_null_array(&self.values.form().data_type(), rows);
+        }
         self.fill(rows);
         self.rows = 0;
         match &mut self.values {

@@ -20,6 +20,18 @@ pub(crate) enum Form {
     Texts,
 }
 
+impl Form {
+    pub(super) fn data_type(self) -> DataType {
+        match self {
+            Self::Text => DataType::Utf8,
+            Self::Number => DataType::Int64,
+            Self::Real => DataType::Float64,
+            Self::Flag => DataType::Boolean,
+            Self::Texts => DataType::new_list(DataType::Utf8, true),
+        }
+    }
+}
+
 /// A column that is a field of the contract.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
@@ -184,13 +196,7 @@ pub(super) fn fields(wanted: &dyn Fn(&Column) -> bool) -> Vec<ArrowField> {
         ArrowField::new(COMMAND_LINE, DataType::Utf8, true),
     ];
     for column in COLUMNS.iter().filter(|column| wanted(column)) {
-        let form = match column.form {
-            Form::Text => DataType::Utf8,
-            Form::Number => DataType::Int64,
-            Form::Real => DataType::Float64,
-            Form::Flag => DataType::Boolean,
-            Form::Texts => DataType::new_list(DataType::Utf8, true),
-        };
+        let form = column.form.data_type();
         fields.push(ArrowField::new(column.name(), form, true));
     }
     fields.push(ArrowField::new(EVENT, DataType::Binary, false));

@@ -7,8 +7,6 @@ use arrow_array::{
     Array, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
 };
 use picket_event::{BootId, Event, HostId, StreamId, UnixNanos};
-use picket_proto::v1;
-use prost::Message;
 
 use super::columns::{BOOT, EVENT, HOST, RECEIVED, REST, STREAM};
 use super::rest::{Cell, HELD, restore};
@@ -97,7 +95,7 @@ impl<'b> Shown<'b> {
         let event = if self.event.is_null(at) {
             self.restored(at)?
         } else {
-            decoded(self.event.value(at))?
+            Event::decode(self.event.value(at)).ok()?
         };
         Some((self.whose(at)?, event))
     }
@@ -105,15 +103,11 @@ impl<'b> Shown<'b> {
     /// An event of which the columns hold what `event_rest` lacks.
     fn restored(&self, at: usize) -> Option<Event> {
         let rest = self.rest.filter(|rest| !rest.is_null(at))?;
-        let mut event = decoded(rest.value(at))?;
+        let mut event = Event::decode(rest.value(at)).ok()?;
         let cell = |place: usize| self.held.get(place)?.as_ref()?.cell(at);
         restore(&mut event, cell)?;
         Some(event)
     }
-}
-
-fn decoded(bytes: &[u8]) -> Option<Event> {
-    Event::try_from(v1::Event::decode(bytes).ok()?).ok()
 }
 
 impl<'b> Values<'b> {
