@@ -26,7 +26,8 @@ use crate::StoredEvent;
 /// Rows on their way into columns.
 pub(crate) struct Rows {
     schema: SchemaRef,
-    rows: usize,
+    /// How many were added.
+    added: usize,
     time: TimestampNanosecondBuilder,
     received: TimestampNanosecondBuilder,
     host: Ids<HostId>,
@@ -59,7 +60,7 @@ enum From {
 
 /// What makes an event again, together with its columns.
 struct Rest {
-    rest: BinaryBuilder,
+    lacking: BinaryBuilder,
     boot_time: TimestampNanosecondBuilder,
     process_age: Int64Builder,
     child_pid: Int64Builder,
@@ -118,7 +119,7 @@ impl Rows {
         }
         Self {
             schema: Arc::new(Schema::new(fields(wanted))),
-            rows: 0,
+            added: 0,
             time: moment(),
             received: moment(),
             host: Ids::new(),
@@ -174,8 +175,8 @@ impl Rows {
     }
 
     fn push_fields(&mut self, event: Option<&Event>) {
-        let at = self.rows;
-        self.rows = at.saturating_add(1);
+        let at = self.added;
+        self.added = at.saturating_add(1);
         let severity = event.and_then(Event::severity);
         self.severity
             .append_option(severity.map(|severity| i64::from(severity.to_wire())));
@@ -219,7 +220,7 @@ impl Rows {
 
     /// What was added since the last call, as a batch.
     pub(crate) fn take(&mut self) -> Result<RecordBatch, ArrowError> {
-        let rows = std::mem::take(&mut self.rows);
+        let rows = std::mem::take(&mut self.added);
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(self.time.finish()),
             Arc::new(self.received.finish()),
@@ -233,7 +234,7 @@ impl Rows {
         columns.extend(fields.map(|builder| builder.finish(rows)));
         columns.push(Arc::new(self.event.finish()));
         if let Some(rest) = &mut self.rest {
-            columns.push(Arc::new(rest.rest.finish()));
+            columns.push(Arc::new(rest.lacking.finish()));
             columns.push(Arc::new(rest.boot_time.finish()));
             columns.push(Arc::new(rest.process_age.finish()));
             columns.push(Arc::new(rest.child_pid.finish()));
@@ -246,7 +247,7 @@ impl Rows {
 impl Rest {
     fn new() -> Self {
         Self {
-            rest: BinaryBuilder::new(),
+            lacking: BinaryBuilder::new(),
             boot_time: TimestampNanosecondBuilder::new().with_timezone("UTC"),
             process_age: Int64Builder::new(),
             child_pid: Int64Builder::new(),
@@ -276,12 +277,12 @@ impl Rest {
         rest::strip(&mut event);
         self.bytes.clear();
         event.encode(&mut self.bytes);
-        self.rest.append_value(&self.bytes);
+        self.lacking.append_value(&self.bytes);
         false
     }
 
     fn push_nothing(&mut self) {
-        self.rest.append_null();
+        self.lacking.append_null();
         self.boot_time.append_null();
         self.process_age.append_null();
         self.child_pid.append_null();

@@ -14,7 +14,7 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter, RowSelection,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::SchemaDescriptor;
 use picket_event::UnixNanos;
@@ -119,7 +119,7 @@ impl Open {
     pub(super) fn column_sizes(&self) -> Vec<ColumnSize> {
         let bytes = |size: i64| u64::try_from(size).unwrap_or_default();
         let groups = self.metadata.metadata().row_groups().iter();
-        let columns = groups.flat_map(|group| group.columns());
+        let columns = groups.flat_map(RowGroupMetaData::columns);
         let sizes = columns.map(|column| ColumnSize {
             name: column.column_path().string(),
             pages: bytes(column.compressed_size()),

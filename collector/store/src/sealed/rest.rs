@@ -8,6 +8,7 @@
 
 use std::net::IpAddr;
 
+use memchr::memchr_iter;
 use picket_event::{
     Detail, Event, Exit, File, Fork, Network, Process, ProcessUid, Text, UnixNanos,
 };
@@ -453,7 +454,7 @@ fn leave_arguments(process: &mut Process) {
     if !process.argv.iter().all(|one| one.as_str().is_some()) {
         return;
     }
-    let spaces = |one: &Text| one.as_bytes().iter().filter(|byte| **byte == b' ').count();
+    let spaces = |one: &Text| memchr_iter(b' ', one.as_bytes()).count();
     if process.argv.iter().all(|one| spaces(one) == 0) {
         process.argv = Vec::new();
         return;

@@ -27,11 +27,13 @@ fn bytes(reader: &Reader) -> Vec<(i64, Vec<u8>)> {
     });
     let mut found = Vec::new();
     while let Some(row) = scan.next_row().unwrap() {
-        let RowCell::Bytes(bytes) = row.cell(1) else {
-            panic!("an event has no bytes");
+        let bytes = match row.cell(1) {
+            RowCell::Bytes(bytes) => Some(bytes.to_vec()),
+            _ => None,
         };
-        let seq = v1::Event::decode(bytes).unwrap().seq;
-        found.push((i64::try_from(seq).unwrap(), bytes.to_vec()));
+        let bytes = bytes.unwrap();
+        let seq = v1::Event::decode(bytes.as_slice()).unwrap().seq;
+        found.push((i64::try_from(seq).unwrap(), bytes));
     }
     found.sort();
     found
