@@ -153,9 +153,9 @@ bench-ingest: build ## figures of the collector's ingest, by simulated agents; S
 	@$(CARGO_TARGET_DIR)/$(if $(SHORT),debug,release)/picket-bench-ingest $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(if $(AGENTS),--agents $(AGENTS)) $(if $(JSON),--json)
 
 .PHONY: bench-store
-bench-store: build ## size and speed of the store, filled with simulated hosts; SHORT=1 takes under a minute with the everyday build, else the release build
+bench-store: build ## size and speed of the store, filled with simulated hosts; COLUMNS=1 tells the columns; SHORT=1 takes under a minute with the everyday build, else the release build
 	@$(if $(SHORT),,cargo build --quiet --release -p picket-collector -p picketctl -p picket-tests --bin picket-collector --bin picketctl --bin picket-bench-store)
-	@$(CARGO_TARGET_DIR)/$(if $(SHORT),debug,release)/picket-bench-store $(if $(SHORT),--short) $(if $(JSON),--json)
+	@$(CARGO_TARGET_DIR)/$(if $(SHORT),debug,release)/picket-bench-store $(if $(SHORT),--short) $(if $(COLUMNS),--columns) $(if $(JSON),--json)
 
 .PHONY: deps
 deps:

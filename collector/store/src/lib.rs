@@ -50,7 +50,7 @@ pub use recovery::{Damage, Recovery};
 pub use rows::{
     RowAt, RowCell, RowColumn, RowForm, RowOrder, RowQuery, RowScan, RowTest, Slice, row_columns,
 };
-pub use sealed::{Limit, Retention, SealOptions, SealReport, Sealer};
+pub use sealed::{ColumnSize, Limit, Retention, SealOptions, SealReport, Sealer};
 pub use sessions::{Session, Sessions};
 pub use stack::{MAX_VALUES, Stack, StackRow, Stacking};
 pub use store::{Appended, Options, Store};

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::io;
 
 use picket_event::batch::MAX_BATCH_BYTES;
-use picket_event::{Event, EventError};
+use picket_event::{DecodeError, Event, EventError};
 use picket_proto::v1;
 use prost::Message;
 use prost::bytes::{Buf, Bytes};
@@ -107,11 +107,12 @@ impl Events {
         let Some(bytes) = self.next_encoded()? else {
             return Ok(None);
         };
-        let wire = v1::Event::decode(bytes).map_err(PayloadError::Decode)?;
-        let event = Event::try_from(wire);
-        event
+        Event::decode(&bytes)
             .map(Some)
-            .map_err(|source| PayloadError::Event { index, source })
+            .map_err(|wrong| match wrong {
+                DecodeError::Message(source) => PayloadError::Decode(source),
+                DecodeError::Event(source) => PayloadError::Event { index, source },
+            })
     }
 
     fn next_encoded(&mut self) -> Result<Option<Bytes>, PayloadError> {

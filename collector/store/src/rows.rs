@@ -23,7 +23,7 @@ use self::sealed::SealedRows;
 pub use self::slice::{RowAt, RowCell, Slice};
 use crate::index::Segment;
 use crate::sealed::{
-    COLUMNS, Check, Condition, EVENT, Form, HOST, Plan, SHOWN, SealedFile, Snapshot, TIME,
+    COLUMNS, Check, Condition, EVENT, Form, HOST, NAMED, Plan, SealedFile, Snapshot, TIME,
     column_of, schema,
 };
 use crate::{Query, Reader, StoreError};
@@ -252,7 +252,7 @@ fn read_of(row_query: &RowQuery) -> Vec<String> {
         }
     };
     if row_query.columns.iter().any(|name| name == EVENT) {
-        for name in SHOWN {
+        for name in NAMED {
             also(name);
         }
     }

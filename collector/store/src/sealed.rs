@@ -8,6 +8,7 @@
 //!
 //! The bytes are described in `docs/formats/parquet.md`.
 
+mod build;
 mod catalogue;
 mod columns;
 mod compact;
@@ -15,10 +16,14 @@ mod condition;
 mod count;
 mod file;
 mod leftover;
+mod merge;
 mod read;
+mod rest;
 mod retire;
 mod row;
 mod sealer;
+mod shown;
+mod sizes;
 mod write;
 
 use std::collections::HashMap;
@@ -28,14 +33,17 @@ use picket_event::HostId;
 
 use crate::{ChainKey, Cursor, StoredEvent};
 
+pub(crate) use build::Rows;
 pub(crate) use catalogue::{Catalogue, Mark};
-pub(crate) use columns::{COLUMNS, EVENT, Form, HOST, Rows, TIME, column_of, schema};
+pub(crate) use columns::{COLUMNS, EVENT, Form, HOST, TIME, column_of, schema};
 pub(crate) use condition::{Check, Condition, Plan};
 pub(crate) use count::Counted;
 pub(crate) use file::SealedFile;
-pub(crate) use read::{FileScan, Open, SHOWN, Shown};
+pub(crate) use read::{FileScan, Open};
 pub use retire::{Limit, Retention};
 pub use sealer::{SealOptions, SealReport, Sealer};
+pub(crate) use shown::{NAMED, Shown, shown};
+pub use sizes::ColumnSize;
 pub(crate) use write::sealed;
 
 /// What is sealed, as readers see it. Cloning shares it.

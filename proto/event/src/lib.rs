@@ -59,4 +59,4 @@ pub use verdict::{
     BackoffLevel, CHANGE_WINDOW, Evidence, MOST_EVIDENCE, Reason, RuleVerdict, ScorerVerdict,
     Verdict,
 };
-pub use wire::EventError;
+pub use wire::{DecodeError, EventError};

@@ -3,6 +3,7 @@
 //! Going out cannot fail. Coming in, every identifier, enum and address is checked; the first that
 //! is wrong refuses the event, with its name.
 
+mod decode;
 mod detail;
 mod encode;
 mod process;
@@ -12,6 +13,8 @@ use picket_proto::v1;
 use picket_seal::{Digest, SealError};
 
 use crate::{Event, IdError, Kind, Source, UnixNanos};
+
+pub use decode::DecodeError;
 
 /// Why a message from the wire is not an event.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

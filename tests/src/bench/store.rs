@@ -30,8 +30,24 @@ struct Asked {
     stacked: Option<&'static str>,
 }
 
-/// Measures everything; `short` a tenth of it.
-pub fn run(short: bool, json: bool) -> Result<(), Failure> {
+/// How it is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Measuring {
+    /// A tenth of it.
+    pub short: bool,
+    /// One JSON object per figure.
+    pub json: bool,
+    /// What each column takes, too.
+    pub columns: bool,
+}
+
+/// Measures everything.
+pub fn run(how: Measuring) -> Result<(), Failure> {
+    let Measuring {
+        short,
+        json,
+        columns,
+    } = how;
     wait::for_interrupts();
     let programs = Programs::find_these(&["picket-collector", "picketctl"])?;
     let mut rig = Rig::start_with(programs)?;
@@ -44,6 +60,9 @@ pub fn run(short: bool, json: bool) -> Result<(), Failure> {
     };
     let filled = sim::fill(&rig.data(), &filling)?;
     let mut figures = sizes(&filled);
+    if columns {
+        figures.extend(column_sizes(&filled));
+    }
     let (log, (sealed, sealer)) = (open_log(&rig.data())?, open_sealed(&rig.data())?);
     for asked in questions(&sealed.reader())? {
         figures.push(answer(&asked, &log.reader(), &sealed.reader(), short)?);
@@ -82,6 +101,8 @@ fn sizes(filled: &Filled) -> Vec<Figure> {
     };
     vec![
         Figure {
+            goal: "<= 40",
+            reached: sealed <= 40.0,
             anchor: "52.8, events of 284 B, without their exact bytes",
             ..figure("sealed, per event", format!("{sealed:.1}"), "bytes")
         },
@@ -95,12 +116,54 @@ fn sizes(filled: &Filled) -> Vec<Figure> {
             format!("{:.1}", micros(filled.sealing)),
             "us",
         ),
+        Figure {
+            goal: "<= 2.5",
+            reached: micros(filled.sealing_cpu) <= 2.5,
+            ..figure(
+                "CPU to seal and merge, per event",
+                format!("{:.1}", micros(filled.sealing_cpu)),
+                "us",
+            )
+        },
         figure(
             "to make, sign, check and store, per event",
             format!("{:.1}", micros(filled.storing)),
             "us",
         ),
     ]
+}
+
+/// What each column takes of an event's room.
+fn column_sizes(filled: &Filled) -> Vec<Figure> {
+    let each = |bytes: u64| float(bytes) / float(filled.events.max(1));
+    let taken = filled.columns.iter().filter(|column| column.pages > 0);
+    let figures = taken.map(|column| {
+        let name = match column.name.as_str() {
+            "" => "footers and indexes",
+            name => name,
+        };
+        Figure {
+            conditions: format!(
+                "of it filters {:.2}; plain {:.1}",
+                each(column.filters),
+                each(column.plain)
+            ),
+            ..plain_bytes(name, each(column.pages + column.filters))
+        }
+    });
+    figures.collect()
+}
+
+fn plain_bytes(name: &str, each: f64) -> Figure {
+    Figure {
+        name: format!("column: {name}"),
+        value: format!("{each:.2}"),
+        unit: "bytes",
+        goal: "-",
+        reached: true,
+        anchor: "",
+        conditions: String::new(),
+    }
 }
 
 /// The log alone.

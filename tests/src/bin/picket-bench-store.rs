@@ -15,9 +15,17 @@ struct Cli {
     /// One JSON object per figure
     #[arg(long)]
     json: bool,
+    /// What each column of the sealed files takes, too
+    #[arg(long)]
+    columns: bool,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    picket_tests::report("picket-bench-store", store::run(cli.short, cli.json))
+    let how = store::Measuring {
+        short: cli.short,
+        json: cli.json,
+        columns: cli.columns,
+    };
+    picket_tests::report("picket-bench-store", store::run(how))
 }

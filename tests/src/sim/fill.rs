@@ -15,7 +15,7 @@ use picket_collector::verify;
 use picket_event::{BootId, Class, Clock, HostId, StreamId, SystemClock, UnixNanos};
 use picket_proto::v1;
 use picket_seal::SigningKey;
-use picket_store::{Options as StoreOptions, SealOptions, Sealer, Store};
+use picket_store::{ColumnSize, Options as StoreOptions, SealOptions, Sealer, Store};
 
 use super::dice::Dice;
 use super::place_of;
@@ -36,7 +36,7 @@ pub struct Filling {
 }
 
 /// What came of it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Filled {
     /// Events stored.
     pub events: u64,
@@ -52,6 +52,10 @@ pub struct Filled {
     pub storing: Duration,
     /// Time to seal and merge them.
     pub sealing: Duration,
+    /// Processor time of it.
+    pub sealing_cpu: Duration,
+    /// What each column of the sealed files takes, the largest first.
+    pub columns: Vec<ColumnSize>,
 }
 
 /// Fills the store of the collector in `data`, which must not be running.
@@ -67,9 +71,13 @@ pub fn fill(data: &Path, filling: &Filling) -> Result<Filled, Failure> {
     append(&mut store, &database, filling, &mut filled)?;
     filled.storing = began.elapsed();
     filled.log_bytes = store.reader().bytes();
-    let began = Instant::now();
-    seal(&store, &folder, &mut filled).map_err(|error| failed(&error))?;
+    let (began, used) = (Instant::now(), thread_time());
+    let sealer = seal(&store, &folder).map_err(|error| failed(&error))?;
     filled.sealing = began.elapsed();
+    filled.sealing_cpu = thread_time().saturating_sub(used);
+    filled.sealed_bytes = sealer.sealed_bytes();
+    filled.files = sealer.sealed_files();
+    filled.columns = sealer.column_sizes().map_err(|error| failed(&error))?;
     Ok(filled)
 }
 
@@ -83,18 +91,18 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn seal(
-    store: &Store,
-    folder: &DataDir,
-    filled: &mut Filled,
-) -> Result<(), picket_store::StoreError> {
+fn seal(store: &Store, folder: &DataDir) -> Result<Sealer, picket_store::StoreError> {
     let options = SealOptions::default();
     let (mut sealer, _) = Sealer::open(&store.reader(), &folder.sealed(), options)?;
     while sealer.seal()?.more {}
     while sealer.compact()?.files > 0 {}
-    filled.sealed_bytes = sealer.sealed_bytes();
-    filled.files = sealer.sealed_files();
-    Ok(())
+    Ok(sealer)
+}
+
+/// What this thread has used of the processor.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 fn append(
@@ -194,8 +202,11 @@ impl FilledHost {
         let unsealed = |error: std::io::Error| place_of("a sealer", &error.to_string());
         let since_boot = u64::try_from(now.0).unwrap_or_default();
         for _ in 0..count.min(most) {
-            let wall = now.plus(Duration::from_micros(dice.below(1_000_000)));
-            let boot_ns = since_boot;
+            let within = Duration::from_micros(dice.below(1_000_000));
+            let wall = now.plus(within);
+            // As an agent's: the wall clock of an event is that of the boot and the time since then.
+            let within = u64::try_from(within.as_nanos()).unwrap_or_default();
+            let boot_ns = since_boot.saturating_add(within);
             let event = world.event(class, Moment { wall, boot_ns }, dice);
             let at = Now {
                 wall,

@@ -11,7 +11,7 @@ use parquet::errors::ParquetError;
 use super::slice::Classes;
 use super::{Asked, RowAt, Slice};
 use crate::StoreError;
-use crate::sealed::{Condition, Open, Plan, SealedFile, sealed};
+use crate::sealed::{Condition, EVENT, Open, Plan, SealedFile, sealed, shown};
 
 /// Rows of a file that is being read.
 pub(super) struct SealedRows {
@@ -96,7 +96,10 @@ impl SealedRows {
             let Some(piece) = self.next_piece() else {
                 return Ok(None);
             };
-            let columns: Vec<&str> = self.asked.read.iter().map(String::as_str).collect();
+            let mut columns: Vec<&str> = self.asked.read.iter().map(String::as_str).collect();
+            if columns.contains(&EVENT) {
+                columns.extend(shown());
+            }
             let reader = self.open.read(piece, &columns, &self.conditions);
             let reader = reader.map_err(|source| sealed("read", &self.file.path, source))?;
             if self.backwards {

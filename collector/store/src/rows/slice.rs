@@ -1,6 +1,6 @@
 //! Some rows that were read together, and what stands in one of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch,
@@ -9,7 +9,7 @@ use arrow_array::{
 use picket_event::{Class, UnixNanos};
 
 use crate::StoredEvent;
-use crate::sealed::{Shown, TIME};
+use crate::sealed::{EVENT, Shown, TIME};
 
 /// Some rows that were read together.
 #[derive(Debug)]
@@ -18,6 +18,10 @@ pub struct Slice {
     /// In the order in which the columns were asked for; a file may be of a version without one.
     columns: Vec<Option<ArrayRef>>,
     classes: Classes,
+    /// Which of them is the events' own bytes.
+    events: Option<usize>,
+    /// The events' own bytes, once somebody asks.
+    bytes: OnceLock<ArrayRef>,
 }
 
 /// In which class the events of the rows travelled.
@@ -62,7 +66,20 @@ impl Slice {
             columns: columns.collect(),
             batch,
             classes,
+            events: asked.iter().position(|name| name == EVENT),
+            bytes: OnceLock::new(),
         }
+    }
+
+    fn column(&self, number: usize) -> Option<&ArrayRef> {
+        if self.events != Some(number) {
+            return self.columns.get(number)?.as_ref();
+        }
+        let shown = Shown::of(&self.batch)?;
+        Some(
+            self.bytes
+                .get_or_init(|| Arc::new(shown.all_bytes()) as ArrayRef),
+        )
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -95,7 +112,7 @@ impl RowAt {
 
     /// What stands in the column that was asked for at this place.
     pub fn cell(&self, column: usize) -> RowCell<'_> {
-        let values = self.slice.columns.get(column).and_then(Option::as_ref);
+        let values = self.slice.column(column);
         values.map_or(RowCell::Null, |values| cell(values, self.at))
     }
 

@@ -18,7 +18,7 @@ use std::path::Path;
 use picket_event::{Class, HostId, Severity, StreamId, UnixNanos};
 use prost::Message;
 
-use super::row::Partition;
+use super::row::{Partition, Row};
 use crate::disk::Disk;
 use crate::{ChainKey, Cursor, KindSet, StoreError, Summary};
 
@@ -63,6 +63,41 @@ impl Default for Catalogue {
 }
 
 impl FileEntry {
+    /// A file of these rows, which is not written yet.
+    pub(crate) fn of(partition: Partition, rows: &[Row]) -> Self {
+        let mut entry = Self::empty(partition);
+        for row in rows {
+            entry.summary = entry.summary.and(row.summary);
+            entry.raw_bytes = entry.raw_bytes.saturating_add(row.bytes.len() as u64);
+        }
+        entry.rows = rows.len() as u64;
+        entry
+    }
+
+    /// A file of all rows of these, which is not written yet.
+    pub(crate) fn merged<'e>(
+        partition: Partition,
+        entries: impl Iterator<Item = &'e Self>,
+    ) -> Self {
+        entries.fold(Self::empty(partition), |so_far, entry| Self {
+            summary: so_far.summary.and(entry.summary),
+            rows: so_far.rows.saturating_add(entry.rows),
+            raw_bytes: so_far.raw_bytes.saturating_add(entry.raw_bytes),
+            ..so_far
+        })
+    }
+
+    fn empty(partition: Partition) -> Self {
+        Self {
+            number: 0,
+            partition,
+            summary: Summary::EMPTY,
+            rows: 0,
+            bytes: 0,
+            raw_bytes: 0,
+        }
+    }
+
     /// Where it lies below the folder of all sealed files.
     pub(crate) fn path(&self) -> String {
         let (folder, number) = (self.partition.folder(), self.number);

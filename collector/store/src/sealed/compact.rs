@@ -6,11 +6,14 @@ use std::sync::Arc;
 use parquet::errors::ParquetError;
 use prost::bytes::Bytes;
 
+use super::catalogue::{Catalogue, FileEntry};
 use super::file::SealedFile;
-use super::read::{Open, SHOWN, Shown};
+use super::merge::Merge;
+use super::read::Open;
 use super::row::{Partition, Row};
 use super::sealer::row;
-use super::write::sealed;
+use super::shown::{Shown, shown};
+use super::write::{batches_of, sealed};
 use super::{SealReport, Sealer};
 use crate::StoreError;
 
@@ -22,31 +25,51 @@ impl Sealer {
         let Some(chosen) = self.small_files() else {
             return Ok(report);
         };
-        let mut rows = Vec::new();
-        for file in &chosen {
-            match rows_of(file) {
-                Ok(more) => rows.extend(more),
-                Err(failed) => {
-                    // It would only fail again; the others are merged without it.
-                    self.unmergeable.insert(file.entry.number);
-                    return Err(failed);
-                }
-            }
-        }
-        rows.sort_by_key(Row::place);
         let Some(partition) = chosen.first().map(|file| file.entry.partition) else {
             return Ok(report);
         };
         let went: Vec<u64> = chosen.iter().map(|file| file.entry.number).collect();
         let mut next = self.catalogue.clone();
         next.files.retain(|entry| !went.contains(&entry.number));
-        let entry = self.write(&mut next, partition, &rows)?;
+        let entry = FileEntry::merged(partition, chosen.iter().map(|file| &file.entry));
+        let merged = self.merge(&chosen, entry, &mut next);
+        let entry = merged.inspect_err(|failed| self.leave_out(&chosen, failed))?;
         drop(chosen);
         self.commit(next, &[entry], &went)?;
         report.files = 1;
         report.bytes = entry.bytes;
         report.replaced = went.len() as u64;
         Ok(report)
+    }
+
+    fn merge(
+        &mut self,
+        chosen: &[Arc<SealedFile>],
+        entry: FileEntry,
+        next: &mut Catalogue,
+    ) -> Result<FileEntry, StoreError> {
+        let opened: Result<Vec<_>, _> = chosen.iter().map(|file| Open::new(file)).collect();
+        let opened = opened?;
+        if opened.iter().all(Open::is_current) {
+            let mut merge = Merge::of(chosen.iter().zip(&opened))?;
+            return self.write(next, entry, &mut || merge.next_batch());
+        }
+        let mut rows = Vec::new();
+        for (file, open) in chosen.iter().zip(&opened) {
+            rows.extend(rows_of(file, open)?);
+        }
+        rows.sort_unstable_by(Row::order);
+        self.write(next, entry, &mut batches_of(&rows))
+    }
+
+    /// A file that cannot be read would only fail again; the others are merged without it.
+    fn leave_out(&mut self, chosen: &[Arc<SealedFile>], failed: &StoreError) {
+        let (StoreError::Sealed { path, .. } | StoreError::Io { path, .. }) = failed else {
+            return;
+        };
+        let damaged = chosen.iter().filter(|file| file.path == *path);
+        let numbers = damaged.map(|file| file.entry.number);
+        self.unmergeable.extend(numbers);
     }
 
     /// The files of a folder that has too many, as many as fit into one.
@@ -75,19 +98,18 @@ impl Sealer {
 }
 
 /// All rows of a file. A file that does not have as many as it should is damaged, and stays as it is.
-fn rows_of(file: &SealedFile) -> Result<Vec<Row>, StoreError> {
+fn rows_of(file: &SealedFile, open: &Open) -> Result<Vec<Row>, StoreError> {
     let failed = |source| sealed("read", &file.path, source);
-    let open = Open::new(file)?;
     let mut rows = Vec::new();
     for group in 0..open.groups() {
         let all = 0..open.rows(group);
-        let reader = open.read((group, all), SHOWN, &[]).map_err(failed)?;
+        let reader = open.read((group, all), &shown(), &[]).map_err(failed)?;
         for batch in reader {
             let batch = batch.map_err(|wrong| failed(ParquetError::External(Box::new(wrong))))?;
             let shown = Shown::of(&batch);
             let shown = shown.ok_or_else(|| failed(damaged("a column is missing")))?;
             let again = (0..batch.num_rows()).filter_map(|at| {
-                let bytes = Bytes::copy_from_slice(shown.bytes(at));
+                let bytes = Bytes::from(shown.bytes(at)?.into_owned());
                 row(shown.whose(at)?, bytes)
             });
             rows.extend(again);
@@ -99,6 +121,6 @@ fn rows_of(file: &SealedFile) -> Result<Vec<Row>, StoreError> {
     Ok(rows)
 }
 
-fn damaged(what: &str) -> ParquetError {
+pub(super) fn damaged(what: &str) -> ParquetError {
     ParquetError::General(what.to_owned())
 }

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::ops::{ControlFlow, Range};
 
-use arrow_array::{Array, BinaryArray, RecordBatch, StringArray, TimestampNanosecondArray};
+use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -14,16 +14,16 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter, RowSelection,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::SchemaDescriptor;
-use picket_event::{BootId, Event, HostId, StreamId, UnixNanos};
-use picket_proto::v1;
-use prost::Message;
+use picket_event::UnixNanos;
 
-use super::columns::{BOOT, EVENT, HOST, RECEIVED, STREAM, TIME};
+use super::columns::{REST, TIME};
 use super::condition::{Check, Condition, Plan};
 use super::file::SealedFile;
+use super::shown::{Shown, shown};
+use super::sizes::ColumnSize;
 use super::write::sealed;
 use crate::cancel::Cancel;
 use crate::reader::Newest;
@@ -88,6 +88,20 @@ impl Open {
             .build()
     }
 
+    /// A reader of all columns of one row group.
+    pub(super) fn read_all(&self, group: usize) -> Result<ParquetRecordBatchReader, ParquetError> {
+        let file = self.file.try_clone()?;
+        ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            .with_row_groups(vec![group])
+            .with_batch_size(BATCH)
+            .build()
+    }
+
+    /// Whether it has the columns of the version that is written now.
+    pub(super) fn is_current(&self) -> bool {
+        self.index_of(REST).is_some()
+    }
+
     fn columns(&self, names: &[&str]) -> ProjectionMask {
         ProjectionMask::columns(self.schema(), names.iter().copied())
     }
@@ -99,6 +113,20 @@ impl Open {
             _ => Err(ArrowError::SchemaError("a column is missing".to_owned())),
         };
         Box::new(ArrowPredicateFn::new(column, rows))
+    }
+
+    /// What each column of each row group takes.
+    pub(super) fn column_sizes(&self) -> Vec<ColumnSize> {
+        let bytes = |size: i64| u64::try_from(size).unwrap_or_default();
+        let groups = self.metadata.metadata().row_groups().iter();
+        let columns = groups.flat_map(RowGroupMetaData::columns);
+        let sizes = columns.map(|column| ColumnSize {
+            name: column.column_path().string(),
+            pages: bytes(column.compressed_size()),
+            plain: bytes(column.uncompressed_size()),
+            filters: bytes(column.bloom_filter_length().unwrap_or_default().into()),
+        });
+        sizes.collect()
     }
 
     fn index_of(&self, column: &str) -> Option<usize> {
@@ -265,7 +293,7 @@ impl<'a> FileScan<'a> {
         let broken = |source: ArrowError| failed(ParquetError::External(Box::new(source)));
         let reader = self
             .open
-            .read(which, SHOWN, &self.conditions)
+            .read(which, &shown(), &self.conditions)
             .map_err(failed)?;
         for batch in reader {
             self.cancel.check()?;
@@ -315,61 +343,6 @@ fn pieces(rows: usize) -> impl DoubleEndedIterator<Item = Range<usize>> {
         .step_by(PIECE)
         .map(move |begin| begin..begin.saturating_add(PIECE).min(rows))
 }
-
-/// The columns of which an event and its origin are made again.
-pub(crate) struct Shown<'b> {
-    received: &'b TimestampNanosecondArray,
-    host: &'b StringArray,
-    boot: &'b StringArray,
-    stream: &'b StringArray,
-    event: &'b BinaryArray,
-}
-
-/// Whose an event is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Whose {
-    pub(crate) host: HostId,
-    pub(crate) boot: BootId,
-    pub(crate) stream: StreamId,
-    pub(crate) received: UnixNanos,
-}
-
-impl<'b> Shown<'b> {
-    pub(crate) fn of(batch: &'b RecordBatch) -> Option<Self> {
-        Some(Self {
-            received: column(batch, RECEIVED)?,
-            host: column(batch, HOST)?,
-            boot: column(batch, BOOT)?,
-            stream: column(batch, STREAM)?,
-            event: column(batch, EVENT)?,
-        })
-    }
-
-    pub(crate) fn whose(&self, at: usize) -> Option<Whose> {
-        Some(Whose {
-            host: HostId::parse(self.host.value(at)).ok()?,
-            boot: BootId::parse(self.boot.value(at)).ok()?,
-            stream: StreamId::parse(self.stream.value(at)).ok()?,
-            received: UnixNanos(self.received.value(at)),
-        })
-    }
-
-    pub(crate) fn bytes(&self, at: usize) -> &'b [u8] {
-        self.event.value(at)
-    }
-
-    pub(crate) fn event(&self, at: usize) -> Option<(Whose, Event)> {
-        let wire = v1::Event::decode(self.bytes(at)).ok()?;
-        Some((self.whose(at)?, Event::try_from(wire).ok()?))
-    }
-}
-
-fn column<'b, A: Array + 'static>(batch: &'b RecordBatch, name: &str) -> Option<&'b A> {
-    batch.column_by_name(name)?.as_any().downcast_ref()
-}
-
-/// What [`Shown`] needs.
-pub(crate) const SHOWN: &[&str] = &[RECEIVED, HOST, BOOT, STREAM, EVENT];
 
 /// Rows that are decoded at once.
 const BATCH: usize = 1_024;

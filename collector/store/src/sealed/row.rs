@@ -1,5 +1,7 @@
 //! One event on its way into a sealed file: whose it is, and its exact bytes.
 
+use std::cmp::Ordering;
+
 use picket_event::{BootId, Class, HostId, StreamId, UnixNanos};
 use prost::bytes::Bytes;
 
@@ -26,8 +28,12 @@ impl Row {
     }
 
     /// Where it stands in a file: by time; where that is the same, so that the order never changes.
-    pub(crate) fn place(&self) -> (UnixNanos, HostId, StreamId, u64) {
-        (self.time, self.host, self.stream, self.seq)
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
+        let by_time = self.time.cmp(&other.time);
+        by_time
+            .then_with(|| self.host.cmp(&other.host))
+            .then_with(|| self.stream.cmp(&other.stream))
+            .then_with(|| self.seq.cmp(&other.seq))
     }
 
     /// In which folder it belongs.

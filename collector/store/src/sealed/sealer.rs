@@ -7,15 +7,14 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use picket_event::{HostId, Kind, Severity, UnixNanos, Verdict};
-use picket_proto::v1;
+use picket_event::{HostId, Kind, Severity, UnixNanos};
 use prost::Message;
 use prost::bytes::Bytes;
 
 use super::catalogue::{Catalogue, FileEntry, Mark};
 use super::file::SealedFile;
-use super::read::Whose;
 use super::row::{Partition, Row};
+use super::shown::Whose;
 use super::{SharedSealed, Snapshot, leftover, write};
 use crate::disk::{Disk, RealDisk};
 use crate::record::Record;
@@ -201,8 +200,9 @@ impl Sealer {
         written: &mut Vec<FileEntry>,
     ) -> Result<(), StoreError> {
         for (partition, mut rows) in rows {
-            rows.sort_by_key(Row::place);
-            let entry = self.write(next, partition, &rows)?;
+            rows.sort_unstable_by(Row::order);
+            let entry = FileEntry::of(partition, &rows);
+            let entry = self.write(next, entry, &mut write::batches_of(&rows))?;
             written.push(entry);
         }
         Ok(())
@@ -212,27 +212,19 @@ impl Sealer {
     pub(super) fn write(
         &mut self,
         next: &mut Catalogue,
-        partition: Partition,
-        rows: &[Row],
+        mut entry: FileEntry,
+        batches: &mut write::Batches<'_>,
     ) -> Result<FileEntry, StoreError> {
-        let number = next.next_number;
-        next.next_number = number.saturating_add(1);
-        let written = write::write(self.disk.as_mut(), &self.folder, (number, partition), rows);
-        match written {
-            Ok(entry) => {
+        entry.number = next.next_number;
+        next.next_number = entry.number.saturating_add(1);
+        match write::write(self.disk.as_mut(), &self.folder, &entry, batches) {
+            Ok(bytes) => {
+                entry.bytes = bytes;
                 next.files.push(entry);
                 Ok(entry)
             }
             Err(failed) => {
-                let unfinished = FileEntry {
-                    number,
-                    partition,
-                    summary: Summary::EMPTY,
-                    rows: 0,
-                    bytes: 0,
-                    raw_bytes: 0,
-                };
-                self.discard(&[unfinished]);
+                self.discard(&[entry]);
                 Err(failed)
             }
         }
@@ -382,7 +374,7 @@ impl<'c> Gathered<'c> {
 
 /// An event as a row; `None` if it cannot be read.
 pub(super) fn row(whose: Whose, bytes: Bytes) -> Option<Row> {
-    let head = EventHead::decode(bytes.clone()).ok()?;
+    let head = EventHead::decode(bytes.as_ref()).ok()?;
     let time = UnixNanos(head.time_unix_ns);
     let kind = Kind::from_wire(head.kind);
     let summary = Summary {
@@ -413,13 +405,85 @@ struct EventHead {
     #[prost(int64, tag = "3")]
     time_unix_ns: i64,
     #[prost(message, repeated, tag = "7")]
-    verdicts: Vec<v1::Verdict>,
+    verdicts: Vec<VerdictHead>,
+}
+
+/// Of `picket.v1.Verdict` how bad it is.
+#[derive(Clone, PartialEq, prost::Message)]
+struct VerdictHead {
+    #[prost(message, optional, tag = "1")]
+    rule: Option<RuleHead>,
+    #[prost(message, optional, tag = "2")]
+    scorer: Option<ScorerHead>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RuleHead {
+    #[prost(int32, tag = "3")]
+    severity: i32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ScorerHead {
+    #[prost(bool, tag = "4")]
+    alert: bool,
 }
 
 impl EventHead {
     fn worst(&self) -> Option<Severity> {
-        let verdicts = self.verdicts.iter().cloned();
-        let checked = verdicts.filter_map(|verdict| Verdict::try_from(verdict).ok());
-        checked.map(|verdict| verdict.severity()).max()
+        self.verdicts.iter().filter_map(VerdictHead::severity).max()
+    }
+}
+
+impl VerdictHead {
+    /// As [`picket_event::Verdict::severity`] says.
+    fn severity(&self) -> Option<Severity> {
+        let rule = self.rule.as_ref();
+        let rule = rule.and_then(|rule| Severity::from_wire(rule.severity));
+        let scorer = self.scorer.as_ref().map(|scorer| {
+            if scorer.alert {
+                Severity::Medium
+            } else {
+                Severity::Informational
+            }
+        });
+        rule.max(scorer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use picket_event::{RuleVerdict, ScorerVerdict, Verdict};
+    use picket_proto::v1;
+
+    use super::*;
+
+    #[test]
+    fn the_head_of_a_verdict_is_as_bad_as_the_verdict() {
+        let mut verdicts = Vec::new();
+        for severity in [Severity::Informational, Severity::Low, Severity::Critical] {
+            verdicts.push(Verdict::Rule(RuleVerdict {
+                id: "i".to_owned(),
+                title: "t".to_owned(),
+                severity,
+                attack: vec!["T1105".to_owned()],
+                author: "a".to_owned(),
+                license: String::new(),
+                rests_on: Vec::new(),
+            }));
+        }
+        for alert in [false, true] {
+            verdicts.push(Verdict::Scorer(ScorerVerdict {
+                bits: 1.5,
+                p: 0.25,
+                reasons: Vec::new(),
+                alert,
+            }));
+        }
+        for verdict in verdicts {
+            let bytes = v1::Verdict::from(verdict.clone()).encode_to_vec();
+            let head = VerdictHead::decode(bytes.as_slice()).unwrap();
+            assert_eq!(head.severity(), Some(verdict.severity()));
+        }
     }
 }

@@ -47,6 +47,22 @@ impl Host {
         self.sealed(events, count, Vec::new())
     }
 
+    /// The next batch with events as these bytes have them, of these kinds.
+    pub(crate) fn raw(&mut self, events: &[Vec<u8>], kinds: &[Kind]) -> Entry {
+        let mut plain = Vec::new();
+        for event in events {
+            prost::encoding::bytes::encode(1, event, &mut plain);
+        }
+        let summary = Summary {
+            first: UnixNanos(0),
+            last: UnixNanos(i64::MAX),
+            kinds: kinds.iter().copied().collect(),
+            worst: None,
+        };
+        let payload = zstd::bulk::compress(&plain, 1).unwrap();
+        self.with_payload(events.len() as u64, Vec::new(), (payload, summary))
+    }
+
     /// The next batch, all of whose numbers are a gap.
     pub(crate) fn gap(&mut self, gap: Gap) -> Entry {
         let count = gap.count.unwrap_or(0);
@@ -54,12 +70,21 @@ impl Host {
     }
 
     pub(crate) fn sealed(&mut self, events: Vec<Event>, count: u64, gaps: Vec<Gap>) -> Entry {
-        let link = self.chain.next_link(count);
         let summary = Summary::of(&events);
         let payload = match events.as_slice() {
             [] => Vec::new(),
             _ => payload::close(events.into_iter().map(Into::into).collect()).unwrap(),
         };
+        self.with_payload(count, gaps, (payload, summary))
+    }
+
+    fn with_payload(
+        &mut self,
+        count: u64,
+        gaps: Vec<Gap>,
+        (payload, summary): (Vec<u8>, Summary),
+    ) -> Entry {
+        let link = self.chain.next_link(count);
         let header = self.header(count, gaps, &payload);
         let entry = self.entry(header, payload, summary);
         let moved = self.chain.advance(&link, entry.header_hash);

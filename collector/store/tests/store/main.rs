@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../../../../proto/event/tests/views/arbitrary.rs"]
+mod arbitrary;
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 mod duckdb;
+mod earlier;
 mod engines;
 mod faults;
 mod host;
@@ -15,3 +18,4 @@ mod sealing;
 mod search;
 mod thin;
 mod tree;
+mod whole;

@@ -15,11 +15,16 @@ use crate::{
 impl Event {
     /// Appends the message `v1::Event` as one more element of the repeated field `tag`, its length before it.
     pub fn encode_field(self, tag: u32, out: &mut Vec<u8>) {
-        message(out, tag, |out| event(out, self));
+        message(out, tag, |out| event(out, &self));
+    }
+
+    /// Appends the message `v1::Event`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        event(out, self);
     }
 }
 
-fn event(out: &mut Vec<u8>, event: Event) {
+fn event(out: &mut Vec<u8>, event: &Event) {
     number(out, 1, event.seq);
     enumeration(out, 2, event.kind.to_wire());
     signed(out, 3, event.time.0);
@@ -28,24 +33,24 @@ fn event(out: &mut Vec<u8>, event: Event) {
     if let Some(of) = &event.process {
         message(out, 6, |out| process(out, of));
     }
-    for of in event.verdicts {
+    for of in &event.verdicts {
         message(out, 7, |out| verdict(out, of));
     }
-    match event.detail {
+    match &event.detail {
         None => {}
-        Some(Detail::File(of)) => message(out, 16, |out| file(out, &of)),
-        Some(Detail::Exit(of)) => message(out, 17, |out| exit(out, of)),
-        Some(Detail::Fork(of)) => message(out, 23, |out| fork(out, of)),
-        Some(other) => v1::event::Detail::from(other).encode(out),
+        Some(Detail::File(of)) => message(out, 16, |out| file(out, of)),
+        Some(Detail::Exit(of)) => message(out, 17, |out| exit(out, *of)),
+        Some(Detail::Fork(of)) => message(out, 23, |out| fork(out, *of)),
+        Some(other) => v1::event::Detail::from(other.clone()).encode(out),
     }
 }
 
-fn verdict(out: &mut Vec<u8>, verdict: Verdict) {
+fn verdict(out: &mut Vec<u8>, verdict: &Verdict) {
     match verdict {
-        Verdict::Rule(_) => v1::Verdict::from(verdict)
+        Verdict::Rule(_) => v1::Verdict::from(verdict.clone())
             .encode(out)
             .expect("a vector grows as needed"),
-        Verdict::Scorer(of) => message(out, 2, |out| score(out, &of)),
+        Verdict::Scorer(of) => message(out, 2, |out| score(out, of)),
     }
 }
 

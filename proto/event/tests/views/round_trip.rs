@@ -13,13 +13,36 @@ use serde_json::{Value, json};
 
 use crate::{arbitrary, origin};
 
+/// As text: a damaged number may be none, which is not equal to itself.
+fn shown(event: Option<Event>) -> String {
+    format!("{event:?}")
+}
+
 proptest! {
     #[test]
     fn any_event_is_written_as_its_message_is(event in arbitrary::event()) {
         let message = v1::BatchPayload { events: vec![v1::Event::from(event.clone())] };
         let mut written = Vec::new();
+        event.encode(&mut written);
+        prop_assert_eq!(&written, &v1::Event::from(event.clone()).encode_to_vec());
+        written.clear();
         event.encode_field(1, &mut written);
         prop_assert_eq!(written, message.encode_to_vec());
+    }
+
+    #[test]
+    fn any_bytes_are_read_as_their_message_is(event in arbitrary::event(), place in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let by_message = |bytes: &[u8]| v1::Event::decode(bytes).ok().and_then(|wire| Event::try_from(wire).ok());
+        let mut bytes = Vec::new();
+        event.encode(&mut bytes);
+        prop_assert_eq!(Event::decode(&bytes).ok(), Some(event));
+        let at = place.index(bytes.len());
+        let cut = &bytes[..at];
+        prop_assert_eq!(shown(Event::decode(cut).ok()), shown(by_message(cut)));
+        bytes[at] = byte;
+        prop_assert_eq!(shown(Event::decode(&bytes).ok()), shown(by_message(&bytes)));
+        bytes.remove(at);
+        prop_assert_eq!(shown(Event::decode(&bytes).ok()), shown(by_message(&bytes)));
     }
 
     #[test]
