@@ -437,19 +437,24 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_snapshot_from_before_three_factors_and_the_refusals_is_taken_up() {
+    /// A small scorer that knows nothing, and an event for it.
+    fn small() -> (Settings, Scorer, Event) {
         let settings = Settings {
             slots: 1 << 10,
             ..Settings::new([3; 16])
         };
-        let mut scorer = Scorer::new(settings);
         let event = Event::new(Kind::AccountSwitch, UnixNanos(5), Source::Replay);
         let event = event.with(Detail::Login(Login {
             user: "ann".into(),
             target_user: "root".into(),
             ..Login::default()
         }));
+        (settings, Scorer::new(settings), event)
+    }
+
+    #[test]
+    fn a_snapshot_from_before_three_factors_and_the_refusals_is_taken_up() {
+        let (settings, mut scorer, event) = small();
         for _ in 0..9 {
             scorer.step(event.time, &event);
         }
@@ -476,17 +481,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_from_before_the_fleet_is_taken_up() {
-        let settings = Settings {
-            slots: 1 << 10,
-            ..Settings::new([3; 16])
-        };
-        let mut scorer = Scorer::new(settings);
-        let event = Event::new(Kind::AccountSwitch, UnixNanos(5), Source::Replay);
-        let event = event.with(Detail::Login(Login {
-            user: "ann".into(),
-            target_user: "root".into(),
-            ..Login::default()
-        }));
+        let (settings, mut scorer, event) = small();
         scorer.step(event.time, &event);
         let new = scorer.snapshot();
         let joined = new.len() - CHECKSUM_BYTES - 1;

@@ -98,8 +98,12 @@ fn scorer(status: &Value) -> String {
     } else {
         ""
     };
+    let fleet = match number("fleet/prior") {
+        0 => "no prior of the fleet".to_owned(),
+        prior => format!("prior {prior} of {} hosts", number("fleet/hosts")),
+    };
     format!(
-        "{} events on {} days, {} of {} contexts mature; {} alerts not told in {} change windows; new of late {} ppm, usually {usually}{drift}",
+        "{} events on {} days, {} of {} contexts mature; {} alerts not told in {} change windows; new of late {} ppm, usually {usually}{drift}; {fleet}",
         number("events"),
         number("days"),
         number("contexts_mature"),

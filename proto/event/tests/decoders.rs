@@ -6,6 +6,9 @@
 use picket_event::batch::{ClassHead, Header, PreviousStream};
 use picket_event::checkpoint::{self, Checkpoint};
 use picket_event::command::{Action, Command, Mode, Target};
+use picket_event::fleet::{
+    FleetSecret, LEAST_HOSTS, MOST_CONTEXTS, Pair, Prior, SharedContext, SharedValue, Sketch,
+};
 use picket_event::request::OperatorRequest;
 use picket_event::token::EnrolmentToken;
 use picket_event::trust::{Person, Role, TrustRoot};
@@ -13,7 +16,7 @@ use picket_event::{
     BootId, Class, CommandId, Event, Gap, GapReason, HostId, Kind, ProcessUid, StreamId, UnixNanos,
 };
 use picket_proto::v1;
-use picket_seal::{Digest, SigningKey};
+use picket_seal::{Digest, Domain, SigningKey};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -127,6 +130,44 @@ proptest! {
             let again = v1::BatchHeader::from(header.clone()).encode_to_vec();
             let again = v1::BatchHeader::decode(again.as_slice()).unwrap();
             prop_assert_eq!(Header::try_from(again), Ok(header));
+        }
+    }
+
+    #[test]
+    fn mutated_sketches_are_refused_or_can_be_said_again(wounds in wounds()) {
+        let sketch = Sketch {
+            fleet: FleetSecret::new([1; 16]).id(),
+            pairs: (0..5).map(|n| Pair { context: n, value: n << 40 }).collect(),
+        };
+        let honest = v1::FleetSketch::from(sketch).encode_to_vec();
+        let taken = v1::FleetSketch::decode(mutated(&honest, &wounds).as_slice());
+        if let Some(sketch) = taken.ok().and_then(|wire| Sketch::try_from(wire).ok()) {
+            let again = v1::FleetSketch::from(sketch.clone());
+            prop_assert_eq!(Sketch::try_from(again).ok(), Some(sketch));
+        }
+    }
+
+    /// Signed again each time, so that more than the signature is tried.
+    #[test]
+    fn mutated_priors_are_refused_or_can_be_said_again(wounds in wounds()) {
+        let key = SigningKey::generate().unwrap();
+        let shared = |n: u32| SharedValue { value: u64::from(n) << 40, hosts: n + LEAST_HOSTS };
+        let prior = Prior {
+            fleet: FleetSecret::new([1; 16]).id(),
+            number: 300,
+            wall: UnixNanos(1_767_600_000_000_000_000),
+            hosts: 40,
+            contexts: vec![SharedContext { context: 1, hosts: 40, values: 3 }],
+            values: (0..5).map(shared).collect(),
+        };
+        let body = mutated(&prior.sign(&key).body, &wounds);
+        let signature = key.sign(Domain::Prior, &body).as_bytes().to_vec();
+        let signed = v1::SignedPrior { body, signature, public_key: Vec::new() };
+        if let Ok(prior) = Prior::read(&signed, &key.public_key()) {
+            let few = prior.values.iter().any(|one| one.hosts < LEAST_HOSTS);
+            prop_assert!(!few && prior.contexts.len() <= MOST_CONTEXTS);
+            let again = Prior::read(&prior.sign(&key), &key.public_key());
+            prop_assert_eq!(again.ok(), Some(prior));
         }
     }
 
