@@ -29,7 +29,7 @@ impl Host {
         host.file("/home/ada/.ssh/id_ed25519", SECRET);
         host.file(
             "/home/ada/.ssh/authorized_keys",
-            "from=\"10.0.0.1\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ ada@desk\n",
+            "from=\"10.0.0.1\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA== ada@desk\n",
         );
         // Whoever owns a home may point anywhere.
         host.file("/hidden/authorized_keys", SECRET);
