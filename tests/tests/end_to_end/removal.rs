@@ -161,6 +161,9 @@ fn an_unprotected_package_goes_and_that_is_told() {
     host.told(|one| one["action"] == "removal" && one["reason"] == "removing");
     let status = host.rig.status(&host.state).unwrap();
     assert_eq!(status["containment"]["protect_removal"], false);
+    // And whom the host believes, for a good while yet.
+    assert_eq!(status["trust_root"]["version"], 1);
+    assert!(status["trust_root"]["seconds_left"].as_u64().unwrap() > 80 * 86_400);
 }
 
 #[test]
