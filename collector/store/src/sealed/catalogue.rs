@@ -7,7 +7,7 @@
 //! - An event is in the files once: of each chain, those below its mark and no others.
 //!
 //! ```text
-//! sealed/catalogue:  "PKTCAT" | version u16 le = 1 | crc32c of the body u32 le | body
+//! sealed/catalogue:  "PKTCAT" | version u16 le = 2 | crc32c of the body u32 le | body
 //! ```
 
 use std::collections::HashMap;
@@ -143,7 +143,8 @@ impl Catalogue {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let rest = bytes.strip_prefix(HEAD)?;
+        let earlier = || bytes.strip_prefix(EARLIER_HEAD);
+        let rest = bytes.strip_prefix(HEAD).or_else(earlier)?;
         let (crc, body) = rest.split_first_chunk()?;
         if u32::from_le_bytes(*crc) != crc32c::crc32c(body) {
             return None;
@@ -155,7 +156,10 @@ impl Catalogue {
 pub(crate) const NAME: &str = "catalogue";
 pub(crate) const BESIDE: &str = "catalogue.new";
 
-const HEAD: &[u8] = b"PKTCAT\x01\x00";
+const HEAD: &[u8] = b"PKTCAT\x02\x00";
+
+/// Of a collector that cannot make an event again of its columns: what it wrote is read, and what is written here it refuses.
+const EARLIER_HEAD: &[u8] = b"PKTCAT\x01\x00";
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Body {

@@ -298,6 +298,31 @@ fn small_files_are_merged_and_replaced_ones_go_when_no_reader_has_them() {
 }
 
 #[test]
+fn what_columns_take_adds_up_to_what_the_files_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, mut fleet) = (wal(folder.path()), Fleet::new());
+    let (mut sealer, _) = sealer(&store, folder.path());
+    fleet.fill(&mut store, 100);
+    while sealer.seal().unwrap().events > 0 {}
+    let columns = sealer.column_sizes().unwrap();
+    let all = columns.iter().map(|one| one.pages + one.filters);
+    assert_eq!(all.sum::<u64>(), sealer.sealed_bytes());
+    for one in &columns {
+        let is_key = [
+            "_uid",
+            "user_name",
+            "sha256",
+            "after",
+            "_ip",
+            "login_user",
+            "host_id",
+        ];
+        let is_key = is_key.iter().any(|end| one.name.ends_with(end));
+        assert!(is_key || one.filters == 0, "{}", one.name);
+    }
+}
+
+#[test]
 fn what_a_crash_left_is_removed_and_nothing_is_lost_or_doubled() {
     let folder = tempfile::tempdir().unwrap();
     let (mut store, mut fleet) = (wal(folder.path()), Fleet::new());
