@@ -227,7 +227,7 @@ proptest! {
         let read = Checkpoint::read(&signed, &key.public_key());
         prop_assert_eq!(read.is_ok(), signed == honest);
         // Signed by the right key, whatever it says.
-        let sealed = key.sign(picket_seal::Domain::Checkpoint, &signed.body);
+        let sealed = key.sign(Domain::Checkpoint, &signed.body);
         let signed = v1::SignedCheckpoint { signature: sealed.as_bytes().to_vec(), ..signed };
         if let Ok((read, named)) = Checkpoint::read(&signed, &key.public_key()) {
             prop_assert_eq!(named, checkpoint::hash(&signed));
