@@ -36,11 +36,16 @@ fn any_flipped_byte_is_refused() {
         bad[place] ^= 1 << (place % 8);
         let expected = match place {
             0..8 => SnapshotError::NotASnapshot,
-            9..12 => {
+            8..12 => {
                 let got = u32::from_le_bytes([bad[8], bad[9], bad[10], bad[11]]);
-                SnapshotError::Version { expected: 3, got }
+                // One says that it is of the format before, which is read.
+                let other = SnapshotError::Version { expected: 3, got };
+                if got == 2 {
+                    SnapshotError::Checksum
+                } else {
+                    other
+                }
             }
-            // The first byte of the version, flipped, says that it is of the format before, which is read.
             _ => SnapshotError::Checksum,
         };
         assert_eq!(refusal(settings(), &bad), expected, "byte {place}");
