@@ -24,7 +24,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use picket_event::StreamId;
-use picket_event::batch::PreviousStream;
 use picket_rpc::channel::ConnectError;
 use picket_rpc::tls::TlsError;
 use tokio::sync::{Notify, mpsc, watch};
@@ -48,12 +47,14 @@ pub(crate) mod facts;
 mod holes;
 pub(crate) mod places;
 mod renewal;
+pub(crate) mod runs;
 #[cfg(test)]
 mod tests;
 mod upload;
 
 use backoff::Backoff;
 use places::SharedPlaces;
+use runs::Runs;
 
 /// Frames that may wait to be sent.
 const FRAMES: usize = 4;
@@ -96,7 +97,7 @@ pub(crate) struct Uplink {
     /// Rung when the uplink must end.
     pub(crate) stop: Arc<Stop>,
     /// How the runs before this one ended, the oldest first.
-    pub(crate) runs: Vec<PreviousStream>,
+    pub(crate) runs: Runs,
 }
 
 /// Tells the uplink to end.

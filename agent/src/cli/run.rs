@@ -49,6 +49,7 @@ use crate::state::host::{self, Host};
 use crate::state::{StateDir, stream};
 use crate::store::{Shared, Store};
 use crate::uplink::places::SharedPlaces;
+use crate::uplink::runs::Runs;
 use crate::uplink::{COMMANDS, Stop, Uplink};
 
 mod previous;
@@ -386,7 +387,7 @@ impl Service {
             clock: clock::system(),
             commands,
             stop: Arc::clone(&stop),
-            runs: self.runs.clone(),
+            runs: Runs::new(Arc::clone(&self.state), self.runs.clone()),
         };
         Ok((stop, uplink.start(inputs)?))
     }

@@ -123,11 +123,16 @@ impl<'a> Sender<'a> {
         let known_epoch = welcome.known_epoch;
         let lines = uplink.store.spool().status().lines;
         let acked = |stream: StreamId, class| {
+            if uplink.runs.was_whole(stream) {
+                return u64::MAX;
+            }
             let class = spool_class(class);
             let mut lines = lines.iter();
             let line = lines.find(|line| line.stream == *stream.as_bytes() && line.class == class);
             line.map_or(0, |line| line.durable_seq)
         };
+        let ends = Ends::new(uplink.stream, &uplink.runs.ended(), &welcome.acks, acked);
+        uplink.runs.note_whole(&ends.whole());
         Self {
             uplink,
             batches,
@@ -137,7 +142,7 @@ impl<'a> Sender<'a> {
             under_way: VecDeque::new(),
             bytes_under_way: 0,
             credit: FIRST_CREDIT,
-            ends: Ends::new(uplink.stream, &uplink.runs, &welcome.acks, acked),
+            ends,
         }
     }
 
@@ -310,6 +315,9 @@ impl<'a> Sender<'a> {
         }
         if let Some((stream, head)) = holes::stands(ack) {
             self.ends.moved(stream, head);
+            if stream != self.uplink.stream {
+                self.uplink.runs.note_whole(&self.ends.whole());
+            }
         }
         let is_range = answered.as_ref().is_some_and(|batch| batch.is_range);
         if ack.refused.is_empty() {

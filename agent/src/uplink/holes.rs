@@ -71,7 +71,9 @@ pub(super) struct Ends {
 struct Run {
     stream: StreamId,
     clean: bool,
-    open: Vec<End>,
+    ends: Vec<End>,
+    /// Whether the collector said of each class where it stands.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ struct End {
     stands: ClassHead,
     /// What was acknowledged, as far as the spool knows.
     acked: u64,
+    asked: bool,
 }
 
 impl Ends {
@@ -92,17 +95,20 @@ impl Ends {
         acked: impl Fn(StreamId, Class) -> u64,
     ) -> Self {
         let runs = runs.iter().map(|run| {
-            let open = run.heads.iter().filter_map(|to| {
+            let ends = run.heads.iter().filter_map(|to| {
                 Some(End {
                     to: *to,
                     stands: stands_of(run.stream, to.class, welcome)?,
                     acked: acked(run.stream, to.class),
+                    asked: false,
                 })
             });
+            let ends: Vec<End> = ends.collect();
             Run {
                 stream: run.stream,
                 clean: run.clean,
-                open: open.collect(),
+                told: ends.len() == run.heads.len(),
+                ends,
             }
         });
         Self {
@@ -114,11 +120,19 @@ impl Ends {
     /// The collector's chain has moved.
     pub(super) fn moved(&mut self, stream: StreamId, head: ClassHead) {
         let runs = self.runs.iter_mut().filter(|run| run.stream == stream);
-        for end in runs.flat_map(|run| &mut run.open) {
+        for end in runs.flat_map(|run| &mut run.ends) {
             if end.to.class == head.class {
                 end.stands = head;
             }
         }
+    }
+
+    /// The runs of which the collector has everything, or knows what is lost.
+    pub(super) fn whole(&self) -> Vec<StreamId> {
+        let has = |end: &End| end.stands.next_seq >= end.to.next_seq;
+        let whole = |run: &&Run| run.told && run.ends.iter().all(has);
+        let runs = self.runs.iter().filter(whole);
+        runs.map(|run| run.stream).collect()
     }
 
     /// The next hole at the end of a class, each once; `next` is the run of the next batch of the class.
@@ -142,8 +156,12 @@ impl Ends {
 
 impl Run {
     fn take(&mut self, class: Class) -> Option<Range> {
-        let at = self.open.iter().position(|end| end.to.class == class)?;
-        let End { to, stands, acked } = self.open.swap_remove(at);
+        let mut open = self.ends.iter_mut().filter(|end| !end.asked);
+        let end = open.find(|end| end.to.class == class)?;
+        end.asked = true;
+        let End {
+            to, stands, acked, ..
+        } = *end;
         let why = if self.clean {
             GapReason::Corrupt
         } else {
@@ -283,11 +301,15 @@ mod tests {
         );
         ends.moved(StreamId::new([4; 16]), head(5));
         let range = ends.take(Class::Bulk, Some([5; 16])).unwrap();
+        assert_eq!(ends.whole(), []);
+        ends.moved(range.stream, head(7));
+        assert_eq!(ends.whole(), [range.stream]);
         assert_eq!(range.stream, StreamId::new([4; 16]));
         assert_eq!(parts(&range), [(5, Some(2), GapReason::Crash)]);
         assert_eq!(ends.take(Class::Bulk, Some([5; 16])), None);
         ends.moved(STREAM, head(10));
         assert_eq!(ends.take(Class::Bulk, Some([9; 16])), None);
+        assert_eq!(ends.whole().len(), 2);
     }
 
     #[test]

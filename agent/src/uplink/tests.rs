@@ -247,7 +247,7 @@ impl Bench {
             clock: crate::clock::system(),
             commands,
             stop: Arc::default(),
-            runs: Vec::new(),
+            runs: Runs::new(Arc::clone(&state), Vec::new()),
             state,
         };
         Self {
