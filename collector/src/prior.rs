@@ -132,21 +132,20 @@ impl Priors {
         merged.await.map_err(|_ended| PriorError::Ended)?
     }
 
-    /// Merges again and again: at once while there is no prior, then once in `period`.
+    /// Merges again and again: at once while there is no prior, then once in `period`, also when that was over before the start.
     pub async fn keep(self, period: Duration) {
         loop {
+            // Others may come at the same time.
+            tokio::time::sleep(SETTLE.min(period)).await;
+            if self.is_due(period)
+                && let Err(error) = self.merge().await
+            {
+                let error = crate::failure::chain(&error);
+                tracing::error!(error, "no prior made");
+            }
             tokio::select! {
                 () = self.0.came.notified() => {}
                 () = tokio::time::sleep(period) => {}
-            }
-            // Others may come at the same time.
-            tokio::time::sleep(SETTLE.min(period)).await;
-            if !self.is_due(period) {
-                continue;
-            }
-            if let Err(error) = self.merge().await {
-                let error = crate::failure::chain(&error);
-                tracing::error!(error, "no prior made");
             }
         }
     }

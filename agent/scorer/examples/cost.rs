@@ -7,14 +7,30 @@
 
 use std::time::Instant;
 
-use picket_scorer::recompute;
+use picket_event::Event;
+use picket_event::fleet::FleetSecret;
+use picket_scorer::{Scorer, recompute};
 
 #[path = "../tests/promises/world.rs"]
 mod world;
 
 fn main() {
     let events = world::life(1, DAYS, EVENTS_A_DAY);
-    let mut scorer = world::fresh();
+    println!("events           {}", events.len());
+    println!("alone");
+    live(world::fresh(), &events);
+    println!("in a fleet, whose hashes are made too");
+    let mut member = world::fresh();
+    member.join_fleet(FleetSecret::new([1; 16]));
+    let scorer = live(member, &events);
+    println!("bytes of state   {}", scorer.state_bytes());
+    print_snapshot(&scorer);
+    println!("maturity         {:?}", scorer.maturity());
+    print_recomputation(scorer, &events);
+}
+
+/// Steps through the events and prints what each took.
+fn live(mut scorer: Scorer, events: &[Event]) -> Scorer {
     let mut alerts_a_day = vec![0_u32; usize::try_from(DAYS).unwrap_or_default()];
     let mut micros = Vec::with_capacity(events.len());
     for (number, event) in events.iter().enumerate() {
@@ -28,20 +44,16 @@ fn main() {
     micros.sort_by(f64::total_cmp);
     let mean = micros.iter().sum::<f64>() / f64::from(DAYS * EVENTS_A_DAY);
     let at = |share: usize| micros[(micros.len() - 1) * share / 1000];
-    println!("events           {}", events.len());
     println!(
         "us per event     {mean:.2} mean, {:.2} median, {:.2} p99",
         at(500),
         at(990)
     );
-    println!("bytes of state   {}", scorer.state_bytes());
-    print_snapshot(&scorer);
-    println!("maturity         {:?}", scorer.maturity());
     println!("alerts by day    {alerts_a_day:?}");
-    print_recomputation(scorer, &events);
+    scorer
 }
 
-fn print_snapshot(scorer: &picket_scorer::Scorer) {
+fn print_snapshot(scorer: &Scorer) {
     let began = Instant::now();
     let bytes = scorer.snapshot().len();
     println!(
@@ -50,7 +62,7 @@ fn print_snapshot(scorer: &picket_scorer::Scorer) {
     );
 }
 
-fn print_recomputation(mut scorer: picket_scorer::Scorer, events: &[picket_event::Event]) {
+fn print_recomputation(mut scorer: Scorer, events: &[Event]) {
     let last = events.iter().rev().take(10_000);
     let verdicts: Vec<_> = last
         .filter_map(|event| scorer.step(event.time, event))

@@ -13,6 +13,7 @@ mod copies;
 mod effects;
 mod enrolment;
 mod evaluation;
+mod fleet;
 mod holes;
 mod hostile;
 mod outage;
