@@ -238,11 +238,20 @@ impl World {
     }
 
     fn wait_until_quiet(&mut self, limit: Duration) -> Result<(), Failure> {
-        let first = self.status()?;
+        let (began, mut wanted) = (Instant::now(), BTreeMap::new());
         wait::until("the rest", limit, || {
             self.still_runs()?;
             let now = self.status()?;
-            Ok(is_quiet(&first, &now).then_some(()))
+            // The status is a second old at most, and a run has much to say in its first: what it has numbered by then must arrive.
+            let settled = began.elapsed() >= SETTLED;
+            for line in transport(&now) {
+                let chain = chain_of(line);
+                let new = |chain: &Chain| !settled || !wanted.contains_key(chain);
+                if let Some(chain) = chain.filter(new) {
+                    wanted.insert(chain, number(line, "numbered"));
+                }
+            }
+            Ok((settled && is_quiet(&wanted, &now)).then_some(()))
         })
     }
 
@@ -502,7 +511,7 @@ impl World {
 }
 
 /// Whether everything that `first` speaks of has arrived by `now`.
-fn is_quiet(first: &Value, now: &Value) -> bool {
+fn is_quiet(wanted: &BTreeMap<Chain, u64>, now: &Value) -> bool {
     let connected = now
         .pointer("/link/state")
         .is_some_and(|state| state == "connected");
@@ -510,11 +519,9 @@ fn is_quiet(first: &Value, now: &Value) -> bool {
     connected
         && transport(now).iter().all(|line| {
             let is_own = line.get("stream").and_then(Value::as_str) == own;
-            let same = |before: &&&Value| chain_of(before) == chain_of(line);
-            let before = transport(first).iter().find(|one| same(one)).copied();
-            let wanted = before.map_or(0, |before| number(before, "numbered"));
+            let wanted = chain_of(line).and_then(|chain| wanted.get(&chain));
             if is_own {
-                number(line, "durable_seq") >= wanted
+                number(line, "durable_seq") >= wanted.copied().unwrap_or_default()
             } else {
                 number(line, "spooled") == 0 && number(line, "gaps") == 0
             }
@@ -550,3 +557,5 @@ const CLOCK: &str = "PICKET_TEST_CLOCK";
 
 /// How long a program may take to begin or to end on a busy machine.
 const READY: Duration = Duration::from_mins(3);
+/// How long an agent is looked at before it may be called quiet.
+const SETTLED: Duration = Duration::from_secs(2);
