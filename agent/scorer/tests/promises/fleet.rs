@@ -196,6 +196,33 @@ fn a_thing_of_one_day_and_what_is_on_probation_are_not_told() {
 }
 
 #[test]
+fn what_the_fleet_has_is_not_put_on_probation() {
+    let tool = |day, second| exec(at(day, second), "/usr/sbin/nginx", "/usr/bin/brotli -d");
+    let sketches = (1..=5).map(|number| {
+        let mut scorer = member(number);
+        for day in 0..3 {
+            scorer.step(at(day, 0), &tool(day, 0));
+        }
+        scorer.sketch().expect("it joined")
+    });
+    let prior = prior(&sketches.collect::<Vec<_>>());
+    let on_probation = |prior: Option<&Prior>| {
+        let mut scorer = member(200);
+        if let Some(prior) = prior {
+            scorer.take_prior(prior);
+        }
+        for event in life(79, 8, 600) {
+            scorer.step(event.time, &event);
+        }
+        step(&mut scorer, &tool(8, 0));
+        let again = step(&mut scorer, &tool(8, 1));
+        let mut levels = child(&again).backoff.iter();
+        levels.any(|level| level.context == "days seen on probation")
+    };
+    assert!(on_probation(None) && !on_probation(Some(&prior)));
+}
+
+#[test]
 fn what_is_told_goes_on_through_a_snapshot() {
     let mut scorer = member(1);
     for event in life(5, 4, 400) {
