@@ -118,13 +118,7 @@ pub(crate) fn remark(factor: &'static str, context: &str, value: &str) -> Reason
         factor: factor.into(),
         context: context.into(),
         value: value.into(),
-        bits: 0.0,
-        usual: 0.0,
-        seen: 0,
-        context_seen: 0,
-        days: 0,
-        distinct: 0,
-        backoff: Vec::new(),
+        ..Reason::default()
     }
 }
 

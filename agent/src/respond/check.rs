@@ -216,18 +216,9 @@ impl Checked {
 impl Refusal {
     fn unsigned(code: &'static str, id: CommandId, effect: &str) -> Self {
         let receipt = Box::new(Containment {
-            command_id: id,
-            action: String::new(),
-            state: ReceiptState::Refused,
             reason: code.to_owned(),
             effect: effect.to_owned(),
-            affected: Vec::new(),
-            verified: false,
-            redelivered: false,
-            undo_token: String::new(),
-            signers: Vec::new(),
-            stated_reason: String::new(),
-            cause: None,
+            ..Containment::new(id, "", ReceiptState::Refused)
         });
         Self { code, receipt }
     }

@@ -189,18 +189,9 @@ fn told(state: ReceiptState, reason: &str, why: &str) -> Containment {
         _ => format!("the package is being removed; {why}"),
     };
     Containment {
-        command_id: CommandId::new([0; 16]),
-        action: "removal".to_owned(),
-        state,
         reason: reason.to_owned(),
         effect,
-        affected: Vec::new(),
-        verified: false,
-        redelivered: false,
-        undo_token: String::new(),
-        signers: Vec::new(),
-        stated_reason: String::new(),
-        cause: None,
+        ..Containment::new(CommandId::new([0; 16]), "removal", state)
     }
 }
 

@@ -140,17 +140,8 @@ pub(super) fn receipt(
         *to = *from;
     }
     Containment {
-        command_id: CommandId::new(id),
-        action: "trust-root".to_owned(),
-        state,
         reason: reason.to_owned(),
         effect,
-        affected: Vec::new(),
-        verified: false,
-        redelivered: false,
-        undo_token: String::new(),
-        signers: Vec::new(),
-        stated_reason: String::new(),
-        cause: None,
+        ..Containment::new(CommandId::new(id), "trust-root", state)
     }
 }

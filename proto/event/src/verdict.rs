@@ -94,7 +94,7 @@ impl ScorerVerdict {
 pub const CHANGE_WINDOW: &str = "change window";
 
 /// One factor of a score.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reason {
     /// Which factor, as `child of parent`.
     pub factor: Cow<'static, str>,

@@ -62,6 +62,24 @@ impl Containment {
     pub const BREAK_GLASS: &str = "break_glass";
     /// The reason when what somebody undid on the host was done again.
     pub const REPAIRED: &str = "repaired";
+
+    /// A receipt that says nothing yet but what became of which command; nobody signed it.
+    pub fn new(command_id: CommandId, action: &str, state: ReceiptState) -> Self {
+        Self {
+            command_id,
+            action: action.to_owned(),
+            state,
+            reason: String::new(),
+            effect: String::new(),
+            affected: Vec::new(),
+            verified: false,
+            redelivered: false,
+            undo_token: String::new(),
+            signers: Vec::new(),
+            stated_reason: String::new(),
+            cause: None,
+        }
+    }
 }
 
 /// One process, or one object of another kind, that a command was about.

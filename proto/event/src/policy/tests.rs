@@ -124,15 +124,7 @@ fn a_score_counts_where_the_entry_says_how_unlikely_it_must_be() {
         of_an_upgrade.alert = alert;
         of_an_upgrade.reasons.push(Reason {
             factor: CHANGE_WINDOW.into(),
-            context: Text::NONE,
-            value: Text::NONE,
-            bits: 0.0,
-            usual: 0.0,
-            seen: 0,
-            context_seen: 0,
-            days: 0,
-            distinct: 0,
-            backoff: Vec::new(),
+            ..Reason::default()
         });
         let event = exec(Verdict::Scorer(of_an_upgrade));
         assert_eq!(due(policy, &event).len(), acts);

@@ -264,18 +264,7 @@ fn score(bytes: &[u8]) -> Read<ScorerVerdict> {
 }
 
 fn reason(bytes: &[u8]) -> Read<Reason> {
-    let mut reason = Reason {
-        factor: Cow::Borrowed(""),
-        context: Text::NONE,
-        value: Text::NONE,
-        bits: 0.0,
-        usual: 0.0,
-        seen: 0,
-        context_seen: 0,
-        days: 0,
-        distinct: 0,
-        backoff: Vec::new(),
-    };
+    let mut reason = Reason::default();
     let mut fields = Fields::of(bytes, &[10]);
     while let Some((tag, value)) = fields.next()? {
         match tag {
