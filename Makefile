@@ -58,6 +58,7 @@ test: deps deps-test build ## all tests; as root the privileged ones too; short 
 	@$(MAKE) --no-print-directory bench SHORT=1
 	@$(MAKE) --no-print-directory bench-ingest SHORT=1
 	@$(MAKE) --no-print-directory bench-store SHORT=1
+	@$(MAKE) --no-print-directory bench-containment SHORT=1 ONLY=fleet
 
 .PHONY: test-vm
 test-vm: build ## privileged tests on other kernels, in QEMU; SHORT=1 boots one kernel
@@ -144,8 +145,8 @@ bench-sensor: build ## figures of the kernel sensor, as root; SHORT=1 takes unde
 	    $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json)
 
 .PHONY: bench-containment
-bench-containment: build ## figures of containment, as root, in network namespaces; SHORT=1 takes under a minute; ONLY=isolate,policy
-	@$(CARGO_TARGET_DIR)/debug/picket-bench-containment $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json)
+bench-containment: build ## figures of containment, as root, in network namespaces; SHORT=1 takes under a minute; ONLY=isolate,policy,fleet, of which fleet needs no root; AGENTS=N simulated hosts
+	@$(CARGO_TARGET_DIR)/debug/picket-bench-containment $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(if $(AGENTS),--agents $(AGENTS)) $(if $(JSON),--json)
 
 .PHONY: bench-ingest
 bench-ingest: build ## figures of the collector's ingest, by simulated agents; SHORT=1 takes under a minute with the everyday build, else the release build; AGENTS=N,N as many connected

@@ -20,6 +20,7 @@ mod failure;
 mod fleet;
 mod health;
 mod integrity;
+pub mod judge;
 mod outbox;
 mod pipeline;
 mod respond;

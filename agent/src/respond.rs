@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use picket_event::command::{Action, Command, MAX_COMMAND_BYTES, Mode};
+use picket_event::command::{Action, Command, Mode};
 use picket_event::trust::TrustRoot;
 use picket_event::{BootId, CommandId, Containment, HostId, ReceiptState, UnixNanos};
 use picket_proto::v1;
@@ -55,7 +55,7 @@ mod undo;
 mod vault;
 
 use block::Blocklist;
-use check::{Checked, Refusal};
+use check::{Addressee, Checked, Refusal};
 use effects::Effects;
 use isolate::Isolation;
 use lock_user::Accounts;
@@ -243,12 +243,13 @@ impl Responder {
         signed: &v1::SignedCommand,
         start: Option<&v1::SignedStatement>,
     ) -> Result<Step, Refusal> {
-        check::size(signed, MAX_COMMAND_BYTES)?;
         let now = self.now();
-        let checked = check::signatures(signed, &self.believer.trust, now)?;
-        check::host(&checked, self.believer.host, self.believer.host_epoch)?;
-        let begun = start.map(|start| (start, signed.body.as_slice()));
-        check::ring(&checked, self.believer.host, begun, &self.believer.trust)?;
+        let to = Addressee {
+            host: self.believer.host,
+            host_epoch: self.believer.host_epoch,
+            trust: &self.believer.trust,
+        };
+        let checked = check::addressed(signed, start, to, now)?;
         let log = match &mut self.log {
             Ok(log) => log,
             Err(error) => return Err(checked.refuse("no_record", &crate::failure::chain(error))),

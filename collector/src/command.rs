@@ -15,8 +15,10 @@
 //! - Every request, approval, denial and cancellation is in the audit with the person's own signature.
 
 mod approval;
+mod handing;
 mod refused;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use picket_event::audit::{action, command_proof};
@@ -33,6 +35,8 @@ use crate::database::{Database, DatabaseError, audit};
 use crate::registry::Registry;
 use crate::trust::Trust;
 
+pub use handing::Open;
+use handing::{Handing, is_held};
 pub use refused::SubmitError;
 use refused::{MAX_COMMAND_BYTES, MAX_SIGNATURES};
 
@@ -44,6 +48,7 @@ pub struct Commands {
     trust: Trust,
     hosts_per_hour: u64,
     changes: watch::Sender<u64>,
+    handing: Arc<Handing>,
 }
 
 impl Commands {
@@ -55,6 +60,7 @@ impl Commands {
             trust,
             hosts_per_hour,
             changes: watch::Sender::new(0),
+            handing: Arc::default(),
         }
     }
 
@@ -166,34 +172,6 @@ impl Commands {
             .into_iter()
             .map(|(row, hosts)| self.shown(row, hosts, now))
             .collect())
-    }
-
-    /// The commands to hand to a host, oldest first: what its ring holds back is not among them.
-    pub async fn open_for(
-        &self,
-        host: HostId,
-        now: UnixNanos,
-    ) -> Result<Vec<CommandRow>, DatabaseError> {
-        let open = self
-            .database
-            .call(move |t| commands::open_for(t, &host, now));
-        let mut open = open.await?;
-        open.retain(|row| !is_held(row, Command::decode(&row.signed.body).ok().as_ref(), &host));
-        Ok(open)
-    }
-
-    /// A command was handed to the host's session.
-    pub async fn delivered(
-        &self,
-        id: CommandId,
-        host: HostId,
-        now: UnixNanos,
-    ) -> Result<(), DatabaseError> {
-        self.database
-            .call(move |t| commands::delivered(t, &id, &host, now))
-            .await?;
-        self.changed();
-        Ok(())
     }
 
     /// Changes whenever any command does.
@@ -358,12 +336,6 @@ fn state(row: &CommandRow, hosts: Option<&[HostState]>, now: UnixNanos) -> &'sta
     }
 }
 
-/// Whether the host's ring has not begun.
-fn is_held(row: &CommandRow, command: Option<&Command>, host: &HostId) -> bool {
-    let ring = command.and_then(|command| command.ring_of(host));
-    ring.is_some_and(|ring| ring > row.ring)
-}
-
 fn host_state(
     host: &HostState,
     row: &CommandRow,
@@ -382,7 +354,7 @@ fn host_state(
         None if now >= row.expires && row.requested => "unapproved",
         None if now >= row.expires => "expired",
         None if row.requested => "requested",
-        None if is_held(row, command, &host.host) => "held",
+        None if is_held(command, row.ring, &host.host) => "held",
         None => "waiting",
     }
 }

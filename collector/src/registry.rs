@@ -441,7 +441,9 @@ fn names(wanted: &str, id: &HostId, known: &Known) -> bool {
     if let Ok(whole) = HostId::parse(wanted) {
         return whole == *id;
     }
-    let prefix = wanted.len() >= SHORTEST_PREFIX && id.to_string().starts_with(wanted);
+    let may_begin =
+        wanted.len() >= SHORTEST_PREFIX && wanted.bytes().all(|c| c.is_ascii_hexdigit());
+    let prefix = may_begin && id.to_string().starts_with(wanted);
     wanted.is_empty() || prefix || known.name == wanted
 }
 

@@ -6,11 +6,14 @@
 //! - Each agent's identity: enrolled through `Enrollment` with a TLS key, certificate and event key of its own.
 //! - Each agent's connection: TCP over loopback, TLS 1.3 with both certificates, HTTP/2, a session with heartbeats and
 //!   a call for batches, under the collector's credit and flow control.
+//! - What each says to a command: size, signatures, host, ring and time are checked by the agent's own code, and the receipt is a
+//!   signed event.
 //! - The batches: numbered, chained, compressed and signed by the agent's own sealer (`picket_agent::seal`), under
 //!   epoch keys with successions.
 //!
 //! # What is not
 //!
+//! - A host does nothing: a receipt says so, and the ids that it has seen are in memory.
 //! - There is no sensor, no detection and no spool: events are invented from a seed (see `world`), and what is not
 //!   acknowledged waits in memory.
 //! - All agents are tasks of one process on the collector's own machine. They share its processors, its allocator and
@@ -18,12 +21,14 @@
 //! - Enrolments share a token and connections (see `enrol`); epochs last a minute and not an hour; classes are
 //!   shared out batch by batch (54 % bulk, 45 % security, 1 % alerts of one event each).
 
+pub(crate) mod command;
 pub(crate) mod dice;
 mod enrol;
 mod fill;
 mod fleet;
 mod host;
 mod link;
+mod obey;
 mod orders;
 mod play;
 mod proof;
@@ -39,6 +44,7 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::wait;
 
+pub use command::Answers;
 pub use fill::{Filled, Filling, fill};
 pub use play::{End, Load, Play, Standing, Storm};
 pub use proof::Proof;
@@ -68,6 +74,8 @@ pub struct Options {
     pub seed: u64,
     /// The collector; `None`: a new one in a temporary folder.
     pub given: Option<Given>,
+    /// Whether a new collector has a second operator, who approves.
+    pub approver: bool,
 }
 
 /// Simulates, and prints what came of it. Fails if an acknowledged event is missing or stored twice.

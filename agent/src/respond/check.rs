@@ -51,6 +51,32 @@ pub(crate) trait Scene {
     fn protected(&self, command: &Command, found: &Found) -> Option<(u32, &'static str)>;
 }
 
+/// Who a command must be for, and whom that host believes.
+#[derive(Clone, Copy, Debug)]
+pub struct Addressee<'a> {
+    /// The host.
+    pub host: HostId,
+    /// The generation of its state.
+    pub host_epoch: u64,
+    /// Its operators.
+    pub trust: &'a TrustRoot,
+}
+
+/// The first four: what can be said of a command before the host looks at what it has done so far.
+pub(crate) fn addressed(
+    signed: &v1::SignedCommand,
+    start: Option<&v1::SignedStatement>,
+    to: Addressee<'_>,
+    now: UnixNanos,
+) -> Result<Checked, Refusal> {
+    size(signed, MAX_COMMAND_BYTES)?;
+    let checked = signatures(signed, to.trust, now)?;
+    host(&checked, to.host, to.host_epoch)?;
+    let begun = start.map(|start| (start, signed.body.as_slice()));
+    ring(&checked, to.host, begun, to.trust)?;
+    Ok(checked)
+}
+
 /// First: nothing large is even decoded.
 pub(crate) fn size(signed: &v1::SignedCommand, limit: usize) -> Result<(), Refusal> {
     let signatures = signed

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use picket_event::Clock;
-use picket_event::command::Target;
+use picket_event::command::{MAX_COMMAND_BYTES, Target};
 use picket_event::statement::{Statement, StatementKind};
 use picket_event::trust::{Person, Role};
 use picket_seal::{Domain, SigningKey};

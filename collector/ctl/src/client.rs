@@ -7,6 +7,7 @@
 
 use std::error::Error;
 
+use picket_event::CommandId;
 use picket_event::content::ContentKind;
 use picket_proto::v1;
 use picket_rpc::channel::{ConnectError, connect};
@@ -215,6 +216,12 @@ impl Collector {
         let answer = self.client.list_commands(request).await;
         let answer = answer.map_err(|status| refused("list the commands", &status))?;
         Ok(answer.into_inner().commands)
+    }
+
+    /// A command's state now; `None`: the collector does not tell of one of this id.
+    pub(crate) async fn command(&mut self, id: CommandId) -> Option<v1::CommandStatus> {
+        let mut states = self.watch(id.as_bytes().to_vec()).await.ok()?;
+        states.message().await.ok()?
     }
 
     /// A command's state now and after each change.

@@ -186,6 +186,12 @@ pub(crate) async fn find(
         let text = format!("`{id}` is not a command id, which is 32 hexadecimal digits");
         return Err(Failure::new(Exit::Usage, text).hint("picketctl commands"));
     }
+    // All of them, with all their hosts, are much to ask for only one.
+    if let Ok(whole) = CommandId::parse(&wanted)
+        && let Some(status) = collector.command(whole).await
+    {
+        return Ok(status);
+    }
     let mut commands = collector.list_commands(ALL).await?;
     commands.retain(|status| id_of(status).starts_with(&wanted));
     match (commands.pop(), commands.len()) {

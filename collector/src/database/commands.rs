@@ -55,6 +55,17 @@ pub struct HostState {
     pub received: UnixNanos,
 }
 
+/// A command that a host is to be given, without what is the same for all its hosts.
+#[derive(Clone, Debug)]
+pub struct OpenRow {
+    /// Its id.
+    pub id: CommandId,
+    /// The last ring that began; 0: none, or it has no rings.
+    pub ring: u32,
+    /// The word that it did.
+    pub start: Option<v1::SignedStatement>,
+}
+
 /// Keeps a new command for these hosts; `false` if the id is taken.
 pub fn add(
     t: &Transaction<'_>,
@@ -188,19 +199,31 @@ pub fn open_for(
     t: &Transaction<'_>,
     host: &HostId,
     now: UnixNanos,
-) -> Result<Vec<CommandRow>, DatabaseError> {
-    let sql = format!(
-        "{SELECT} WHERE cancelled = 0 AND denied = 0 AND requested = 0 AND expires > ?2 AND id IN
-         (SELECT command FROM command_host WHERE host = ?1 AND final = 0)
-         ORDER BY submitted LIMIT 256"
-    );
-    let mut query = t.prepare_cached(&sql)?;
+) -> Result<Vec<OpenRow>, DatabaseError> {
+    let sql = "SELECT id, ring, start FROM command
+               WHERE cancelled = 0 AND denied = 0 AND requested = 0 AND expires > ?2 AND id IN
+               (SELECT command FROM command_host WHERE host = ?1 AND final = 0)
+               ORDER BY submitted LIMIT 256";
+    let mut query = t.prepare_cached(sql)?;
     let mut rows = query.query((host.as_bytes(), now.0))?;
     let mut commands = Vec::new();
     while let Some(row) = rows.next()? {
-        commands.push(read(row)?);
+        let id: Vec<u8> = row.get(0)?;
+        commands.push(OpenRow {
+            id: CommandId::from_slice(&id).map_err(|_length| DatabaseError::Damaged("command"))?,
+            ring: ring(row.get(1)?),
+            start: statement(row.get(2)?),
+        });
     }
     Ok(commands)
+}
+
+fn ring(stored: i64) -> u32 {
+    u32::try_from(stored).unwrap_or(0)
+}
+
+fn statement(stored: Option<Vec<u8>>) -> Option<v1::SignedStatement> {
+    stored.and_then(|bytes| v1::SignedStatement::decode(bytes.as_slice()).ok())
 }
 
 /// A command was handed to the host's session.
@@ -280,8 +303,6 @@ fn read(row: &Row<'_>) -> Result<CommandRow, DatabaseError> {
     let damaged = DatabaseError::Damaged("command");
     let id: Vec<u8> = row.get(0)?;
     let signed: Vec<u8> = row.get(1)?;
-    let ended: Option<Vec<u8>> = row.get(11)?;
-    let start: Option<Vec<u8>> = row.get(14)?;
     let signed = v1::SignedCommand::decode(signed.as_slice());
     let (Ok(id), Ok(signed)) = (CommandId::from_slice(&id), signed) else {
         return Err(damaged);
@@ -298,10 +319,10 @@ fn read(row: &Row<'_>) -> Result<CommandRow, DatabaseError> {
         requested: row.get::<_, i64>(8)? != 0,
         approved: UnixNanos(row.get(9)?),
         denied: UnixNanos(row.get(10)?),
-        ended: ended.and_then(|bytes| v1::SignedStatement::decode(bytes.as_slice()).ok()),
+        ended: statement(row.get(11)?),
         alone: row.get::<_, i64>(12)? != 0,
-        ring: u32::try_from(row.get::<_, i64>(13)?).unwrap_or(0),
-        start: start.and_then(|bytes| v1::SignedStatement::decode(bytes.as_slice()).ok()),
+        ring: ring(row.get(13)?),
+        start: statement(row.get(14)?),
     })
 }
 

@@ -1,9 +1,10 @@
-//! How quickly a host is isolated, whether it ever loses its collector, and how quickly it acts by itself:
-//! `make bench-containment`.
+//! How quickly a host is isolated, whether it ever loses its collector, how quickly it acts by itself, and how quickly a fleet
+//! does what it is told: `make bench-containment`.
 //!
 //! Isolation happens in network namespaces that are made for it. The program fails when the collector was lost even
 //! once, because that is never a matter of speed.
 
+mod fleet;
 mod policy;
 
 use std::net::TcpStream;
@@ -23,11 +24,19 @@ pub struct Options {
     pub short: bool,
     /// Only these parts; all if empty.
     pub only: Vec<String>,
+    /// How many simulated hosts a command goes to.
+    pub agents: Option<usize>,
 }
 
 /// The collector may take so long for a word.
 const PATIENCE: Duration = Duration::from_secs(5);
-const PARTS: [&str; 2] = ["isolate", "policy"];
+const PARTS: [&str; 3] = ["isolate", "policy", "fleet"];
+/// Which build of the programs this one finds.
+const BUILD: &str = if cfg!(debug_assertions) {
+    "everyday"
+} else {
+    "release"
+};
 
 /// Measures, and prints the figures.
 pub fn run(options: &Options, json: bool) -> Result<(), Failure> {
@@ -48,6 +57,12 @@ pub fn run(options: &Options, json: bool) -> Result<(), Failure> {
     if wants("policy") {
         let trials = if options.short { 20 } else { 200 };
         figure::print(&policy::measure(trials)?, json);
+    }
+    if wants("fleet") {
+        let agents = options
+            .agents
+            .unwrap_or(if options.short { 200 } else { 10_000 });
+        figure::print(&fleet::measure(agents, BUILD)?, json);
     }
     Ok(())
 }

@@ -113,6 +113,7 @@ impl Scale {
             window: WINDOW,
             seed: 1,
             given: None,
+            approver: false,
         })
     }
 

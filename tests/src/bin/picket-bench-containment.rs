@@ -15,9 +15,12 @@ struct Cli {
     /// One JSON object per figure
     #[arg(long)]
     json: bool,
-    /// Only these parts: isolate, policy
+    /// Only these parts: isolate, policy, fleet
     #[arg(long, value_delimiter = ',', value_name = "PART,...")]
     only: Vec<String>,
+    /// How many simulated hosts a command goes to
+    #[arg(long, value_name = "N")]
+    agents: Option<usize>,
 }
 
 fn main() -> ExitCode {
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
     let options = Options {
         short: cli.short,
         only: cli.only,
+        agents: cli.agents,
     };
     let done = containment::run(&options, cli.json);
     picket_tests::report("picket-bench-containment", done)

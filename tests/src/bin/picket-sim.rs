@@ -147,6 +147,7 @@ impl Run {
                 operator,
                 pid: self.pid,
             }),
+            approver: false,
         }
     }
 }

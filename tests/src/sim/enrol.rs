@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use picket_event::HostId;
 use picket_event::token::EnrolmentToken;
+use picket_event::trust::TrustRoot;
 use picket_proto::v1;
 use picket_rpc::channel::connect;
 use picket_rpc::tls::{client_config, unverified_client_config};
@@ -30,8 +31,11 @@ pub(super) struct Gate {
     pub(super) ca: Arc<[u8]>,
 }
 
-/// The authority's certificate, if its fingerprint is the token's.
-pub(super) async fn anchors(address: &str, token: &EnrolmentToken) -> Result<Arc<[u8]>, Trouble> {
+/// The authority's certificate and the operators, if their fingerprint is the token's.
+pub(super) async fn anchors(
+    address: &str,
+    token: &EnrolmentToken,
+) -> Result<(Arc<[u8]>, Arc<TrustRoot>), Trouble> {
     let config = unverified_client_config(None)?;
     let channel = connect(address, config).await?;
     let mut client = TrustClient::new(channel);
@@ -40,7 +44,9 @@ pub(super) async fn anchors(address: &str, token: &EnrolmentToken) -> Result<Arc
     if got != token.fingerprint {
         return Err(Trouble::Protocol("the collector is not that of the token"));
     }
-    Ok(anchors.ca_certificate.into())
+    let trust = TrustRoot::decode(&anchors.trust_root)
+        .map_err(|_malformed| Trouble::Protocol("the trust root cannot be read"))?;
+    Ok((anchors.ca_certificate.into(), Arc::new(trust)))
 }
 
 /// Enrols `count` hosts. One that is refused fails them all.
@@ -77,7 +83,7 @@ async fn one(
     token: &EnrolmentToken,
     number: usize,
 ) -> Result<Enrolled, Trouble> {
-    let name = format!("sim-{number:05}");
+    let name = name(number);
     let event_key =
         SigningKey::generate().map_err(|_kernel| Trouble::Protocol("no random bytes"))?;
     let tls = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
@@ -110,6 +116,11 @@ async fn one(
             key: tls.serialize_der(),
         },
     })
+}
+
+/// What the simulated host of this number is called.
+pub(super) fn name(number: usize) -> String {
+    format!("sim-{number:05}")
 }
 
 /// Enrolments at once.

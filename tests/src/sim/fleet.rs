@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use picket_event::trust::TrustRoot;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -29,6 +30,7 @@ pub(super) struct Fleet {
 /// Enrolled hosts that do not run yet.
 pub(super) struct Barracks {
     hosts: Vec<Enrolled>,
+    trust: Arc<TrustRoot>,
     shared: Arc<Shared>,
     runtime: Runtime,
     seed: u64,
@@ -49,15 +51,16 @@ impl Barracks {
         let began = Instant::now();
         let token = site.token(count)?;
         let address = site.agents.clone();
-        let (ca, hosts) = runtime.block_on(async {
-            let ca = enrol::anchors(&address, &token).await;
-            let ca = ca.map_err(|trouble| place_of("the collector's anchors", &trouble.chain()))?;
+        let (ca, trust, hosts) = runtime.block_on(async {
+            let anchors = enrol::anchors(&address, &token).await;
+            let (ca, trust) =
+                anchors.map_err(|trouble| place_of("the collector's anchors", &trouble.chain()))?;
             let gate = enrol::Gate {
                 address,
                 token,
                 ca: Arc::clone(&ca),
             };
-            Ok::<_, Failure>((ca, enrol::many(gate, count).await?))
+            Ok::<_, Failure>((ca, trust, enrol::many(gate, count).await?))
         })?;
         let shared = Arc::new(Shared {
             address: site.agents.clone(),
@@ -68,6 +71,7 @@ impl Barracks {
         });
         Ok(Self {
             hosts,
+            trust,
             shared,
             runtime,
             seed,
@@ -88,7 +92,7 @@ impl Barracks {
         let mut agents = JoinSet::new();
         for (number, enrolled) in (0..).zip(self.hosts) {
             let seed = self.seed.wrapping_mul(0x1_0000_01b3).wrapping_add(number);
-            let host = Host::begin(enrolled, seed, epoch_lasts);
+            let host = Host::begin(enrolled, Arc::clone(&self.trust), seed, epoch_lasts);
             let host = host.map_err(|source| Failure::Run {
                 what: "a simulated host".to_owned(),
                 source,

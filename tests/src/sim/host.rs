@@ -8,10 +8,14 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use picket_agent::seal::{Now, Numbered, Sealed, Sealer, Signer, Speaker};
-use picket_event::{BootId, Class, Clock, HostId, Kind, StreamId, SystemClock};
+use picket_event::trust::TrustRoot;
+use picket_event::{
+    BootId, Class, Clock, Detail, Event, HostId, Kind, Source, StreamId, SystemClock,
+};
 use picket_proto::v1;
 use picket_rpc::tls::Identity;
 use picket_seal::{Domain, SigningKey};
@@ -19,6 +23,7 @@ use prost::Message;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::dice::Dice;
+use super::obey::{HOST_EPOCH, Obedience};
 use super::world::{Moment, World};
 
 /// What enrolment gives.
@@ -55,6 +60,7 @@ pub(super) struct Host {
     kinds: Vec<(Kind, u64)>,
     dice: Dice,
     began: Instant,
+    obedience: Obedience,
 }
 
 /// A sealed batch that is not known to be durable.
@@ -89,7 +95,12 @@ pub(super) struct Line {
 
 impl Host {
     /// Begins a run, with an epoch of its own as every start of an agent does.
-    pub(super) fn begin(enrolled: Enrolled, seed: u64, epoch_lasts: Duration) -> io::Result<Self> {
+    pub(super) fn begin(
+        enrolled: Enrolled,
+        trust: Arc<TrustRoot>,
+        seed: u64,
+        epoch_lasts: Duration,
+    ) -> io::Result<Self> {
         let mut dice = Dice::new(seed);
         let (stream, boot) = (StreamId::new(dice.bytes()), BootId::new(dice.bytes()));
         let speaker = Speaker {
@@ -115,6 +126,7 @@ impl Host {
             kinds: Kind::ALL.iter().map(|kind| (*kind, 0)).collect(),
             dice,
             began: now,
+            obedience: Obedience::to(trust),
         };
         host.rotate()?;
         Ok(host)
@@ -153,6 +165,29 @@ impl Host {
         }
         self.flush(now, due)?;
         Ok(made)
+    }
+
+    /// Answers a command, at once and as a signed event like any other.
+    pub(super) fn obey(
+        &mut self,
+        signed: &v1::SignedCommand,
+        start: Option<&v1::SignedStatement>,
+    ) -> io::Result<()> {
+        let (now, due) = (self.now(), Instant::now());
+        let answer = self.obedience.answer(self.id, signed, start, now.wall);
+        let mut event = Event::new(Kind::Containment, now.wall, Source::Agent);
+        event.boot_ns = now.mono_ns;
+        let event = event.with(Detail::Containment(answer));
+        self.count(event.kind);
+        let signer = Signer {
+            epoch: self.epoch,
+            key: &self.key,
+        };
+        let full = self.sealer.push(Box::new(event), now, signer)?;
+        if let Some(sealed) = full {
+            self.keep(sealed, due);
+        }
+        self.flush(now, due)
     }
 
     /// The waiting batch of this index, on its way over a connection on which the collector is known to hold the keys up
@@ -227,7 +262,7 @@ impl Host {
             stream: self.stream.as_bytes().to_vec(),
             boot_id: self.boot.as_bytes().to_vec(),
             epoch: self.epoch,
-            host_epoch: 1,
+            host_epoch: HOST_EPOCH,
             sensor: Some(sensor()),
             trust_version: 1,
             content: Vec::new(),

@@ -214,7 +214,8 @@ impl Agent {
                 () = sleep_until(due), if due.is_some() => {}
                 _ = beat.tick() => send(&line.frames, ToCollector::Heartbeat(self.host.heartbeat())).await?,
                 word = line.session.message() => {
-                    word?.ok_or(Trouble::Protocol("the collector ended the session"))?;
+                    let word = word?.ok_or(Trouble::Protocol("the collector ended the session"))?;
+                    self.hear(word)?;
                 }
                 told = self.orders.changed() => told.map_err(|_gone| Trouble::Protocol("nobody commands any more"))?,
                 () = sleep_until(Some(overdue)), if line.sent > 0 => {
@@ -222,6 +223,24 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Commands are answered; what else the collector says changes nothing here.
+    fn hear(&mut self, word: v1::CollectorFrame) -> Result<(), Trouble> {
+        let before = self.host.waiting.len();
+        match word.frame {
+            Some(FromCollector::Command(signed)) => self.host.obey(&signed, None)?,
+            Some(FromCollector::Started(started)) => {
+                let signed = started.command.unwrap_or_default();
+                self.host.obey(&signed, started.start.as_ref())?;
+            }
+            _ => {}
+        }
+        let made = self.host.waiting.len().saturating_sub(before);
+        if made > 0 {
+            self.shared.tally.made(made as u64);
+        }
+        Ok(())
     }
 
     fn send_next(&mut self, line: &mut Line, room: mpsc::OwnedPermit<v1::SignedBatch>) {

@@ -108,7 +108,7 @@ impl Play {
             return Err(place_of("the limit of open files", &text));
         }
         let site = match options.given.clone() {
-            None => Site::own()?,
+            None => Site::own(options.approver)?,
             Some(given) => Site::given(given)?,
         };
         let barracks = Barracks::fill(&site, agents, options.seed)?;
@@ -133,6 +133,10 @@ impl Play {
                 connected_kib: connected.map(kib),
             },
         })
+    }
+
+    pub(super) const fn site(&self) -> &Site {
+        &self.site
     }
 
     /// How it began.

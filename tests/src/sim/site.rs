@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::programs::Programs;
 use crate::rig::{Rig, parse};
 
+use super::command::APPROVER;
 use super::usage;
 
 /// A collector that somebody else runs.
@@ -34,9 +35,10 @@ pub(super) struct Site {
 
 impl Site {
     /// A new collector in a folder that goes away with it.
-    pub(super) fn own() -> Result<Self, Failure> {
+    pub(super) fn own(approver: bool) -> Result<Self, Failure> {
         let programs = Programs::find_these(&["picket-collector", "picketctl"])?;
-        let mut rig = Rig::start_with(programs.clone())?;
+        let others: &[&str] = if approver { &[APPROVER] } else { &[] };
+        let mut rig = Rig::start_as(programs.clone(), others)?;
         let pid = rig.collector().map(|collector| collector.pid());
         Ok(Self {
             agents: rig.addresses.agents.clone(),
@@ -111,7 +113,16 @@ impl Site {
         Ok(Some(rig.data().join("wal")))
     }
 
-    fn ctl(&self, args: &[&str]) -> Result<String, Failure> {
+    /// What picketctl prints for the second operator of our own collector.
+    pub(super) fn ctl_as(&self, who: &str, args: &[&str]) -> Result<String, Failure> {
+        let rig = self.rig.as_ref();
+        let operator = rig.map_or_else(|| self.operator.clone(), |rig| rig.path().join(who));
+        let operator = operator.display().to_string();
+        let all = [&["--operator", &operator], args].concat();
+        self.programs.succeed("picketctl", &all)
+    }
+
+    pub(super) fn ctl(&self, args: &[&str]) -> Result<String, Failure> {
         let operator = self.operator.display().to_string();
         let all = [&["--operator", &operator], args].concat();
         self.programs.succeed("picketctl", &all)

@@ -136,7 +136,7 @@ impl Tally {
 }
 
 impl Spread {
-    fn of(mut micros: Vec<u32>) -> Self {
+    pub(super) fn of(mut micros: Vec<u32>) -> Self {
         micros.sort_unstable();
         let at = |percent: usize| {
             let index = (micros.len() * percent).div_ceil(100).saturating_sub(1);
