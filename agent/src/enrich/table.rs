@@ -8,6 +8,7 @@
 //! - The ancestry that siblings share is that of the moment: whatever changes one ends all that are kept.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use picket_event::{
@@ -51,14 +52,36 @@ struct Entry {
     line: Option<(u64, Arc<[Ancestor]>)>,
 }
 
+/// A process uid is the beginning of a SHA-256 and needs no hashing: whoever starts processes cannot choose it, only try.
+type AsItIs = BuildHasherDefault<Uid>;
+
+/// The first eight bytes of a process uid.
+#[derive(Debug, Default)]
+struct Uid(u64);
+
+impl Hasher for Uid {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
+    }
+
+    /// The length, which is always the same.
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct ProcessTable {
     /// How often an ancestry changed, or may have.
     changes: u64,
     /// Where a way up ended because nothing was known.
-    missing: HashSet<ProcessUid>,
-    entries: HashMap<ProcessUid, Entry>,
+    missing: HashSet<ProcessUid, AsItIs>,
+    entries: HashMap<ProcessUid, Entry, AsItIs>,
     by_pid: HashMap<u32, ProcessUid>,
     order: VecDeque<ProcessUid>,
     ended: VecDeque<ProcessUid>,

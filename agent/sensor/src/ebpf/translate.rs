@@ -5,6 +5,8 @@
 //! - What the kernel said is said; nothing is read from `/proc` for it.
 //! - A record becomes one event, or is turned down for a stated reason; the caller counts which.
 
+use std::borrow::Cow;
+
 use picket_event::{
     BootId, Detail, EnvVar, Event, Exit, File, Fork, Kind, Memfd, Namespaces, Network, Process,
     ProcessUid, Source, Text, User,
@@ -148,7 +150,7 @@ impl Translator {
         let name = |text: &[u8]| match text {
             b"" => Vec::new(),
             text if is_given => normalized(text),
-            text => whole_or_marked(text),
+            text => whole_or_marked(text).into_owned(),
         };
         // What a symbolic link says is a text, whatever it looks like.
         let path = match file.change {
@@ -189,8 +191,8 @@ impl Translator {
 }
 
 fn describe_exec(process: &mut Process, record: &RawRecord<'_>, exec: &raw::Exec<'_>) {
-    process.exe = whole_or_marked(exec.exe).into();
-    process.cwd = whole_or_marked(exec.cwd).into();
+    process.exe = (&*whole_or_marked(exec.exe)).into();
+    process.cwd = (&*whole_or_marked(exec.cwd)).into();
     process.memfd = exec.stat.links == 0;
     fill_arguments(process, record, exec.argv);
     process.argc = exec.argc;
@@ -263,12 +265,12 @@ fn network(record: &RawRecord<'_>, connect: &raw::Connect) -> Network {
 }
 
 /// A path so long that the kernel program may have had to leave out its beginning says so.
-fn whole_or_marked(path: &[u8]) -> Vec<u8> {
-    let steps = path.split(|byte| *byte == b'/').count();
-    if path.len() >= LONG_PATH || steps >= DEEP_PATH {
-        return [b"...", path].concat();
+fn whole_or_marked(path: &[u8]) -> Cow<'_, [u8]> {
+    let steps = || path.split(|byte| *byte == b'/').count();
+    if path.len() >= LONG_PATH || path.len() >= DEEP_PATH && steps() >= DEEP_PATH {
+        return [b"...", path].concat().into();
     }
-    path.to_vec()
+    path.into()
 }
 
 /// The strings of a block in which each is ended by a NUL. A last one without NUL was cut.
