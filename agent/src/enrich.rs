@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use picket_event::{Detail, Event, HashStatus, Kind, Process, ProcessUid, Source, User};
 use picket_seal::Digest;
+use picket_sensor::FileKey;
 
 pub(crate) mod account;
 pub(crate) mod container;
@@ -209,6 +210,11 @@ impl Enricher {
         rest.into_iter()
             .map(|waiting| self.leave(waiting))
             .collect()
+    }
+
+    /// The hashes that are known, by the state of the file.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = (&FileKey, Digest)> {
+        self.cache.all()
     }
 
     /// Makes room: forgets half of what can be found again.

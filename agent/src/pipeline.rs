@@ -224,7 +224,12 @@ impl Stages {
                     sink.lose(source, kind, count)?;
                 }
             }
-            Input::Hashed(answers) => self.enrich.hashed(&answers),
+            Input::Hashed(answers) => {
+                if let Some(gate) = &self.gate {
+                    gate.learn(&answers);
+                }
+                self.enrich.hashed(&answers);
+            }
             Input::Noted(answers) => self.enrich.noted(answers),
             Input::Outcome(outcome) => sink.take(Box::new(self.outcome(*outcome)))?,
             Input::Reload => {
@@ -248,6 +253,9 @@ impl Stages {
     }
 
     fn keep_bounds(&mut self) {
+        if let Some(gate) = &mut self.gate {
+            gate.remember(self.enrich.hashes());
+        }
         let (enrich, now) = (&mut self.enrich, Instant::now());
         self.bounds.keep(now, || enrich.forget());
         if let Some(fleet) = &mut self.fleet {

@@ -14,6 +14,7 @@
 //! spool/               sealed batches
 //! scorer.snapshot scorer.alerts logins.json
 //! integrity.baseline   what important files were
+//! blocked-files        files that the kernel refuses to run
 //! ```
 //!
 //! # Invariants

@@ -20,13 +20,13 @@ target=${CARGO_TARGET_DIR:-$cache/target}
 logs=$cache/vm
 active=lsm=lockdown,capability,landlock,yama,apparmor,bpf
 inactive=lsm=lockdown,capability,landlock,yama,apparmor
-short_list=what_others_do_to_the_agent,every_hook_is_proved,the_canary_is_not,an_exec_tells_who,odd_arguments,a_script_names,a_program_in_memory,a_file_is_seen,a_path_goes_through,opening_a_secret,connections_over,a_recording_replays
+short_list=what_others_do_to_the_agent,a_listed_file_does_not_start,every_hook_is_proved,the_canary_is_not,an_exec_tells_who,odd_arguments,a_script_names,a_program_in_memory,a_file_is_seen,a_path_goes_through,opening_a_secret,connections_over,a_recording_replays
 suites=${PICKET_VM_SUITES:-bullseye bookworm trixie trixie-backports}
 cases="lsm nolsm nobtf systemd"
 cases=${PICKET_VM_CASES:-$cases}
 limit=7200
 if [ "${1:-}" = --short ]; then
-    suites=bookworm cases=short limit=900
+    suites=bookworm cases=short limit=1200
 fi
 
 skip_all() {

@@ -1,5 +1,6 @@
 #!/bin/sh
-# What a whole Debian with systemd shows: the agent as a service that protects itself, which only the service manager can stop.
+# What a whole Debian with systemd shows: the agent as a service that protects itself, which only the service manager can stop, and
+# programs of a blocked content that do not start while it runs.
 # Runs in the guest, as the service `picket-vm`, and says the verdict on the console.
 PATH=/usr/sbin:/usr/bin
 export PATH HOME=/root
@@ -92,6 +93,38 @@ replace_program() {
     cp /usr/bin/picket-agent /usr/bin/picket-agent.new && mv -f /usr/bin/picket-agent.new /usr/bin/picket-agent
 }
 
+# A program with a content of its own, which has run once.
+make_program() {
+    cp /usr/bin/true /root/blocked && echo 'of the test' >>/root/blocked && /root/blocked
+}
+
+# contain FILE ACTION: what the host answers about the content of this file
+contain() {
+    host=$(picketctl --operator /root/.picket hosts --json | grep -o '"host":"[0-9a-f]*"' | head -n 1 | cut -d '"' -f 4)
+    hash=$(sha256sum "$1" | cut -d ' ' -f 1)
+    picketctl --operator /root/.picket contain "$2" "$hash" --host "$host" --reason test --ttl 10m --wait --json | tee /dev/stderr
+}
+
+is_blocked() {
+    contain /root/blocked block-hash | grep -q '"reason":"prevented_where_known"'
+}
+
+is_unblocked() {
+    contain /root/copy unblock-hash | grep -q '"state":"executed"'
+}
+
+is_told_as() {
+    picketctl --operator /root/.picket events --json --kind containment --limit 100 | grep "\"reason\":\"$1\""
+}
+
+does_not_start() {
+    "$1" 2>&1 | grep 'Operation not permitted'
+}
+
+is_written_and_does_not_start() {
+    cp /root/renamed /root/copy && sleep 20 && does_not_start /root/copy
+}
+
 runs() {
     systemctl is-active --quiet $unit
 }
@@ -117,11 +150,22 @@ check what_was_refused_is_told has_event "kind = 'signal' and signal.target_pid 
 check a_service_is_named_by_its_control_group has_event "process.cgroup ~ 'picket-collector.service'"
 printf '[Timer]\nOnCalendar=daily\n' >/etc/systemd/system/vm-test.timer
 check a_new_timer_is_a_scheduled_job has_event "kind = 'scheduled_job' and scheduled_job.path ~ 'vm-test.timer'"
+check a_program_runs make_program
+check its_content_is_blocked is_blocked
+check it_is_known_and_does_not_start within 60 does_not_start /root/blocked
+check it_has_another_name mv /root/blocked /root/renamed
+check it_does_not_start_under_another_name does_not_start /root/renamed
+check a_copy_is_known_before_it_starts is_written_and_does_not_start
+check a_refused_start_is_told within 60 is_told_as prevented
 check the_service_manager_stops_it systemctl stop $unit
+check what_was_blocked_starts_without_the_agent /root/renamed
 check it_ended_well ended_well
 check the_program_is_replaced_when_it_is_stopped replace_program
 check it_starts_again systemctl start $unit
 check it_is_protected_again is_protected
+check what_was_known_does_not_start_again does_not_start /root/copy
+check it_is_unblocked is_unblocked
+check what_is_unblocked_starts within 10 /root/copy
 check the_service_manager_restarts_it systemctl restart $unit
 check the_service_manager_kills_it systemctl kill --signal KILL $unit
 check it_is_back within 60 is_protected

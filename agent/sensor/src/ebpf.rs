@@ -27,10 +27,11 @@ use picket_event::{
     BootId, Detail, Event, Hook, Kind, KindCounts, Loss, LossCause, Process, ProcessUid, Source,
 };
 
+use self::block::Blocker;
 use self::cgroups::Cgroups;
 use self::counters::Counters;
 use self::governor::Governor;
-use self::hooks::{PROTECT, Standing};
+use self::hooks::{BLOCK, PROTECT, Standing};
 use self::intake::Intake;
 use self::program::{Loaded, kernel};
 use self::proof::{Proofs, Tries};
@@ -40,6 +41,7 @@ use self::watch::Watch;
 use crate::ledger::LossWatch;
 use crate::{FileKey, Sensor, SensorError, Settings, identity, memory};
 
+pub mod block;
 mod calls;
 pub(crate) mod canary;
 pub(crate) mod cgroups;
@@ -80,6 +82,7 @@ pub struct KernelSensor {
     governor: Governor,
     proofs: Proofs,
     guard: Option<Guard>,
+    blocker: Option<Blocker>,
 }
 
 /// What the kernel programs are told and may be told anew.
@@ -110,6 +113,7 @@ impl KernelSensor {
         let mut loaded = Loaded::new(settings.ring_bytes)?;
         let may_protect = may_protect(&mut loaded, &settings);
         let protect = settings.protect.clone().filter(|_guarded| may_protect);
+        let may_block = may_block(&mut loaded, &settings);
         let tries = Tries::of(&loaded)?;
         tries.fill(&watch)?;
         let has_secret_trees = watch.has_secret_trees();
@@ -135,6 +139,7 @@ impl KernelSensor {
             governor: Governor::new(settings.cpu_percent, settings.memory_bytes),
             proofs: Proofs::new(settings, tries, told_facts),
             guard: None,
+            blocker: None,
             intake,
             loaded,
         };
@@ -142,6 +147,10 @@ impl KernelSensor {
         sensor.loaded.attach();
         if let Some(guarded) = protect {
             sensor.switch_protection_on(guarded)?;
+        }
+        let usable = sensor.loaded.hooks.usable();
+        if may_block && usable.iter().any(|spec| spec.name == BLOCK) {
+            sensor.blocker = Some(Blocker::of(&sensor.loaded)?);
         }
         sensor.prove_at_start()?;
         Ok(sensor)
@@ -360,6 +369,10 @@ impl Sensor for KernelSensor {
         snapshot::processes(&self.boot)
     }
 
+    fn blocker(&self) -> Option<Blocker> {
+        self.blocker.clone()
+    }
+
     fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
         self.orders.is_stopped = true;
         self.write_settings()?;
@@ -389,6 +402,20 @@ fn may_protect(loaded: &mut Loaded, settings: &Settings) -> bool {
     let is_loaded = why_not.is_none();
     if let Some(why) = why_not {
         loaded.hooks.set(PROTECT, Standing::Refused(why));
+    }
+    is_loaded
+}
+
+/// The same for the program that refuses to run files.
+fn may_block(loaded: &mut Loaded, settings: &Settings) -> bool {
+    let why_not = match (protect::obstacle(), &settings.block) {
+        (Some(obstacle), _) => Some(obstacle),
+        (None, None) => Some("only the service blocks programs".to_owned()),
+        (None, Some(_)) => loaded.add_block().err(),
+    };
+    let is_loaded = why_not.is_none();
+    if let Some(why) = why_not {
+        loaded.hooks.set(BLOCK, Standing::Refused(why));
     }
     is_loaded
 }

@@ -14,7 +14,9 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::fmt;
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ pub mod recorded;
 mod tally;
 
 pub use audit::open_audit;
+pub use ebpf::block::{Blocker, Refusal, Refusals};
 pub use ebpf::protect::{Guard, Guarded};
 pub use portable::open_portable;
 
@@ -57,6 +60,9 @@ pub struct Settings {
     pub cpu_percent: u32,
     /// What is protected against everybody else, if anything is.
     pub protect: Option<Guarded>,
+    /// Whether programs of a blocked content are to be refused, and then the folder in which that is proved: a program is put
+    /// there and run.
+    pub block: Option<PathBuf>,
     /// Private memory of this process, in bytes, above which it leaves them out too; 0 for no limit.
     pub memory_bytes: u64,
     /// How long after one proof of the hooks the next is due; zero for never again.
@@ -85,6 +91,7 @@ impl Settings {
             environment: Environment::Listed,
             cpu_percent: DEFAULT_CPU_PERCENT,
             protect: None,
+            block: None,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             prove_every: PROVE_EVERY,
         }
@@ -144,6 +151,11 @@ pub trait Sensor: Send + fmt::Debug {
     /// The processes that run now, read from `/proc`: what was there before the sensor.
     fn snapshot(&mut self) -> Vec<Process>;
 
+    /// What lets the kernel refuse files, where that was asked for and can be had.
+    fn blocker(&self) -> Option<Blocker> {
+        None
+    }
+
     /// Stops seeing, and appends what was seen until then. The ledger is final afterwards.
     fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError>;
 }
@@ -161,6 +173,24 @@ pub struct FileKey {
     pub mtime_ns: u64,
     /// Last change of anything, in nanoseconds since 1970.
     pub ctime_ns: u64,
+}
+
+impl FileKey {
+    /// The state in which `stat` found a file. On overlays and btrfs the kernel's programs see another device.
+    pub fn of(found: &Metadata) -> Self {
+        Self {
+            dev: portable::device(found.dev()),
+            inode: found.ino(),
+            size: found.size(),
+            mtime_ns: nanoseconds(found.mtime(), found.mtime_nsec()),
+            ctime_ns: nanoseconds(found.ctime(), found.ctime_nsec()),
+        }
+    }
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> u64 {
+    let all = seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+    u64::try_from(all).unwrap_or(0)
 }
 
 /// Loads the kernel programs, attaches them and proves each hook.

@@ -34,7 +34,7 @@ mod stat;
 mod table;
 mod unseen;
 
-pub(crate) use census::{Census, TICK_NS, executable, stat};
+pub(crate) use census::{Census, TICK_NS, device, executable, stat};
 pub(crate) use files::describe;
 pub(crate) use stat::Stat;
 

@@ -6,6 +6,7 @@ mod privileged {
     mod rig;
 
     mod announced;
+    mod block;
     mod connections;
     mod devices;
     mod evasion;

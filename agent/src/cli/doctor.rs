@@ -41,7 +41,8 @@ pub(super) fn doctor(arguments: &DoctorArgs) -> Result<(), Failure> {
     logins.begin();
     groups.push(("login", logins.hooks()));
     groups.push(("device", DeviceFollower::open().hooks()));
-    groups.push(("contain", vec![isolation()]));
+    let blocks = blocks(groups.iter().flat_map(|(_, hooks)| hooks));
+    groups.push(("contain", vec![isolation(), blocks]));
     let place = Place::look(Path::new("/"));
     print(&place, &groups, arguments.json)
 }
@@ -62,6 +63,32 @@ fn isolation() -> Hook {
         state,
         detail,
         instead: String::new(),
+    }
+}
+
+/// What becomes of a program of a blocked content. `hooks` are those of the sensors.
+fn blocks<'a>(hooks: impl Iterator<Item = &'a Hook>) -> Hook {
+    let mut hooks = hooks.filter(|hook| hook.name == "block");
+    let (state, why) = match hooks.next() {
+        Some(hook) => (hook.state, hook.detail.clone()),
+        None => (
+            HookState::Unavailable,
+            "without the kernel sensor nothing refuses programs".to_owned(),
+        ),
+    };
+    let (detail, instead) = match state {
+        HookState::Proved => (
+            "the kernel refuses files that are known to have the content; others are killed as they start"
+                .to_owned(),
+            "",
+        ),
+        _ => (format!("not prevented: {why}"), "killed as they start"),
+    };
+    Hook {
+        name: "block-hash".to_owned(),
+        state,
+        detail,
+        instead: instead.to_owned(),
     }
 }
 
@@ -117,4 +144,49 @@ fn people_line(backend: &str, hook: &Hook) -> String {
         line.push_str(&safe(&hook.instead));
     }
     line.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(name: &str, state: HookState, detail: &str) -> Hook {
+        Hook {
+            name: name.to_owned(),
+            state,
+            detail: detail.to_owned(),
+            instead: String::new(),
+        }
+    }
+
+    #[test]
+    fn it_says_whether_blocked_programs_are_prevented_and_why_not() {
+        let exec = hook("exec", HookState::Proved, "canary came back");
+        let proved = [
+            exec.clone(),
+            hook("block", HookState::Proved, "canary came back"),
+        ];
+        let said = blocks(proved.iter());
+        assert!(
+            said.detail
+                .starts_with("the kernel refuses files that are known")
+        );
+        assert_eq!((said.state, said.instead.as_str()), (HookState::Proved, ""));
+        let refused = [
+            exec,
+            hook("block", HookState::Unavailable, "BPF LSM is not active"),
+        ];
+        let said = blocks(refused.iter());
+        assert_eq!(said.detail, "not prevented: BPF LSM is not active");
+        assert_eq!(said.instead, "killed as they start");
+        let unsure = [hook(
+            "block",
+            HookState::Attached,
+            "its canary did not come back",
+        )];
+        let said = blocks(unsure.iter());
+        assert_eq!(said.instead, "killed as they start");
+        let said = blocks([].iter());
+        assert_eq!(said.state, HookState::Unavailable);
+    }
 }

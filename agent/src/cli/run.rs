@@ -149,7 +149,9 @@ impl Service {
     fn run(mut self, config: &Config, guarded: Guarded) -> Result<(), Failure> {
         let (inputs, waiting) = sync_channel(INPUTS);
         signals::watch(inputs.clone(), None)?;
-        let mut opened = sensors::open_protected(config.source, config, self.boot, guarded)?;
+        let state = Arc::clone(&self.state);
+        let mut opened =
+            sensors::open_protected(config.source, config, self.boot, guarded, state.root())?;
         self.note_fallback(&opened);
         remember(&self.table, opened.sensor.as_mut());
         let began = began(opened.sensor.as_ref());
@@ -157,6 +159,7 @@ impl Service {
         let baseline = Baseline::new(config.integrity());
         let mut stages = self.stages(config, &baseline)?;
         let responder = self.responder(config);
+        responder.blocklist().arm(opened.sensor.blocker(), &state);
         self.health.status().protects_removal = config.protect_removal;
         stages.gate = Some(self.gate(&responder, config, inputs.clone())?);
         let (lookout, due) = Lookout::over(Arc::clone(&self.contents), &responder);

@@ -162,7 +162,11 @@ fn in_force(status: &Value) -> impl Iterator<Item = String> {
             until => format!("until {until}"),
         };
         let (action, object, command) = (text("action"), text("object"), text("command"));
-        format!("in force  {action} of {object} {until} (command {command})")
+        let files = effect["refused_files"].as_u64();
+        let files = files.map_or_else(String::new, |files| {
+            format!(", {files} files refused by the kernel")
+        });
+        format!("in force  {action} of {object} {until}{files} (command {command})")
     })
 }
 
@@ -228,6 +232,23 @@ mod tests {
         assert!(told(2 * DAY_SECONDS).contains("in 2 days, publish the next one"));
         assert!(told(0).contains("expired 2027-01-01"));
         assert_eq!(trust(&Value::Null), "not known yet");
+    }
+
+    #[test]
+    fn of_a_blocked_content_people_see_how_many_files_the_kernel_refuses() {
+        let line = |files: Value| {
+            let effect = serde_json::json!({
+                "action": "block-hash", "object": "ab", "command": "1", "refused_files": files,
+            });
+            let status = serde_json::json!({"containment": {"in_force": [effect]}});
+            in_force(&status).next().unwrap()
+        };
+        let told = "in force  block-hash of ab until it is undone, 3 files refused by the kernel (command 1)";
+        assert_eq!(line(Value::from(3)), told);
+        assert_eq!(
+            line(Value::Null),
+            "in force  block-hash of ab until it is undone (command 1)"
+        );
     }
 
     #[test]

@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use picket_event::{HashStatus, ProcessUid, Text, UnixNanos};
@@ -110,12 +109,16 @@ impl Hashed {
 }
 
 /// The answer to a job.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HashDone {
     /// To which job.
     pub(crate) job: JobId,
     /// Under which state it may be remembered.
     pub(crate) key: Option<FileKey>,
+    /// Which state was read; it may be so young that a change in the same tick would leave it as it is.
+    pub(crate) state: Option<FileKey>,
+    /// Under which name; empty: by the process alone.
+    pub(crate) path: Text,
     /// How much of it there is.
     pub(crate) bytes: u64,
     /// The answer.
@@ -138,6 +141,8 @@ pub(crate) fn hash(job: &HashJob, known: &mut HashCache) -> HashDone {
                 return HashDone {
                     job: job.id,
                     key: (lasting && settled).then_some(key),
+                    state: Some(key),
+                    path: job.path.clone(),
                     bytes: found.size,
                     hashed,
                 };
@@ -150,6 +155,8 @@ pub(crate) fn hash(job: &HashJob, known: &mut HashCache) -> HashDone {
     HashDone {
         job: job.id,
         key: None,
+        state: None,
+        path: job.path.clone(),
         bytes: 0,
         hashed: last,
     }
@@ -160,18 +167,18 @@ fn hash_script(job: &HashJob, known: &mut HashCache) -> HashDone {
     let began = now_ns();
     let opened = lookup::open(job.path.as_bytes(), job.eyes).map_err(Refused::from);
     let found = opened.and_then(|mut file| {
-        let key = key_of(&file.metadata()?);
+        let key = FileKey::of(&file.metadata()?);
         match known.get(&key).filter(|_| is_meant(&key, job)) {
             Some(hashed) => Ok((key, hashed)),
             None => hash_opened(&mut file, job),
         }
     });
-    let (bytes, hashed) = match found {
+    let (state, hashed) = match found {
         Ok((key, hashed)) => {
             if key.ctime_ns.saturating_add(TICK_NS) <= began {
                 known.insert(key, hashed);
             }
-            (key.size, hashed)
+            (Some(key), hashed)
         }
         Err(refused) => {
             let status = match refused {
@@ -180,13 +187,15 @@ fn hash_script(job: &HashJob, known: &mut HashCache) -> HashDone {
                 Refused::NoRegularFile => None,
             };
             let sha256 = None;
-            (0, Hashed { sha256, status })
+            (None, Hashed { sha256, status })
         }
     };
     HashDone {
         job: job.id,
         key: None,
-        bytes,
+        state,
+        path: job.path.clone(),
+        bytes: state.map_or(0, |state| state.size),
         hashed,
     }
 }
@@ -250,7 +259,7 @@ fn hash_opened(file: &mut File, job: &HashJob) -> Result<(FileKey, Hashed), Refu
     if !found.is_file() {
         return Err(Refused::NoRegularFile);
     }
-    let before = key_of(&found);
+    let before = FileKey::of(&found);
     if !is_meant(&before, job) {
         return Err(Refused::Differs);
     }
@@ -258,7 +267,7 @@ fn hash_opened(file: &mut File, job: &HashJob) -> Result<(FileKey, Hashed), Refu
         return Ok((before, Hashed::without(HashStatus::TooLarge)));
     }
     let sha256 = read_through(file, job.max_bytes)?;
-    if key_of(&file.metadata()?) != before {
+    if FileKey::of(&file.metadata()?) != before {
         return Err(Refused::Differs);
     }
     Ok((before, Hashed::ok(sha256)))
@@ -326,23 +335,6 @@ fn read_through(file: &mut File, max_bytes: u64) -> Result<Digest, Refused> {
     Digest::from_slice(context.finish().as_ref()).or(Err(Refused::Unreadable))
 }
 
-/// The state of a file, as the kernel sensor writes it.
-pub(crate) fn key_of(found: &std::fs::Metadata) -> FileKey {
-    let dev = found.dev();
-    FileKey {
-        dev: u64::from(rustix::fs::major(dev)) << 20 | u64::from(rustix::fs::minor(dev)),
-        inode: found.ino(),
-        size: found.size(),
-        mtime_ns: nanoseconds(found.mtime(), found.mtime_nsec()),
-        ctime_ns: nanoseconds(found.ctime(), found.ctime_nsec()),
-    }
-}
-
-fn nanoseconds(seconds: i64, rest: i64) -> u64 {
-    let all = seconds.saturating_mul(1_000_000_000).saturating_add(rest);
-    u64::try_from(all).unwrap_or(0)
-}
-
 /// Hashes by file state, in two generations: what was not asked for while one filled up is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct HashCache {
@@ -359,6 +351,12 @@ impl HashCache {
         let hashed = self.old.remove(key)?;
         self.insert(*key, hashed);
         Some(hashed)
+    }
+
+    /// Every state with a hash.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&FileKey, Digest)> {
+        let all = self.young.iter().chain(&self.old);
+        all.filter_map(|(key, hashed)| Some((key, hashed.sha256?)))
     }
 
     /// Forgets what was not asked for lately.

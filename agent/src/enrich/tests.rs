@@ -71,6 +71,8 @@ fn done(job: JobId, inode: u64) -> HashDone {
     HashDone {
         job,
         key: Some(key(inode)),
+        state: Some(key(inode)),
+        path: Text::NONE,
         bytes: 1,
         hashed,
     }

@@ -236,7 +236,7 @@ impl Work {
         if !found.is_file() {
             return;
         }
-        let key = hash::key_of(&found);
+        let key = FileKey::of(&found);
         let known = lock(&self.keeper.baseline).files.get(path).cloned();
         if known.as_ref().is_some_and(|known| known.state == Some(key)) {
             return;
@@ -291,7 +291,7 @@ impl Work {
         };
         let hashed = hash::hash(&job, &mut HashCache::default()).hashed;
         let unreadable = hashed.status == Some(HashStatus::Gone)
-            && fs::symlink_metadata(as_path(path)).is_ok_and(|found| hash::key_of(&found) == *key);
+            && fs::symlink_metadata(as_path(path)).is_ok_and(|found| FileKey::of(&found) == *key);
         (unreadable || hashed.status == Some(HashStatus::Ok)).then_some(hashed)
     }
 

@@ -4,6 +4,7 @@
 //! says so.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -43,15 +44,18 @@ pub(crate) fn open(source: SourceArg, config: &Config, boot: BootId) -> Result<O
     open_with(source, settings(config, boot))
 }
 
-/// The same for the service, whose own files and process are protected where the settings say so.
+/// The same for the service, whose own files and process are protected where the settings say so, and which blocks programs.
+/// That the kernel refuses these is proved in `state`.
 pub(crate) fn open_protected(
     source: SourceArg,
     config: &Config,
     boot: BootId,
     guarded: Guarded,
+    state: &Path,
 ) -> Result<Opened, Failure> {
     let mut settings = settings(config, boot);
     settings.protect = config.protect.then_some(guarded);
+    settings.block = Some(state.to_owned());
     open_with(source, settings)
 }
 
@@ -96,7 +100,10 @@ pub(crate) fn probe(
     config: &Config,
     boot: BootId,
 ) -> Result<Vec<Hook>, String> {
-    match open(settings(config, boot)) {
+    let mut settings = settings(config, boot);
+    // What a service would do; the state directory is the service's.
+    settings.block = Some(std::env::temp_dir());
+    match open(settings) {
         Ok(sensor) => Ok(sensor.hooks()),
         Err(error) => Err(chain(&error)),
     }

@@ -5,8 +5,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use picket_event::Containment;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::effects::{Effect, Effects, InForce};
 use super::isolate::socket::Typed;
 use super::policy::Decision;
 use super::{Asked, Responder};
@@ -116,10 +118,21 @@ impl Responder {
         status.content = self.contents.used();
     }
 
-    fn in_force(&self) -> Vec<serde_json::Value> {
+    fn in_force(&self) -> Vec<Value> {
         let effects = self.effects.as_ref();
-        let all = effects.map_or(&[][..], super::effects::Effects::all);
-        all.iter().map(super::effects::InForce::to_json).collect()
+        let all = effects.map_or(&[][..], Effects::all);
+        all.iter().map(|one| self.in_words(one)).collect()
+    }
+
+    /// With how many files the kernel refuses for it, where it refuses any.
+    fn in_words(&self, one: &InForce) -> Value {
+        let mut words = one.to_json();
+        if let Effect::Blocked(blocked) = &one.effect
+            && let Some(count) = blocked.refused_files(&self.blocklist)
+        {
+            words["refused_files"] = json!(count);
+        }
+        words
     }
 }
 

@@ -6,7 +6,6 @@
 use picket_event::command::{Action, Mode};
 use picket_event::{Affected, CommandId, Containment, ReceiptState};
 
-use super::block::Blocked;
 use super::check::{Checked, Refusal};
 use super::effects::{Effect, End, InForce};
 use super::vault::Vault;
@@ -163,7 +162,7 @@ impl Responder {
             Effect::Suspended(suspended) => suspended.undo(self.boot),
             Effect::Quarantined(file) => file.undo(Vault::open(&self.state)),
             Effect::Locked(locked) => locked.undo(&self.accounts),
-            Effect::Blocked(_) => Blocked::undo(),
+            Effect::Blocked(blocked) => blocked.undo(&self.blocklist),
             Effect::Isolated(_) => self.lift(one),
             Effect::Removable => Undone::complete("the package may be removed no more"),
         }

@@ -256,8 +256,8 @@ fn judge(status: &v1::CommandStatus, counted: &[Vec<u8>]) -> Result<Option<Strin
         let host = answer.host.clone();
         match &answer.receipt {
             Some(receipt) if receipt.state == ReceiptState::Executed && receipt.verified => {}
-            // A host without a kernel that refuses programs does no more than this.
-            Some(receipt) if receipt.reason == NOT_PREVENTED => {}
+            // No host does more than this.
+            Some(receipt) if BLOCKED.contains(&receipt.reason.as_str()) => {}
             Some(receipt) if receipt.state == ReceiptState::Executed => {
                 return Err(Halt::Unverified { host });
             }
@@ -285,8 +285,14 @@ fn is_one_of(hosts: &[HostId], id: &[u8]) -> bool {
     hosts.iter().any(|host| host.as_bytes() == id)
 }
 
-/// What `block-hash` answers where programs are ended as they start.
-const NOT_PREVENTED: &str = "not_prevented";
+/// What `block-hash` answers: programs are ended as they start; or refused by the kernel where they are known. And the later words of a
+/// start that was refused, rightly or once too often.
+const BLOCKED: [&str; 4] = [
+    "not_prevented",
+    "prevented_where_known",
+    "prevented",
+    "changed",
+];
 /// How long hosts may undo it.
 const UNDO_TTL: Duration = Duration::from_hours(4);
 
@@ -343,6 +349,12 @@ mod tests {
         ] {
             let status = status(vec![outcome(1, done), outcome(2, Some(bad))]);
             assert!(judge(&status, &counted).is_err(), "{bad:?}");
+        }
+        for reason in BLOCKED {
+            let mut blocked = outcome(2, Some((ReceiptState::Partial, false)));
+            blocked.receipt.as_mut().unwrap().reason = reason.to_owned();
+            let status = status(vec![outcome(1, done), blocked]);
+            assert!(matches!(judge(&status, &counted), Ok(None)), "{reason}");
         }
     }
 }

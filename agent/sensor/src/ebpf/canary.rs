@@ -22,9 +22,12 @@ use std::process::{Command, Stdio};
 use picket_event::Kind;
 use rustix::fs::{AtFlags, CWD, MemfdFlags, RenameFlags};
 
+use super::block::Blocker;
+use super::hooks::BLOCK;
 use super::raw::{Body, Connect, Fact, RawRecord};
 use crate::identity;
 
+mod copy;
 pub(crate) mod deeds;
 mod ring;
 
@@ -80,6 +83,17 @@ impl Canary {
                 tracing::trace!(?ended, "a child reached for this process");
             }
             Err(error) => tracing::debug!(%error, "nobody reached for this process"),
+        }
+    }
+
+    /// A copy of a program runs, and once it is listed it does not. Both are seen where they happen.
+    pub(super) fn tempt_block(&mut self, blocker: &Blocker, folder: &Path) {
+        match copy::is_refused(blocker, folder) {
+            Ok(true) => {
+                self.came_back.insert(BLOCK);
+            }
+            Ok(false) => tracing::warn!("a listed program was run"),
+            Err(error) => tracing::debug!(%error, "no program was refused"),
         }
     }
 

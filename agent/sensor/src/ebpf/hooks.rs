@@ -8,7 +8,7 @@
 
 use picket_event::{Hook, HookState, Kind};
 
-pub(super) use table::{DISPATCHERS, HOOKS, PROTECT};
+pub(super) use table::{BLOCK, DISPATCHERS, HOOKS, PROTECT};
 
 mod table;
 
@@ -37,8 +37,10 @@ pub(super) enum Place {
     Tracepoint,
     /// To the first of these functions of the kernel that is there: it has had several names.
     Function(&'static [&'static str]),
-    /// To the place that its section names, where it may refuse (BPF LSM).
+    /// To the place that its section names, where it may refuse what is done to the agent (BPF LSM).
     Guard,
+    /// To the place that its section names, where it may refuse to run a file (BPF LSM).
+    Block,
     /// To these system calls when they are entered.
     Entry(&'static [Call]),
     /// To these system calls when they return.
@@ -64,7 +66,7 @@ impl Place {
     /// The system calls behind it, and when they are looked at.
     pub(super) const fn calls(self) -> Option<(Edge, &'static [Call])> {
         match self {
-            Self::Tracepoint | Self::Function(_) | Self::Guard => None,
+            Self::Tracepoint | Self::Function(_) | Self::Guard | Self::Block => None,
             Self::Entry(calls) => Some((Edge::Entry, calls)),
             Self::Return(calls) => Some((Edge::Return, calls)),
         }
@@ -130,6 +132,12 @@ impl Hooks {
         self.lacks.push((name, part));
     }
 
+    /// Whether what the sensor did itself came back through this hook.
+    pub(super) fn is_proved(&self, name: &str) -> bool {
+        let mut standing = self.standing.iter();
+        standing.any(|(spec, standing)| spec.name == name && matches!(standing, Standing::Proved))
+    }
+
     /// For reports.
     pub(super) fn report(&self) -> Vec<Hook> {
         self.standing
@@ -151,6 +159,9 @@ fn report(name: &str, standing: &Standing) -> Hook {
     let (state, detail, instead) = match standing {
         Standing::Proved => (HookState::Proved, "canary came back".to_owned(), ""),
         Standing::Attached(why) => (HookState::Attached, why.clone(), ""),
+        Standing::Refused(why) if name == BLOCK => {
+            (HookState::Unavailable, why.clone(), "killed as they start")
+        }
         Standing::Refused(why) => (HookState::Unavailable, why.clone(), "nothing"),
     };
     Hook {
@@ -173,6 +184,7 @@ impl HookSpec {
         match self.programs.first().map(|program| program.place) {
             Some(Place::Function(_)) => InObject::Functions,
             Some(Place::Guard) => InObject::Guards,
+            Some(Place::Block) => InObject::Blocks,
             _ => InObject::Main,
         }
     }
@@ -187,6 +199,8 @@ pub(super) enum InObject {
     Functions,
     /// `protect.bpf.o`: what refuses.
     Guards,
+    /// `block.bpf.o`: what refuses to run a file.
+    Blocks,
 }
 
 impl InObject {

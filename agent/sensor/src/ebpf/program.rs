@@ -128,7 +128,7 @@ impl Loaded {
     /// Loads the programs that refuse. They do so only once they have been attached and were told for whom.
     pub(super) fn add_guards(&mut self) -> Result<(), String> {
         if self.is_forbidden {
-            return Err("this kernel lets nobody have programs on its functions".to_owned());
+            return Err(FORBIDDEN.to_owned());
         }
         let (object, left_out) =
             beside::load_guards(&self.object).map_err(|error| reason(&error))?;
@@ -136,6 +136,16 @@ impl Loaded {
         for (program, why) in left_out {
             self.hooks.lack(PROTECT, format!("`{program}` ({why})"));
         }
+        Ok(())
+    }
+
+    /// Loads the program that refuses to run files. It refuses none before it was told which.
+    pub(super) fn add_block(&mut self) -> Result<(), String> {
+        if self.is_forbidden {
+            return Err(FORBIDDEN.to_owned());
+        }
+        let object = beside::load_block(&self.object).map_err(|error| reason(&error))?;
+        self.beside.push(object);
         Ok(())
     }
 
@@ -216,7 +226,9 @@ impl Loaded {
 
     /// How often the kernel passed over the programs of each hook, by the kind of event that this may have cost.
     pub(super) fn misses(&self) -> Vec<(Kind, u64)> {
+        // One that refuses files tells no events.
         let hooks = self.hooks.usable().into_iter();
+        let hooks = hooks.filter(|spec| spec.object() != InObject::Blocks);
         let names = hooks.flat_map(|spec| {
             let forms = spec
                 .programs
@@ -451,6 +463,7 @@ static OBJECT: Aligned<{ include_bytes!("../../../ebpf/picket.bpf.o").len() }> =
 const BPF_PROG_GET_FD_BY_ID: u32 = 13;
 const BPF_MAP_GET_FD_BY_ID: u32 = 14;
 const BPF_LINK_GET_FD_BY_ID: u32 = 30;
+const FORBIDDEN: &str = "this kernel lets nobody have programs on its functions";
 /// As `SLOTS_PER_CPU` in `agent/ebpf/emit.h`.
 const SLOTS_PER_CPU: u32 = 2;
 

@@ -14,7 +14,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use picket_event::{Detail, Event, HookState, Kind, SensorState, Source};
 
 use super::canary::Canary;
-use super::hooks::Standing;
+use super::hooks::{BLOCK, Standing};
 use super::program::{Loaded, kernel};
 use super::watch::{TrieEntry, Watch};
 use super::{KernelSensor, TICK};
@@ -184,6 +184,9 @@ impl KernelSensor {
         if self.guard.is_some() {
             canary.tempt_guard();
         }
+        if let (Some(blocker), Some(folder)) = (&self.blocker, &self.proofs.settings.block) {
+            canary.tempt_block(blocker, folder);
+        }
         self.with_intake(|intake| {
             intake.translator.set_watch(watch.clone());
             intake.canary = Some(canary);
@@ -236,6 +239,9 @@ impl KernelSensor {
                 let why = "its canary did not come back".to_owned();
                 self.loaded.hooks.set(spec.name, Standing::Attached(why));
             }
+        }
+        if let Some(blocker) = &self.blocker {
+            blocker.note_proof(self.loaded.hooks.is_proved(BLOCK));
         }
     }
 

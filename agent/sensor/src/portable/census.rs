@@ -91,13 +91,7 @@ pub(crate) fn stat(pid: u32) -> Option<Stat> {
 /// The state of the file that this process executes.
 pub(crate) fn executable(pid: u32) -> Option<FileKey> {
     let stat = fs::metadata(folder(pid).join("exe")).ok()?;
-    Some(FileKey {
-        dev: device(stat.dev()),
-        inode: stat.ino(),
-        size: stat.len(),
-        mtime_ns: nanoseconds(stat.mtime(), stat.mtime_nsec()),
-        ctime_ns: nanoseconds(stat.ctime(), stat.ctime_nsec()),
-    })
+    Some(FileKey::of(&stat))
 }
 
 /// A device number as events have it: major << 20 | minor.
@@ -175,13 +169,6 @@ fn read_bounded(path: &Path) -> Vec<u8> {
         Ok(_) => bytes,
         Err(_) => Vec::new(),
     }
-}
-
-fn nanoseconds(seconds: i64, nanoseconds: i64) -> u64 {
-    let total = seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(nanoseconds);
-    u64::try_from(total).unwrap_or(0)
 }
 
 const DELETED: &[u8] = b" (deleted)";

@@ -44,6 +44,7 @@ fn excused(hook: &Hook) -> Option<&'static str> {
         }
         "io_uring_submit" if is_before(6, 3) => Some("io_uring_submit_req came with 6.3"),
         "protect" => Some("nobody asked for it; protect.rs does"),
+        "block" => Some("nobody asked for it; block.rs does"),
         name if name.starts_with("io_uring_file_")
             && hook.detail.contains("Operation not permitted") =>
         {

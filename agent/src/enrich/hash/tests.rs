@@ -15,7 +15,7 @@ fn a_file_in_the_state_that_the_sensor_saw_has_a_hash() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x");
     std::fs::write(&path, b"abc").unwrap();
-    let key = key_of(&std::fs::metadata(&path).unwrap());
+    let key = FileKey::of(&std::fs::metadata(&path).unwrap());
     settle();
     let done = read(&job(JobId::File(key), &path));
     assert_eq!(done.hashed.sha256, Some(Digest::of(b"abc")));
@@ -30,7 +30,7 @@ fn a_file_that_changed_since_is_raced_and_not_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x");
     std::fs::write(&path, b"abc").unwrap();
-    let key = key_of(&std::fs::metadata(&path).unwrap());
+    let key = FileKey::of(&std::fs::metadata(&path).unwrap());
     std::fs::write(&path, b"abcd").unwrap();
     let done = read(&job(JobId::File(key), &path));
     assert_eq!(
@@ -99,7 +99,7 @@ fn a_file_that_has_just_changed_has_a_hash_that_is_not_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x");
     std::fs::write(&path, b"abc").unwrap();
-    let key = key_of(&std::fs::metadata(&path).unwrap());
+    let key = FileKey::of(&std::fs::metadata(&path).unwrap());
     let done = read(&written(JobId::Written(key), &path, None));
     assert_eq!(done.hashed, Hashed::ok(Digest::of(b"abc")));
     assert_eq!(done.key, None, "a write in the same tick would not show");
@@ -111,7 +111,7 @@ fn a_written_file_is_not_looked_for_behind_a_link_and_not_beyond_its_size() {
     let (path, link) = (dir.path().join("x"), dir.path().join("l"));
     std::fs::write(&path, [7; 101]).unwrap();
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    let key = key_of(&std::fs::metadata(&path).unwrap());
+    let key = FileKey::of(&std::fs::metadata(&path).unwrap());
     let status = |path: &Path| {
         read(&written(JobId::Written(key), path, None))
             .hashed
@@ -128,7 +128,7 @@ fn a_new_name_is_hashed_only_if_the_file_changed_with_the_name() {
     std::fs::write(&old, b"abc").unwrap();
     settle();
     std::fs::rename(&old, &new).unwrap();
-    let changed = key_of(&std::fs::metadata(&new).unwrap())
+    let changed = FileKey::of(&std::fs::metadata(&new).unwrap())
         .ctime_ns
         .cast_signed();
     let at = |moment| read(&written(JobId::Named(1), &new, Some(moment))).hashed;
@@ -171,7 +171,7 @@ fn a_script_is_hashed_once_per_state_and_raced_if_it_changed_after_the_start() {
     let first = hash(&started(now_ns()), &mut known);
     let hashed = Hashed::ok(Digest::of(b"echo one"));
     assert_eq!((first.hashed, first.bytes), (hashed, 8));
-    let key = key_of(&std::fs::metadata(&path).unwrap());
+    let key = FileKey::of(&std::fs::metadata(&path).unwrap());
     assert_eq!(known.get(&key), Some(hashed));
     // What is remembered is what is answered, so the file was not read again.
     let marked = Hashed::ok(Digest::of(b"remembered"));

@@ -92,6 +92,8 @@ fn a_modified_file_waits_for_its_hash_and_is_found_by_its_name_and_state() {
     enricher.hashed(&[HashDone {
         job: job.id,
         key: None,
+        state: None,
+        path: Text::NONE,
         bytes: 3,
         hashed: Hashed::ok(Digest::of(b"abc")),
     }]);

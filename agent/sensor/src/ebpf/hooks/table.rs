@@ -300,10 +300,13 @@ pub(in crate::ebpf) const HOOKS: &[HookSpec] = &[
         ],
     ),
     hook(PROTECT, Kind::Signal, GUARDS),
+    hook(BLOCK, Kind::ExecFailed, &[at("block_exec", Place::Block)]),
 ];
 
 /// The hook that refuses what is done to the agent.
 pub(in crate::ebpf) const PROTECT: &str = "protect";
+/// The hook that refuses to run files of a blocked content.
+pub(in crate::ebpf) const BLOCK: &str = "block";
 
 const GUARDS: &[Program] = &[
     at("guard_signal", Place::Guard),

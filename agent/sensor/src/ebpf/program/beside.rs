@@ -1,9 +1,10 @@
 //! The objects beside the main one: programs on functions of the kernel (trampolines), which some kernels refuse altogether, and
-//! those that refuse (BPF LSM), which are loaded only where that was asked for.
+//! those that refuse (BPF LSM), which are loaded only where that was asked for: one object for what is done to the agent, one
+//! for files that are not to be run.
 //!
 //! # Invariants
 //!
-//! - All objects have the same maps: what is said here is counted and told with the rest.
+//! - Objects have the main one's maps where those have the same name: what is said here is counted and told with the rest.
 //! - What is refused takes nothing else with it, and keeps the kernel's reason.
 
 use std::ffi::OsStr;
@@ -115,6 +116,11 @@ fn load_guards_that(main: &Object, wanted: impl Fn(&OsStr) -> bool) -> Result<Ob
     finish(open, main)
 }
 
+/// Loads the program that refuses to run files.
+pub(super) fn load_block(main: &Object) -> Result<Object, SensorError> {
+    finish(open(&BLOCK.bytes)?, main)
+}
+
 fn load(hooks: &[&HookSpec], main: &Object) -> Result<Object, SensorError> {
     let mut open = open(&FUNCTIONS.bytes)?;
     let programs: Vec<&Program> = hooks.iter().flat_map(|spec| spec.programs).collect();
@@ -168,4 +174,9 @@ pub(super) static FUNCTIONS: Aligned<
 pub(super) static GUARDS: Aligned<{ include_bytes!("../../../../ebpf/protect.bpf.o").len() }> =
     Aligned {
         bytes: *include_bytes!("../../../../ebpf/protect.bpf.o"),
+    };
+
+pub(super) static BLOCK: Aligned<{ include_bytes!("../../../../ebpf/block.bpf.o").len() }> =
+    Aligned {
+        bytes: *include_bytes!("../../../../ebpf/block.bpf.o"),
     };

@@ -52,7 +52,7 @@ fn the_object_has_every_program_and_map_that_is_named_here() {
 #[test]
 fn the_objects_beside_have_their_programs_and_few_maps_of_their_own() {
     let main = maps(&open(&OBJECT.bytes));
-    let objects: [(InObject, &'static [u8], &[&str]); 2] = [
+    let objects: [(InObject, &'static [u8], &[&str]); 3] = [
         (
             InObject::Functions,
             &beside::FUNCTIONS.bytes,
@@ -62,6 +62,11 @@ fn the_objects_beside_have_their_programs_and_few_maps_of_their_own() {
             InObject::Guards,
             &beside::GUARDS.bytes,
             &["guarded_inodes", "guarded_objects", "guards"],
+        ),
+        (
+            InObject::Blocks,
+            &beside::BLOCK.bytes,
+            &["blocked_files", "refusals", "refusals_untold"],
         ),
     ];
     for (object, bytes, own) in objects {
