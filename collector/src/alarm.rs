@@ -10,6 +10,7 @@ use std::sync::Arc;
 use picket_event::{Clock, HostId, UnixNanos};
 use picket_proto::v1;
 
+use crate::branch::Branch;
 use crate::database::{Database, audit};
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
@@ -71,7 +72,7 @@ impl Alarm {
     pub const fn of(refusal: Refusal) -> Option<Self> {
         match refusal {
             Refusal::TwoSuccessors => Some(Self::TwoSuccessors),
-            Refusal::ChainFork => Some(Self::OtherHistory),
+            Refusal::OtherBranch | Refusal::ChainFork => Some(Self::OtherHistory),
             _ => None,
         }
     }
@@ -107,6 +108,19 @@ pub struct Alarms {
 }
 
 impl Alarms {
+    /// The host's keys branch off: what the other branch sends is taken in and marked.
+    pub async fn branches_begun(&self, host: HostId, begun: Vec<Branch>) {
+        for branch in &begun {
+            let (name, fork_epoch) = (branch.name, branch.fork_epoch);
+            tracing::error!(%host, branch = %name, fork_epoch, "two speak for one host");
+            self.metrics.forks.inc();
+        }
+        if !begun.is_empty() {
+            self.registry.branches_begun(&host, begun);
+            self.raise(host, Alarm::TwoSuccessors).await;
+        }
+    }
+
     /// Raises an alarm, unless it was raised before.
     pub async fn raise(&self, host: HostId, alarm: Alarm) {
         let now = self.clock.now();

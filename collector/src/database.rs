@@ -7,6 +7,7 @@
 //! - The audit only grows, and each entry holds the hash of the one before.
 
 pub mod audit;
+pub mod branches;
 pub mod checkpoints;
 pub mod commands;
 pub mod contents;
@@ -180,7 +181,7 @@ pub(crate) fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
-const SCHEMA_VERSION: i64 = 6;
+const SCHEMA_VERSION: i64 = 7;
 
 const SETTINGS: &str = "
     PRAGMA journal_mode = WAL;
@@ -200,4 +201,5 @@ const STEPS: &[(i64, &str)] = &[
     (4, include_str!("database/schema-4.sql")),
     (5, include_str!("database/schema-5.sql")),
     (6, include_str!("database/schema-6.sql")),
+    (7, include_str!("database/schema-7.sql")),
 ];

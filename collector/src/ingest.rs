@@ -14,20 +14,20 @@ use std::time::Duration;
 use picket_event::batch::Header;
 use picket_event::{Class, Clock, HostId, StreamId};
 use picket_proto::v1;
-use picket_seal::PublicKey;
-use picket_store::{Entry, Head, Reader};
+use picket_seal::{KeyId, PublicKey};
+use picket_store::{Entry, Head, Reader, SignedBy};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
 use crate::alarm::{Alarm, Alarms};
 use crate::budget::Budgets;
-use crate::database::keys::{self, KeyError};
+use crate::database::keys::{self, Forks, KeyError};
 use crate::database::{Database, DatabaseError};
 use crate::metrics::Metrics;
 use crate::peer::{HostIdentity, closed};
 use crate::refusal::Refusal;
-use crate::verify;
+use crate::verify::{self, Signed};
 use crate::writer::{Answer, Writer};
 
 /// What ingest needs.
@@ -60,6 +60,14 @@ pub enum Pending {
     End(Status),
 }
 
+/// A key that was looked up.
+#[derive(Clone, Copy, Debug)]
+struct Signer {
+    name: KeyId,
+    key: PublicKey,
+    by: SignedBy,
+}
+
 /// Which batch is spoken of.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
@@ -78,7 +86,7 @@ impl Ingest {
         pending: mpsc::Sender<Pending>,
     ) {
         let mut closing = host.closing();
-        let mut epoch = None;
+        let mut signer = None;
         loop {
             let next = tokio::select! {
                 biased;
@@ -89,7 +97,7 @@ impl Ingest {
                 Ok(Some(batch)) => {
                     let wait = self.budgets.take(host.id(), size(&batch), Instant::now());
                     tokio::time::sleep(wait).await;
-                    self.take(host.id(), batch, &mut epoch).await
+                    self.take(host.id(), batch, &mut signer).await
                 }
                 Ok(None) => return,
                 Err(status) => Pending::End(self.ended(status)),
@@ -128,14 +136,14 @@ impl Ingest {
         &self,
         host: HostId,
         batch: v1::SignedBatch,
-        epoch: &mut Option<(u64, PublicKey)>,
+        signer: &mut Option<Signer>,
     ) -> Pending {
         let header = match verify::read_header(&batch, host) {
             Ok(header) => header,
             Err(refusal) => return Pending::Refused(None, refusal),
         };
         let place = Place::of(&header);
-        let entry = match self.checked(batch, header, epoch).await {
+        let entry = match self.checked(batch, header, signer).await {
             Ok(entry) => entry,
             Err(refusal) => return Pending::Refused(Some(place), refusal),
         };
@@ -147,42 +155,47 @@ impl Ingest {
 
     async fn checked(
         &self,
-        mut batch: v1::SignedBatch,
+        batch: v1::SignedBatch,
         header: Header,
-        epoch: &mut Option<(u64, PublicKey)>,
+        signer: &mut Option<Signer>,
     ) -> Result<Entry, Refusal> {
-        let known =
-            epoch.filter(|(known, _)| *known == header.epoch && batch.successions.is_empty());
-        let key = match known {
-            Some((_, key)) => key,
-            None => self.key(header.host, header.epoch, &mut batch).await?,
+        let is_it = |known: &Signer| known.by.epoch == header.epoch && known.name == header.key_id;
+        let known = signer.filter(|known| is_it(known) && batch.successions.is_empty());
+        let known = match known {
+            Some(known) => known,
+            None => self.signer(&header, &batch).await?,
         };
-        *epoch = Some((header.epoch, key));
-        let received = self.clock.now();
+        *signer = Some(known);
+        let registry = &self.alarms.registry;
+        let signed = Signed {
+            key: known.key,
+            lineage: registry.lineage(&header.host, known.by)?,
+            received: self.clock.now(),
+        };
         if batch.payload.len() <= INLINE {
-            return verify::check(batch, header, &key, received);
+            return verify::check(batch, header, signed);
         }
-        let checked =
-            tokio::task::spawn_blocking(move || verify::check(batch, header, &key, received));
+        let checked = tokio::task::spawn_blocking(move || verify::check(batch, header, signed));
         checked.await.map_err(|_ended| Refusal::Internal)?
     }
 
-    /// The key of the epoch, after the batch's successions were taken and are on disk.
-    async fn key(
-        &self,
-        host: HostId,
-        epoch: u64,
-        batch: &mut v1::SignedBatch,
-    ) -> Result<PublicKey, Refusal> {
+    /// The key of the batch's epoch, after its successions were taken and are on disk.
+    async fn signer(&self, header: &Header, batch: &v1::SignedBatch) -> Result<Signer, Refusal> {
         let successions = batch.successions.clone();
+        let (host, epoch, name) = (header.host, header.epoch, header.key_id);
+        let forks = Forks::Taken(self.clock.now());
         let found = self.database.call(move |t| -> Result<_, KeyError> {
-            keys::accept(t, &host, &successions)?;
-            Ok(keys::find(t, &host, epoch)?)
+            let begun = keys::accept(t, &host, &successions, forks)?;
+            Ok((begun, keys::signer(t, &host, epoch, name)?))
         });
-        match found.await {
-            Ok(key) => key.ok_or(Refusal::UnknownEpoch),
-            Err(refused) => Err(key_refusal(&refused)),
+        let (begun, found) = found.await.map_err(|refused| key_refusal(&refused))?;
+        self.alarms.branches_begun(host, begun).await;
+        let (branch, key) = found.ok_or(Refusal::UnknownEpoch)?;
+        let by = SignedBy { branch, epoch };
+        if key.key_id() == name {
+            self.alarms.registry.speaks(&host, header.stream, by);
         }
+        Ok(Signer { name, key, by })
     }
 
     async fn stored(&self, place: Place, answer: Answer) -> v1::EventAck {
@@ -309,7 +322,10 @@ pub(crate) fn ack_of(head: Head) -> v1::EventAck {
 pub(crate) fn key_refusal(refused: &KeyError) -> Refusal {
     use picket_seal::SuccessionError;
     match refused {
-        KeyError::Refused(SuccessionError::TwoSuccessors { .. }) => Refusal::TwoSuccessors,
+        KeyError::Refused(SuccessionError::TwoSuccessors { .. }) | KeyError::TooManyBranches => {
+            Refusal::TwoSuccessors
+        }
+        KeyError::Ended => Refusal::BranchRefused,
         KeyError::Refused(SuccessionError::EpochSkipped { .. }) => Refusal::UnknownEpoch,
         KeyError::Refused(_) | KeyError::Form | KeyError::TooMany => Refusal::BadSuccession,
         KeyError::Database(failed) => internal(failed),

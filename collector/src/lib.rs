@@ -21,6 +21,7 @@
 pub mod agent;
 pub mod alarm;
 pub mod authority;
+pub mod branch;
 pub mod budget;
 pub mod calls;
 pub mod checkpoint;

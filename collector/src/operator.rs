@@ -186,6 +186,16 @@ impl Operator for OperatorService {
             .map(Response::new)
     }
 
+    async fn decide_branch(
+        &self,
+        request: Request<v1::DecideBranchRequest>,
+    ) -> Result<Response<v1::Host>, Status> {
+        let operator = self.operator(&request).await?;
+        self.settle_branch(&operator, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
     async fn search_events(
         &self,
         request: Request<v1::SearchRequest>,

@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use picket_event::{Detail, HostId, Kind, UnixNanos};
 use picket_proto::v1;
-use picket_store::{Cursor, KindSet, Query, Reader, StoreError};
+use picket_store::{ChainKey, Cursor, KindSet, Query, Reader, StoreError, StoredEvent};
 use rusqlite::Transaction;
 use tokio::sync::watch;
 
+use crate::branch::Standing;
 use crate::command::Commands;
 use crate::database::{self, Database, DatabaseError, commands};
 use crate::metrics::Metrics;
+use crate::registry::Registry;
 
 /// Follows the store.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Receipts {
     pub reader: Reader,
     /// Where they go.
     pub database: Database,
+    /// Which keys are a host's own.
+    pub registry: Registry,
     /// Who wants to hear of them.
     pub commands: Commands,
     /// Changes with every sync of the store.
@@ -80,7 +84,7 @@ impl Receipts {
     }
 
     async fn follow(&self, from: Cursor) -> Result<(Cursor, Vec<Receipt>), ReceiptError> {
-        let reader = self.reader.clone();
+        let (reader, registry) = (self.reader.clone(), self.registry.clone());
         let followed = tokio::task::spawn_blocking(move || {
             let query = Query {
                 kinds: KindSet::NONE.with(Kind::Containment),
@@ -88,6 +92,10 @@ impl Receipts {
             };
             let mut receipts = Vec::new();
             let next = reader.follow(from, &query, &mut |stored| {
+                // Commands are for the host; another that speaks for it was given none.
+                if !is_hosts(&registry, &reader, &stored) {
+                    return ControlFlow::Continue(());
+                }
                 if let Some(Detail::Containment(done)) = stored.event.detail {
                     let (host, time) = (stored.host, stored.event.time);
                     receipts.push(Receipt {
@@ -118,6 +126,18 @@ impl Receipts {
         }
         Ok(())
     }
+}
+
+fn is_hosts(registry: &Registry, reader: &Reader, stored: &StoredEvent) -> bool {
+    let Some(branches) = registry.branches(&stored.host) else {
+        return true;
+    };
+    let key = ChainKey {
+        stream: stored.stream,
+        class: stored.class,
+    };
+    let by = reader.signed_by(&stored.host, key, stored.event.seq);
+    by.is_none_or(|by| branches.standing(by) == Standing::Host)
 }
 
 fn keep(t: &Transaction<'_>, cursor: Cursor, receipts: &[Receipt]) -> Result<u64, DatabaseError> {

@@ -81,6 +81,10 @@ refusals! {
     BadSuccession = "bad_succession", InvalidArgument, "a succession was refused";
     /// One key vouched for two: a clone, or a thief.
     TwoSuccessors = "two_successors", InvalidArgument, "one epoch key vouched for two successors";
+    /// An operator said that this branch of the host's keys is not the host.
+    BranchRefused = "branch_refused", PermissionDenied, "an operator refused this branch of the host's event keys: enrol again in a new directory";
+    /// A run that another branch of the host's keys began or went on with.
+    OtherBranch = "other_branch", FailedPrecondition, "this run is of another branch of the host's event keys";
     /// The signature does not fit header and key.
     BadSignature = "bad_signature", InvalidArgument, "the signature does not fit";
     /// The payload is not the one that was signed.

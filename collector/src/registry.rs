@@ -3,20 +3,28 @@
 //! # Invariants
 //!
 //! - A revoked host has no open connection for longer than it takes to tell it why.
-//! - A host has at most one session; a newer one takes over.
+//! - A host has at most one session; a newer one takes over. Others that speak for it have theirs beside it.
 //! - Everything is bounded by the number of enrolled hosts.
+
+mod lives;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use picket_event::{HostId, UnixNanos};
+use picket_event::{HostId, StreamId, UnixNanos};
 use picket_proto::v1;
+use picket_store::{Lineage, SignedBy};
 use tokio::sync::watch;
 
 use crate::alarm::Alarm;
+use crate::branch::{Branch, Branches, Standing};
 use crate::database::hosts::{HostNews, HostRow};
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
+
+pub use lives::{Place, Told};
+
+use lives::Lives;
 
 /// All hosts. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -51,8 +59,10 @@ pub struct Known {
     pub content: Vec<v1::ContentAck>,
     /// What was noticed about it, and when.
     pub alarms: BTreeMap<Alarm, UnixNanos>,
-    /// Its session's number, while it has one.
-    session: Option<u64>,
+    /// Where its event keys branch off.
+    pub branches: Branches,
+    /// Its session, and those of others that speak for it.
+    lives: Lives,
     /// Tells its session that there are commands to look for.
     wake: watch::Sender<u64>,
     events_calls: u32,
@@ -190,24 +200,28 @@ impl Registry {
         )
     }
 
-    /// Begins a session, which takes over from an older one of the host.
+    /// Begins a session, which takes over from an older one of who speaks.
     pub fn begin_session(
         &self,
         host: HostId,
-        hello: &v1::Hello,
+        (hello, place): (&v1::Hello, Place),
         now: UnixNanos,
     ) -> Option<(SessionGuard, watch::Receiver<u64>)> {
         let mut hosts = self.hosts();
         let known = hosts.get_mut(&host)?;
-        if known.session.is_none() {
-            self.metrics.hosts_connected.inc();
-        }
         let number = known.wake.borrow().wrapping_add(1);
-        known.session = Some(number);
-        known.host_epoch = hello.host_epoch;
-        known.trust_version = hello.trust_version;
-        known.take_facts(hello.facts.clone());
-        known.heard(now);
+        let was_connected = known.is_connected();
+        known.lives.begin(number, place);
+        self.count(was_connected, known.is_connected());
+        if place.is_host {
+            known.host_epoch = hello.host_epoch;
+            known.trust_version = hello.trust_version;
+            known.take_facts(hello.facts.clone());
+            known.heard(now);
+        } else {
+            let facts = hello.facts.clone();
+            known.lives.tell(number, now, |told| told.facts = facts);
+        }
         known.wake.send_replace(number);
         let wake = known.wake.subscribe();
         Some((
@@ -224,7 +238,8 @@ impl Registry {
     pub fn begin_events(&self, host: HostId) -> Result<EventsGuard, Refusal> {
         let mut hosts = self.hosts();
         let known = hosts.get_mut(&host).ok_or(Refusal::UnknownPeer)?;
-        if known.events_calls >= MAX_EVENTS_CALLS {
+        let lives = u32::try_from(known.lives.count()).unwrap_or(u32::MAX);
+        if known.events_calls >= MAX_EVENTS_CALLS.saturating_mul(lives.max(1)) {
             return Err(Refusal::TooManyCalls);
         }
         known.events_calls += 1;
@@ -235,10 +250,90 @@ impl Registry {
     }
 
     /// A heartbeat came.
-    pub fn heartbeat(&self, host: &HostId, heartbeat: v1::Heartbeat, now: UnixNanos) {
-        if let Some(known) = self.hosts().get_mut(host) {
+    pub fn heartbeat(&self, session: &SessionGuard, heartbeat: v1::Heartbeat, now: UnixNanos) {
+        let mut hosts = self.hosts();
+        let Some(known) = hosts.get_mut(&session.host) else {
+            return;
+        };
+        if known.lives.is_host(session.number) {
             known.heartbeat = Some(heartbeat);
             known.heard(now);
+        } else {
+            let mut classes = heartbeat.classes;
+            classes.truncate(MOST_CLASSES);
+            let tell = |told: &mut Told| told.classes = classes;
+            known.lives.tell(session.number, now, tell);
+        }
+    }
+
+    /// By whom a batch may be signed that this key signed, unless its branch was refused.
+    pub fn lineage(&self, host: &HostId, by: SignedBy) -> Result<Lineage, Refusal> {
+        let hosts = self.hosts();
+        let branches = hosts.get(host).map(|known| &known.branches);
+        let Some(branches) = branches.filter(|branches| !branches.is_empty()) else {
+            return Ok(Lineage::trunk());
+        };
+        match branches.standing(by) {
+            Standing::Refused => Err(Refusal::BranchRefused),
+            Standing::Host | Standing::Doubtful => Ok(branches.lineage(by.branch)),
+        }
+    }
+
+    /// Whose word a key's is.
+    pub fn standing(&self, host: &HostId, by: SignedBy) -> Standing {
+        let hosts = self.hosts();
+        let known = hosts.get(host);
+        known.map_or(Standing::Host, |known| known.branches.standing(by))
+    }
+
+    /// A run of a host has shown by whose key it speaks.
+    pub fn speaks(&self, host: &HostId, stream: StreamId, by: SignedBy) {
+        let mut hosts = self.hosts();
+        let Some(known) = hosts.get_mut(host).filter(|it| !it.branches.is_empty()) else {
+            return;
+        };
+        let is_host = known.branches.standing(by) == Standing::Host;
+        let was_connected = known.is_connected();
+        known.lives.speaks(stream, by, is_host);
+        self.count(was_connected, known.is_connected());
+    }
+
+    /// Where the keys of a host branch off; `None`: nowhere.
+    pub fn branches(&self, host: &HostId) -> Option<Branches> {
+        let hosts = self.hosts();
+        let known = hosts.get(host).filter(|it| !it.branches.is_empty())?;
+        Some(known.branches.clone())
+    }
+
+    /// The hosts whose keys branch off.
+    pub fn branched(&self) -> Vec<(HostId, Branches)> {
+        let hosts = self.hosts();
+        let branched = hosts.iter().filter(|(_, it)| !it.branches.is_empty());
+        branched
+            .map(|(id, it)| (*id, it.branches.clone()))
+            .collect()
+    }
+
+    /// The keys of a host branch off.
+    pub fn branches_begun(&self, host: &HostId, begun: Vec<Branch>) {
+        if let Some(known) = self.hosts().get_mut(host) {
+            known.branches.add(begun);
+        }
+    }
+
+    /// An operator decided which branch is the host: all that speak for it begin anew.
+    pub fn decided(&self, host: HostId, branches: Branches) {
+        if let Some(known) = self.hosts().get_mut(&host) {
+            known.branches = branches;
+        }
+        self.close_host(Some(host), Refusal::Superseded);
+    }
+
+    fn count(&self, was_connected: bool, is_connected: bool) {
+        match (was_connected, is_connected) {
+            (false, true) => drop(self.metrics.hosts_connected.inc()),
+            (true, false) => drop(self.metrics.hosts_connected.dec()),
+            (true, true) | (false, false) => {}
         }
     }
 
@@ -337,7 +432,12 @@ impl Closers {
 impl Known {
     /// Whether it has a session.
     pub fn is_connected(&self) -> bool {
-        self.session.is_some()
+        self.lives.has_host()
+    }
+
+    /// What another branch of its keys said of itself last.
+    pub fn told(&self, branch: u32) -> Told {
+        self.lives.told(branch)
     }
 
     fn take_facts(&mut self, facts: Option<v1::HostFacts>) {
@@ -382,7 +482,8 @@ impl From<HostRow> for Known {
             trust_version: 0,
             content: Vec::new(),
             alarms: BTreeMap::new(),
-            session: None,
+            branches: Branches::default(),
+            lives: Lives::default(),
             wake: watch::Sender::new(0),
             events_calls: 0,
             dirty: false,
@@ -396,7 +497,14 @@ impl SessionGuard {
         let hosts = self.registry.hosts();
         hosts
             .get(&self.host)
-            .is_none_or(|known| known.session != Some(self.number))
+            .is_none_or(|known| !known.lives.holds(self.number))
+    }
+
+    /// Whether it is the host's own, and not of another that speaks for it.
+    pub fn is_host(&self) -> bool {
+        let hosts = self.registry.hosts();
+        let known = hosts.get(&self.host);
+        known.is_some_and(|known| known.lives.is_host(self.number))
     }
 }
 
@@ -404,11 +512,12 @@ impl Drop for SessionGuard {
     fn drop(&mut self) {
         let mut hosts = self.registry.hosts();
         if let Some(known) = hosts.get_mut(&self.host)
-            && known.session == Some(self.number)
+            && known.lives.holds(self.number)
         {
-            known.session = None;
+            let was_connected = known.is_connected();
+            known.lives.end(self.number);
             known.dirty = true;
-            self.registry.metrics.hosts_connected.dec();
+            self.registry.count(was_connected, known.is_connected());
         }
     }
 }
@@ -452,5 +561,8 @@ const SHORTEST_PREFIX: usize = 4;
 /// Two in use, and two that the host has not noticed to be dead.
 const MAX_CONNECTIONS_PER_HOST: usize = 4;
 
-/// Two, so that a host may open a new call while the old one is still ending.
+/// Of the ledger of another that speaks for a host, in lines.
+const MOST_CLASSES: usize = 64;
+
+/// Two for each session, so that a host may open a new call while the old one is still ending.
 const MAX_EVENTS_CALLS: u32 = 2;

@@ -24,7 +24,7 @@ use crate::alarm::{self, Alarm};
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::data::{DataDir, Lock};
-use crate::database::{Database, audit, hosts};
+use crate::database::{Database, audit, branches, hosts};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 
@@ -86,6 +86,9 @@ impl Service {
             if let (Ok(host), Some(alarm)) = (HostId::parse(&host), Alarm::from_name(&name)) {
                 registry.raise(&host, alarm, when);
             }
+        }
+        for (host, branches) in database.run(branches::all)? {
+            registry.branches_begun(&host, branches.iter().cloned().collect());
         }
         let authority = Arc::new(Authority::open(&data)?);
         let (stop, stopped) = watch::channel(false);

@@ -10,26 +10,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use picket_event::content::ContentKind;
-use picket_event::{Clock, CommandId, HostId};
+use picket_event::{Clock, CommandId, HostId, StreamId};
 use picket_proto::v1;
 use picket_proto::v1::agent_frame::Frame as FromAgent;
 use picket_proto::v1::collector_frame::Frame as ToAgent;
-use picket_seal::Digest;
-use picket_store::Reader;
+use picket_seal::{Digest, KeyId};
+use picket_store::{Reader, SignedBy};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 
 use crate::alarm::{Alarm, Alarms};
+use crate::branch::Standing;
 use crate::command::Commands;
 use crate::content::Contents;
-use crate::database::{Database, keys};
+use crate::database::keys::{self, Forks, KeyError};
+use crate::database::{Database, DatabaseError};
 use crate::ingest::{ack_of, internal};
 use crate::metrics::Metrics;
 use crate::peer::{HostIdentity, closed};
 use crate::prior::Priors;
 use crate::refusal::Refusal;
-use crate::registry::{Registry, SessionGuard};
+use crate::registry::{Place, Registry, SessionGuard};
 use crate::trust::Trust;
 
 /// What sessions need.
@@ -88,18 +90,20 @@ impl Sessions {
     ) -> Result<(), Refusal> {
         let hello = self.hello(from).await?;
         let id = host.id();
-        self.look_at(id, &hello).await?;
-        let begun = self.registry.begin_session(id, &hello, self.clock.now());
+        let place = self.look_at(id, &hello).await?;
+        let begun = self
+            .registry
+            .begin_session(id, (&hello, place), self.clock.now());
         let (session, wake) = begun.ok_or(Refusal::UnknownPeer)?;
         tracing::info!(host = %id, name = %self.registry.name(&id), "began a session");
         let mut newest = self.checkpoints.clone();
-        let welcome = ToAgent::Welcome(self.welcome(id, hash(&mut newest)).await?);
+        let welcome = ToAgent::Welcome(self.welcome(id, place, hash(&mut newest)).await?);
         if send(to, welcome).await.is_err() {
             return Ok(());
         }
         tokio::select! {
-            ended = self.listen(id, from) => ended,
-            ended = self.hand_out(id, session, wake, to) => ended,
+            ended = self.listen(id, &session, from) => ended,
+            ended = self.hand_out(id, &session, wake, to) => ended,
             ended = tell_checkpoints(newest, to) => ended,
             ended = self.tell_trust(hello.trust_version, to) => ended,
             ended = self.give_content(id, &hello.content, to) => ended,
@@ -124,23 +128,81 @@ impl Sessions {
         }
     }
 
-    /// Compares what the host says of itself with what is known of it.
-    async fn look_at(&self, host: HostId, hello: &v1::Hello) -> Result<(), Refusal> {
+    /// Compares what the host says of itself with what is known of it, and finds out for whom it speaks.
+    async fn look_at(&self, host: HostId, hello: &v1::Hello) -> Result<Place, Refusal> {
+        self.learn(host, hello).await?;
+        let name = KeyId::from_slice(&hello.key_id).ok();
+        let epoch = hello.epoch;
+        let found = self.database.call(move |t| -> Result<_, DatabaseError> {
+            let signer = name.map(|name| keys::signer(t, &host, epoch, name));
+            Ok((keys::latest(t, &host)?, signer.transpose()?.flatten()))
+        });
+        let (latest, signer) = found.await.map_err(|failed| internal(&failed))?;
         let known = self.registry.known(&host).ok_or(Refusal::UnknownPeer)?;
-        let known_epoch = self.database.call(move |t| keys::latest(t, &host)).await;
-        let known_epoch = known_epoch.map_err(|failed| internal(&failed))?;
-        for alarm in Alarm::of_hello(hello, &known, known_epoch) {
+        for alarm in Alarm::of_hello(hello, &known, latest) {
             self.alarms.raise(host, alarm).await;
+        }
+        let branch = signer.filter(|(_, key)| Some(key.key_id()) == name);
+        let branch = branch.map(|(branch, _)| branch);
+        let by = match (branch, name) {
+            (Some(branch), _) => Some(SignedBy { branch, epoch }),
+            (None, Some(_)) if epoch <= latest => None,
+            // Newer than anything that is known: its next batch shows whose it is. An agent of an earlier version names no key.
+            (None, _) => Some(SignedBy {
+                branch: known.branches.current(),
+                epoch,
+            }),
+        };
+        let standing = by.map_or(Standing::Doubtful, |by| known.branches.standing(by));
+        if standing == Standing::Refused {
+            return Err(Refusal::BranchRefused);
+        }
+        // One that is behind its own branch has a copy that is not.
+        let is_behind = name.is_some() && epoch < latest;
+        Ok(Place {
+            stream: StreamId::from_slice(&hello.stream).ok(),
+            by,
+            is_host: standing == Standing::Host && !is_behind,
+        })
+    }
+
+    /// Takes the newest keys that the host names, so that it is known at once if they branch off.
+    async fn learn(&self, host: HostId, hello: &v1::Hello) -> Result<(), Refusal> {
+        let successions = hello.successions.clone();
+        if successions.is_empty() || successions.len() > MOST_SUCCESSIONS {
+            return Ok(());
+        }
+        let forks = Forks::Taken(self.clock.now());
+        let learned = self
+            .database
+            .call(move |t| keys::accept(t, &host, &successions, forks));
+        match learned.await {
+            Ok(begun) => self.alarms.branches_begun(host, begun).await,
+            Err(KeyError::Database(failed)) => return Err(internal(&failed)),
+            // The batch that is signed by them is refused with its reason.
+            Err(refused) => tracing::debug!(%host, error = %refused, "keys of a hello not taken"),
         }
         Ok(())
     }
 
-    async fn welcome(&self, host: HostId, checkpoint: Vec<u8>) -> Result<v1::Welcome, Refusal> {
-        let known_epoch = self.database.call(move |t| keys::latest(t, &host)).await;
+    async fn welcome(
+        &self,
+        host: HostId,
+        place: Place,
+        checkpoint: Vec<u8>,
+    ) -> Result<v1::Welcome, Refusal> {
+        let landmarks = self.database.call(move |t| keys::landmarks(t, &host)).await;
+        let landmarks = landmarks.map_err(|failed| internal(&failed))?;
+        let known_keys = landmarks.iter().map(|(epoch, name)| v1::KnownKey {
+            epoch: *epoch,
+            key_id: name.as_bytes().to_vec(),
+        });
         let acks = self.reader.heads(&host, HEADS).into_iter().map(ack_of);
         let secret = self.priors.as_ref().map(Priors::secret);
         Ok(v1::Welcome {
-            known_epoch: known_epoch.map_err(|failed| internal(&failed))?,
+            known_epoch: landmarks.first().map_or(0, |(epoch, _)| *epoch),
+            known_keys: known_keys.collect(),
+            branch: self.doubtful_branch(&host, place),
             acks: acks.collect(),
             wall_unix_ns: self.clock.now().0,
             checkpoint,
@@ -149,19 +211,32 @@ impl Sessions {
         })
     }
 
+    /// The branch for which a session speaks, if it is not the host's.
+    fn doubtful_branch(&self, host: &HostId, place: Place) -> Vec<u8> {
+        let is_host = |by: &SignedBy| self.registry.standing(host, *by) == Standing::Host;
+        let doubtful = place.by.filter(|by| !is_host(by));
+        let known = doubtful.and_then(|by| Some((by, self.registry.known(host)?)));
+        known.map_or_else(Vec::new, |(by, known)| {
+            known.branches.name(by.branch, host).as_bytes().to_vec()
+        })
+    }
+
     /// Takes heartbeats until the host ends the session.
     async fn listen(
         &self,
         host: HostId,
+        session: &SessionGuard,
         from: &mut Streaming<v1::AgentFrame>,
     ) -> Result<(), Refusal> {
         let mut sketched = None;
         while let Ok(Some(frame)) = from.message().await {
             match frame.frame {
                 Some(FromAgent::Heartbeat(beat)) if beat.encoded_len() <= LARGEST_FRAME => {
-                    self.registry.heartbeat(&host, beat, self.clock.now());
+                    self.registry.heartbeat(session, beat, self.clock.now());
                 }
                 Some(FromAgent::Heartbeat(_)) => return Err(Refusal::TooLarge),
+                // What another says that speaks for the host is not what the host has.
+                Some(_) if !session.is_host() => {}
                 Some(FromAgent::Trust(ack)) => self.take_trust_ack(host, &ack),
                 Some(FromAgent::Content(ack)) => self.take_content_ack(host, ack),
                 Some(FromAgent::Sketch(sketch)) => {
@@ -284,11 +359,11 @@ impl Sessions {
         }
     }
 
-    /// Hands out commands as they come, each once in this session.
+    /// Hands out commands as they come, each once in this session; to who is not the host, none.
     async fn hand_out(
         &self,
         host: HostId,
-        session: SessionGuard,
+        session: &SessionGuard,
         mut wake: watch::Receiver<u64>,
         to: &Frames,
     ) -> Result<(), Refusal> {
@@ -298,7 +373,9 @@ impl Sessions {
                 return Err(Refusal::Superseded);
             }
             wake.mark_unchanged();
-            self.give_new(host, &mut given, to).await?;
+            if session.is_host() {
+                self.give_new(host, &mut given, to).await?;
+            }
             if wake.changed().await.is_err() {
                 return Ok(());
             }
@@ -381,3 +458,6 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest hello or heartbeat, in bytes.
 const LARGEST_FRAME: usize = 64 << 10;
+
+/// Successions that are looked at in a hello.
+const MOST_SUCCESSIONS: usize = 4;

@@ -11,7 +11,7 @@ use picket_event::{Event, EventError, Gap, HostId, UnixNanos};
 use picket_proto::v1;
 use picket_seal::{Digest, Payload, PublicKey, SealError, Signature, verify_header};
 use picket_store::payload::{self, PayloadError};
-use picket_store::{Entry, Summary};
+use picket_store::{Entry, Lineage, Summary};
 use prost::Message;
 
 use crate::refusal::Refusal;
@@ -37,21 +37,28 @@ pub fn read_header(batch: &v1::SignedBatch, host: HostId) -> Result<Header, Refu
     Ok(header)
 }
 
-/// Checks the batch against its header and the key of the header's epoch.
-pub fn check(
-    batch: v1::SignedBatch,
-    header: Header,
-    key: &PublicKey,
-    received: UnixNanos,
-) -> Result<Entry, Refusal> {
-    let header_hash = check_signature(&batch, &header, key)?;
+/// By whom a batch is said to be signed.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The key of the header's epoch.
+    pub key: PublicKey,
+    /// The branch of the host's keys that it is of.
+    pub lineage: Lineage,
+    /// When the batch arrived.
+    pub received: UnixNanos,
+}
+
+/// Checks the batch against its header and its key.
+pub fn check(batch: v1::SignedBatch, header: Header, signed: Signed) -> Result<Entry, Refusal> {
+    let header_hash = check_signature(&batch, &header, &signed.key)?;
     let summary = check_events(&header, &batch.payload)?;
     Ok(Entry {
-        received,
+        received: signed.received,
         header,
         header_hash,
         batch,
         summary,
+        lineage: signed.lineage,
     })
 }
 

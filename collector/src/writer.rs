@@ -186,6 +186,7 @@ fn refusal(refused: &AppendError) -> Refusal {
         AppendError::Chain(ChainError::SequenceSkipped { .. }) => Refusal::ChainSkipped,
         AppendError::Chain(ChainError::EmptyBatch { .. }) => Refusal::EmptyBatch,
         AppendError::Chain(ChainError::SequenceOverflow { .. }) => Refusal::BadHeader,
+        AppendError::OtherBranch => Refusal::OtherBranch,
         AppendError::Fork { .. }
         | AppendError::Chain(
             ChainError::SequenceWentBack { .. } | ChainError::PrevHashDiffers { .. },

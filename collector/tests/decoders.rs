@@ -3,13 +3,14 @@
 #![cfg(test)]
 
 use picket_collector::authority::Request;
-use picket_collector::verify;
+use picket_collector::verify::{self, Signed};
 use picket_event::batch::Header;
 use picket_event::{
     BootId, Class, Event, Gap, GapReason, HostId, Kind, Source, StreamId, UnixNanos,
 };
 use picket_proto::v1;
 use picket_seal::{Digest, Payload, Signature, SigningKey, seal_header, verify_header};
+use picket_store::Lineage;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -113,7 +114,12 @@ impl Host {
             return false;
         };
         let key = self.key.public_key();
-        let Ok(entry) = verify::check(batch.clone(), header, &key, UnixNanos(1)) else {
+        let signed = Signed {
+            key,
+            lineage: Lineage::trunk(),
+            received: UnixNanos(1),
+        };
+        let Ok(entry) = verify::check(batch.clone(), header, signed) else {
             return false;
         };
         assert_eq!(entry.batch, batch, "kept as it was sent");

@@ -15,6 +15,7 @@
 //! len u32 le | Succession (picket.v1)      repeated; a cut-off end is removed
 //! ```
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use picket_event::{HostId, UnixNanos};
 use picket_proto::v1;
-use picket_seal::{Domain, PublicKey, Signature, SigningKey, SuccessionChain};
+use picket_seal::{Domain, KeyId, PublicKey, Signature, SigningKey, SuccessionChain};
 use prost::Message;
 
 use super::host::Host;
@@ -147,6 +148,38 @@ pub(crate) fn successions_after(log: &Path, known: u64) -> Result<Vec<v1::Succes
         }
     }
     Ok(after)
+}
+
+/// The newest key's epoch and name, and the newest successions that lead to it, at most `most`, the oldest first.
+pub(crate) fn newest(
+    log: &Path,
+    most: usize,
+) -> Result<Option<(u64, KeyId, Vec<v1::Succession>)>, StateError> {
+    let mut successions = read_log(log)?.0;
+    let Some((epoch, name)) = successions.last().and_then(named) else {
+        return Ok(None);
+    };
+    let newest = successions.split_off(successions.len().saturating_sub(most));
+    Ok(Some((epoch, name, newest)))
+}
+
+/// The newest epoch whose key the collector and this host both have, by some of the keys that the collector has. `None`: they
+/// have none of those in common that are in the log.
+pub(crate) fn newest_in_common(
+    log: &Path,
+    known: &[(u64, KeyId)],
+) -> Result<Option<u64>, StateError> {
+    let own: HashMap<u64, KeyId> = read_log(log)?.0.iter().filter_map(named).collect();
+    let common = known
+        .iter()
+        .filter(|(epoch, name)| own.get(epoch) == Some(name));
+    Ok(common.map(|(epoch, _)| *epoch).max())
+}
+
+fn named(succession: &v1::Succession) -> Option<(u64, KeyId)> {
+    let body = v1::SuccessionBody::decode(succession.body.as_slice()).ok()?;
+    let key = PublicKey::from_slice(&body.public_key).ok()?;
+    Some((body.epoch, key.key_id()))
 }
 
 /// The epoch that a succession begins.
@@ -373,6 +406,25 @@ mod tests {
         overwrite(&state.path("keys/epoch-0.p8")).unwrap();
         assert_eq!(Epochs::open(&state, &host).unwrap().epoch(), 1);
         assert_eq!(key_files(&state), ["epoch-1.p8"]);
+    }
+
+    #[test]
+    fn a_copy_and_the_host_find_what_they_have_in_common() {
+        let (_dir, state, host) = enrolled();
+        let mut epochs = Epochs::open(&state, &host).unwrap();
+        assert!(newest(epochs.log(), 4).unwrap().is_none());
+        for _ in 0..3 {
+            epochs.rotate(UnixNanos(1)).unwrap();
+        }
+        let of_log = |log: &Path| read_log(log).unwrap().0.iter().filter_map(named).collect();
+        let own: Vec<(u64, KeyId)> = of_log(epochs.log());
+        assert_eq!(newest_in_common(epochs.log(), &own).unwrap(), Some(3));
+        let (epoch, name, successions) = newest(epochs.log(), 2).unwrap().unwrap();
+        assert_eq!((epoch, name, successions.len()), (3, own[2].1, 2));
+        // The collector has other keys from epoch 2 on: this is the copy.
+        let others = [(3, KeyId([9; 8])), (2, KeyId([8; 8])), own[0]];
+        assert_eq!(newest_in_common(epochs.log(), &others).unwrap(), Some(1));
+        assert_eq!(newest_in_common(epochs.log(), &others[..2]).unwrap(), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::certificate::{self, Validity};
 use super::{FRAMES, LinkError, Uplink, events, facts, renewal, upload};
 use crate::health::Link;
 use crate::respond::{Asked, Told};
+use crate::state::epoch;
 use crate::state::host::Certificate;
 
 /// How often the collector hears how the agent is.
@@ -32,6 +33,8 @@ const WELCOME_WAIT: Duration = Duration::from_secs(15);
 const RENEW_WAIT: Duration = Duration::from_secs(30);
 /// How often a renewal that did not work is tried again.
 const RENEW_AGAIN: Duration = Duration::from_mins(5);
+/// Of the host's successions, how many the collector hears at once: it then knows at once whose word this is.
+const HELLO_SUCCESSIONS: usize = 4;
 /// How often the collectors' addresses are looked up.
 const LEARN_AGAIN: Duration = Duration::from_mins(10);
 
@@ -101,7 +104,7 @@ pub(super) async fn talk(
     take_acks(uplink, &welcome);
     uplink.store.hear_checkpoint(&welcome.checkpoint);
     uplink.fleet.hear_secret(&welcome.fleet_secret);
-    note_older_state(uplink, welcome.known_epoch);
+    note_older_state(uplink, &welcome);
     backoff.reset();
     let collector = uplink.health.status().collector.clone();
     tracing::info!(collector, known_epoch = welcome.known_epoch, "connected");
@@ -144,11 +147,12 @@ async fn welcome(session: &mut Streaming<v1::CollectorFrame>) -> Result<v1::Welc
     }
 }
 
-/// A collector that knows newer event keys than are here has heard of this host since: the state directory is an old
-/// copy, or was copied to another machine that goes on. What is sealed here cannot be verified.
-fn note_older_state(uplink: &Uplink, known_epoch: u64) {
+/// A collector that knows newer event keys than are here, or others, has heard of this host since: the state directory is an old
+/// copy, or was copied to another machine that goes on. What is sealed here is kept apart.
+fn note_older_state(uplink: &Uplink, welcome: &v1::Welcome) {
+    let known_epoch = welcome.known_epoch;
     let mut status = uplink.health.status();
-    if known_epoch <= status.epoch {
+    if known_epoch <= status.epoch && welcome.branch.is_empty() {
         status.link_note.clear();
         return;
     }
@@ -169,12 +173,26 @@ fn take_acks(uplink: &Uplink, welcome: &v1::Welcome) {
 }
 
 fn hello(uplink: &Uplink) -> v1::Hello {
+    let newest = epoch::newest(&uplink.successions, HELLO_SUCCESSIONS);
+    let newest = newest.unwrap_or_else(|error| {
+        tracing::warn!(
+            reason = crate::failure::chain(&error),
+            "successions cannot be read"
+        );
+        None
+    });
     let status = uplink.health.status();
+    let (epoch, key_id, successions) = match newest {
+        Some((epoch, name, successions)) => (epoch, name.as_bytes().to_vec(), successions),
+        None => (status.epoch, Vec::new(), Vec::new()),
+    };
     v1::Hello {
+        key_id,
+        successions,
         facts: Some(facts::facts()),
         stream: uplink.stream.as_bytes().to_vec(),
         boot_id: crate::clock::boot_id().as_bytes().to_vec(),
-        epoch: status.epoch,
+        epoch,
         host_epoch: uplink.host_epoch,
         sensor: Some(status.sensor.clone().into()),
         trust_version: uplink.trust.borrow().version,
@@ -248,7 +266,7 @@ fn heartbeat(uplink: &Uplink) -> v1::Heartbeat {
     }
 }
 
-const OLDER_STATE: &str = "this state directory is an old copy, or was copied to another machine: its events are refused; enrol again in a new directory";
+const OLDER_STATE: &str = "this state directory is an old copy, or was copied to another machine: its events are kept apart and marked, and no commands come, until an operator decides which is the host; else enrol again in a new directory";
 
 /// Lines of the ledger that one heartbeat carries; this run's come first.
 const MAX_LINES: usize = 64;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use picket_event::{Class, StreamId};
 use picket_proto::v1;
 use picket_rpc::v1::agent_client::AgentClient;
+use picket_seal::KeyId;
 use picket_spool::{Position, Record};
 use prost::Message;
 use tokio::sync::mpsc;
@@ -26,7 +27,7 @@ use super::holes::{self, Ends};
 use super::{LinkError, Uplink};
 use crate::failure::chain;
 use crate::seal::{Range, Sealed};
-use crate::state::epoch::{epoch_of, successions_after};
+use crate::state::epoch::{epoch_of, newest_in_common, successions_after};
 use crate::store::spool_class;
 
 /// Batches that may wait inside the connection.
@@ -45,6 +46,8 @@ const UNSETTLED_WAIT: Duration = Duration::from_secs(1);
 const RANGE_WAIT: Duration = Duration::from_secs(10);
 /// What a collector says when numbers before a batch are missing.
 const CHAIN_SKIPPED: &str = "chain_skipped";
+/// What a collector says of a run in which another branch of this host's keys signed.
+const OTHER_BRANCH: &str = "other_branch";
 /// Successions that one batch may bring.
 const MAX_SUCCESSIONS: usize = 1_000;
 
@@ -77,7 +80,7 @@ pub(super) async fn send(
 struct Sender<'a> {
     uplink: &'a Uplink,
     batches: mpsc::Sender<v1::SignedBatch>,
-    /// The newest epoch that the collector knew when the connection began.
+    /// The newest epoch that the collector knew when the connection began, and whose key it has of this very host.
     greeted_epoch: u64,
     /// The newest epoch that was sent to it since.
     known_epoch: u64,
@@ -86,6 +89,24 @@ struct Sender<'a> {
     bytes_under_way: u64,
     credit: u64,
     ends: Ends,
+}
+
+/// The newest epoch of which the collector has the key that is here too. If it has none of ours behind a point, the keys branch
+/// off there: this is a copy, or was copied.
+fn shared_epoch(uplink: &Uplink, welcome: &v1::Welcome) -> u64 {
+    let named = |key: &v1::KnownKey| Some((key.epoch, KeyId::from_slice(&key.key_id).ok()?));
+    let known: Vec<(u64, KeyId)> = welcome.known_keys.iter().filter_map(named).collect();
+    if known.is_empty() {
+        return welcome.known_epoch;
+    }
+    match newest_in_common(&uplink.successions, &known) {
+        // The first key is not in the log, and both have it: it names the host.
+        Ok(common) => common.unwrap_or_default(),
+        Err(error) => {
+            tracing::warn!(reason = chain(&error), "successions cannot be read");
+            welcome.known_epoch
+        }
+    }
 }
 
 /// Where one class stands.
@@ -120,7 +141,7 @@ impl<'a> Sender<'a> {
         batches: mpsc::Sender<v1::SignedBatch>,
         welcome: &v1::Welcome,
     ) -> Self {
-        let known_epoch = welcome.known_epoch;
+        let known_epoch = shared_epoch(uplink, welcome);
         let lines = uplink.store.spool().status().lines;
         let acked = |stream: StreamId, class| {
             if uplink.runs.was_whole(stream) {
@@ -326,7 +347,8 @@ impl<'a> Sender<'a> {
             }
         } else {
             // A collector that could not read the header names no class. Answers come in the order of the batches.
-            self.pause(class.or_else(|| answered.map(|batch| batch.class)), ack);
+            let of = class.or_else(|| answered.as_ref().map(|batch| batch.class));
+            self.pause(of, is_range, ack);
             if let (CHAIN_SKIPPED, false, Some(class)) = (ack.refused.as_str(), is_range, class) {
                 self.lane(class).skipped = Some(ack.clone());
             }
@@ -363,7 +385,7 @@ impl<'a> Sender<'a> {
     }
 
     /// After a refusal everything behind it in its class would be refused too.
-    fn pause(&mut self, class: Option<Class>, ack: &v1::EventAck) {
+    fn pause(&mut self, class: Option<Class>, is_range: bool, ack: &v1::EventAck) {
         // The keys that came with a refused batch may not have been kept: they go again.
         self.known_epoch = self.greeted_epoch;
         let mut status = self.uplink.health.status();
@@ -373,6 +395,8 @@ impl<'a> Sender<'a> {
         let unsettled = ack.refused == CHAIN_SKIPPED && ack.head.is_empty();
         let wait = match ack.retry_after_ms {
             0 if unsettled => UNSETTLED_WAIT,
+            // Another that speaks for this host may still have what is lost here: the rest goes on without.
+            0 if is_range && ack.refused == OTHER_BRANCH => UNSETTLED_WAIT,
             0 => REFUSED_WAIT,
             some => Duration::from_millis(u64::from(some)),
         };

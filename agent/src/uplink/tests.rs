@@ -71,6 +71,8 @@ impl Agent for Collector {
         self.0.hellos.lock().unwrap().push(hello);
         let welcome = v1::Welcome {
             known_epoch: self.0.known_epoch,
+            known_keys: Vec::new(),
+            branch: Vec::new(),
             acks: self.0.welcome_acks.clone(),
             wall_unix_ns: 0,
             checkpoint: vec![8; 32],

@@ -174,11 +174,35 @@ pub(crate) enum HostVerb {
         after_help = "Example:\n  picketctl host replace 3f2a --by web-1 --reason 'disk replaced'"
     )]
     Replace(ReplaceArgs),
+    /// Say that another branch of a host's event keys is the host; the one that was is refused
+    #[command(
+        after_help = "Example:\n  picketctl host accept web-1 9f2c03aa17be4410 --reason 'moved to new hardware from last night's backup'"
+    )]
+    Accept(BranchArgs),
+    /// Say that another branch of a host's event keys is not the host; nothing more is taken from it
+    #[command(
+        after_help = "Example:\n  picketctl host show web-1\n  picketctl host refuse web-1 9f2c03aa17be4410 --reason 'a clone in the lab'"
+    )]
+    Refuse(BranchArgs),
     /// End a host's certificate and connection for good; it must enrol anew
     Revoke {
         /// The host's name, id, or the beginning of its id
         host: String,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BranchArgs {
+    /// The host's name, id, or the beginning of its id
+    pub(crate) host: String,
+    /// The branch's name, or the beginning of it, as `host show` lists it
+    pub(crate) branch: String,
+    /// Why; it is kept
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Args, Debug)]
@@ -219,8 +243,20 @@ pub(crate) struct EventsArgs {
     /// The newest so many
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: u64,
+    /// Events that another branch of a host's event keys signed: only those, or none of them; else all, each marked
+    #[arg(long, value_name = "ONLY|WITHOUT")]
+    pub(crate) doubtful: Option<Doubtful>,
     #[command(flatten)]
     pub(crate) view: EventView,
+}
+
+/// What of doubtful events is wanted.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Doubtful {
+    /// Only those
+    Only,
+    /// None of them
+    Without,
 }
 
 /// How events are printed.

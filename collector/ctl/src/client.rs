@@ -74,6 +74,17 @@ impl Collector {
             .into_inner())
     }
 
+    /// Says which of those that speak for a host it is.
+    pub(crate) async fn decide_branch(
+        &mut self,
+        request: v1::DecideBranchRequest,
+    ) -> Result<v1::Host, Failure> {
+        let answer = self.client.decide_branch(request).await;
+        Ok(answer
+            .map_err(|status| refused("decide on the branch", &status))?
+            .into_inner())
+    }
+
     /// Says that the next ring of a command begins.
     pub(crate) async fn start_ring(
         &mut self,

@@ -4,8 +4,9 @@ use picket_event::{
     BootId, Clock, Event, EventError, HostId, IdError, Origin, SystemClock, ecs, json, ocsf,
 };
 use picket_proto::v1;
+use picket_seal::KeyId;
 
-use crate::cli::{EventView, EventsArgs, TailArgs};
+use crate::cli::{Doubtful, EventView, EventsArgs, TailArgs};
 use crate::client::{self, Collector};
 use crate::failure::{Failure, joined};
 use crate::operator::Operator;
@@ -24,6 +25,8 @@ pub(crate) struct Found {
     pub(crate) host_name: String,
     /// The session in which it was done, where its login is known.
     pub(crate) session: Option<Session>,
+    /// The branch of its host's event keys that signed it, if that is not the host.
+    pub(crate) doubtful: Option<KeyId>,
 }
 
 /// Why a found event cannot be shown.
@@ -81,6 +84,12 @@ fn request_of(args: EventsArgs) -> v1::SearchRequest {
         r#where: args.filter.unwrap_or_default(),
         limit: args.limit,
         min_severity: 0,
+        doubt: match args.doubtful {
+            None => v1::Doubt::Unspecified,
+            Some(Doubtful::Only) => v1::Doubt::Only,
+            Some(Doubtful::Without) => v1::Doubt::Without,
+        }
+        .into(),
     }
 }
 
@@ -134,6 +143,10 @@ impl Printer {
                     line.push_str("  ");
                     line.push_str(&paint.faint(&session.who()));
                 }
+                if let Some(branch) = &found.doubtful {
+                    line.push_str("  ");
+                    line.push_str(&paint.bad(&format!("DOUBTFUL {branch}")));
+                }
                 self.out.line(&line)
             }
             Err(error) => {
@@ -171,6 +184,7 @@ impl TryFrom<v1::FoundEvent> for Found {
             },
             host_name: wire.host_name,
             session: wire.session.and_then(Session::checked),
+            doubtful: KeyId::from_slice(&wire.doubtful).ok(),
         })
     }
 }
@@ -186,13 +200,18 @@ impl Found {
         }
     }
 
-    /// The event as the host's own JSON has it, with its session beside.
+    /// The event as the host's own JSON has it, with its session beside, and whose it is if not the host's.
     fn json(&self) -> String {
-        let Some(session) = &self.session else {
+        if self.session.is_none() && self.doubtful.is_none() {
             return json::to_string(&self.event, &self.origin);
-        };
+        }
         let mut whole = json::to_value(&self.event, &self.origin);
-        whole["session"] = session.json();
+        if let Some(session) = &self.session {
+            whole["session"] = session.json();
+        }
+        if let Some(branch) = &self.doubtful {
+            whole["doubtful"] = branch.to_string().into();
+        }
         whole.to_string()
     }
 }

@@ -6,9 +6,11 @@
 //!   them; a batch counts only if the key of its epoch signed its exact header and the header fits its payload.
 //! - In each class of each run the headers follow each other without a hole, and every number is an event or lies
 //!   in a gap that a signed header names. What other headers say of a chain must fit that chain.
+//! - Where one key vouched for two, the keys branch off. Each branch counts by itself, and a run is of one branch.
 //! - After its first fault a chain proves nothing more: what follows is counted, not checked.
 
 mod checkpoints;
+mod keys;
 mod line;
 mod payload;
 
@@ -19,15 +21,17 @@ use picket_event::{Class, EventError, Gap, HostId, IdError, StreamId};
 use picket_proto::v1;
 use picket_proto::v1::evidence_item::Item;
 use picket_seal::{
-    ChainError, Digest, KeyId, Payload, PublicKey, SealError, Signature, SuccessionChain,
-    SuccessionError, header_hash, verify_header,
+    ChainError, Digest, KeyId, Payload, PublicKey, SealError, Signature, SuccessionError,
+    header_hash, verify_header,
 };
 use prost::Message;
 
 pub(crate) use checkpoints::{Expected, Log};
+pub(crate) use keys::Fork;
 pub(crate) use line::{Line, Outcome};
 
 use checkpoints::LogFault;
+use keys::{Keys, Signer};
 
 /// What is wrong with a piece of evidence. Whose fault it is cannot always be told: host or collector.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +85,9 @@ pub(crate) enum Fault {
     /// Signature or payload do not fit.
     #[error("the batch does not verify")]
     Seal(#[source] SealError),
+    /// It goes on in a run that another branch of the host's keys wrote.
+    #[error("the run is of another branch of the host's event keys")]
+    OtherBranch,
     /// It does not follow the header before.
     #[error("the chain is broken")]
     Chain(#[source] ChainError),
@@ -152,7 +159,7 @@ pub(crate) struct Host {
     pub(crate) fault: Option<Fault>,
     /// Its chains, in the order of their streams and classes.
     pub(crate) lines: Vec<Line>,
-    keys: Option<SuccessionChain>,
+    keys: Option<Keys>,
     index: BTreeMap<(StreamId, Class), usize>,
     claims: Vec<Claim>,
     from_start: bool,
@@ -285,6 +292,11 @@ impl Host {
         self.fault.is_none() && self.lines.iter().all(|line| line.fault.is_none())
     }
 
+    /// Where its keys branch off.
+    pub(crate) fn forks(&self) -> Vec<Fork> {
+        self.keys.as_ref().map(Keys::forks).unwrap_or_default()
+    }
+
     fn open(wire: v1::EvidenceHost, from_start: bool) -> Self {
         let mut host = Self {
             id: HostId::from_slice(&wire.host_id).ok(),
@@ -298,7 +310,7 @@ impl Host {
             from_start,
         };
         match first_key(&wire) {
-            Ok(key) => host.keys = Some(SuccessionChain::new(key)),
+            Ok(key) => host.keys = Some(Keys::new(key)),
             Err(fault) => host.fault = Some(fault),
         }
         host
@@ -352,20 +364,42 @@ impl Host {
             bytes: &wire.payload,
             retired,
         };
-        let taken = verified.and_then(|hash| line.take(header, hash, content, from_start));
+        let taken = verified.and_then(|(hash, signer)| {
+            line.take(header, hash, content, from_start)?;
+            Ok(signer)
+        });
+        let taken = taken.and_then(|signer| self.note_signer(header, signer));
+        let line = self.line(header.stream, header.class);
         match taken {
             Ok(()) => self.note_claims(header),
             Err(fault) => line.fail(header.seq_first, fault),
         }
     }
 
-    /// Signature by the key of the epoch, and the payload's hash. Returns the header's hash.
-    fn verify(&self, wire: &v1::SignedBatch, header: &Header) -> Result<Digest, Fault> {
+    /// A run is of one branch: what others signed in it is what this one shares with them.
+    fn note_signer(&mut self, header: &Header, signer: Signer) -> Result<(), Fault> {
+        let Some(keys) = &self.keys else {
+            return Ok(());
+        };
+        let own = |line: &&Line| line.stream == header.stream;
+        let mut before = self.lines.iter().filter(own).flat_map(|line| &line.signers);
+        if !before.all(|before| keys.holds(signer, *before)) {
+            return Err(Fault::OtherBranch);
+        }
+        let branch = keys.name(signer.branch);
+        let line = self.line(header.stream, header.class);
+        line.note_signer(signer, branch);
+        Ok(())
+    }
+
+    /// Signature by the key of the epoch, and the payload's hash. Returns the header's hash and who signed.
+    fn verify(&self, wire: &v1::SignedBatch, header: &Header) -> Result<(Digest, Signer), Fault> {
         if self.id != Some(header.host) {
             return Err(Fault::OtherHost(header.host));
         }
-        let key = self.keys.as_ref().and_then(|keys| keys.key(header.epoch));
-        let key = key.ok_or(Fault::NoKey(header.epoch))?;
+        let keys = self.keys.as_ref();
+        let found = keys.and_then(|keys| keys.find(header.epoch, header.key_id));
+        let (signer, key) = found.ok_or(Fault::NoKey(header.epoch))?;
         if key.key_id() != header.key_id {
             return Err(Fault::OtherKey {
                 epoch: header.epoch,
@@ -386,6 +420,7 @@ impl Host {
             payload,
             &header.payload_hash,
         )
+        .map(|hash| (hash, signer))
         .map_err(Fault::Seal)
     }
 

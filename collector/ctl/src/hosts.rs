@@ -1,5 +1,6 @@
-//! `hosts`, `host show`, `host replace`, `host revoke`.
+//! `hosts`, `host show`, `host accept`, `host refuse`, `host replace`, `host revoke`.
 
+mod branch;
 mod view;
 
 use picket_event::replacement::Replacement;
@@ -37,6 +38,8 @@ pub(crate) async fn list(operator: &Operator, format: Format) -> Result<(), Fail
 pub(crate) async fn run(operator: &Operator, verb: HostVerb) -> Result<(), Failure> {
     match verb {
         HostVerb::Show { host, format } => show(operator, &host, format).await,
+        HostVerb::Accept(args) => branch::decide(operator, args, true).await,
+        HostVerb::Refuse(args) => branch::decide(operator, args, false).await,
         HostVerb::Replace(args) => replace(operator, args).await,
         HostVerb::Revoke { host } => revoke(operator, &host).await,
     }
@@ -170,6 +173,7 @@ fn in_full(host: &v1::Host, commands: &[&v1::CommandStatus], paint: Paint) -> Ve
         let text = format!("ALARM {} ({since}): {}", alarm.name, alarm.words);
         lines.push(paint.bad(&text));
     }
+    lines.extend(branch::lines(host, now, paint));
     lines.extend(part("hooks", hooks(host)));
     lines.extend(part(
         "sensor ledger: generated = filtered + aggregated + submitted + lost",
@@ -249,6 +253,7 @@ fn transport_table(host: &v1::Host) -> Table {
         "GAPS",
         "UNKNOWN GAPS",
         "SUM",
+        "BRANCH",
     ];
     let mut table = Table::new(&headings);
     for line in ledger::transport_lines(host) {
@@ -261,6 +266,8 @@ fn transport_table(host: &v1::Host) -> Table {
             line.gaps.to_string(),
             line.unknown_gaps.to_string(),
             line.balance.word(),
+            line.branch
+                .map_or_else(String::new, |name| name.to_string()),
         ]);
     }
     table

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use picket_event::{Class, KindCounts, StreamId};
 use picket_proto::v1;
+use picket_seal::KeyId;
 
 /// One line of the transport ledger: `numbered = stored + spooled + gaps`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,6 +30,8 @@ pub(crate) struct TransportLine {
     pub(crate) unknown_gaps: u64,
     /// Whether it adds up.
     pub(crate) balance: Balance,
+    /// The branch of event keys that it is of, if that is not the host.
+    pub(crate) branch: Option<KeyId>,
 }
 
 /// Whether a ledger adds up.
@@ -68,6 +71,17 @@ pub(crate) fn transport_lines(host: &v1::Host) -> Vec<TransportLine> {
     {
         if let Some(key) = key_of(&told.stream, told.class) {
             sides.entry(key).or_default().told = Some(told);
+        }
+    }
+    // What others that speak for the host say of their own runs; of a run that the host knows too, its own word counts.
+    for branch in &host.branches {
+        for told in &branch.classes {
+            if let Some(key) = key_of(&told.stream, told.class) {
+                let side = sides.entry(key).or_default();
+                if side.told.is_none() {
+                    (side.told, side.branch) = (Some(told), KeyId::from_slice(&branch.name).ok());
+                }
+            }
         }
     }
     let lines = sides.into_iter();
@@ -124,6 +138,8 @@ impl Balance {
 struct Sides<'a> {
     stored: Option<&'a v1::StoredLedger>,
     told: Option<&'a v1::ClassLedger>,
+    /// Who told it, if not the host.
+    branch: Option<KeyId>,
 }
 
 impl Sides<'_> {
@@ -147,6 +163,7 @@ impl Sides<'_> {
             gaps,
             unknown_gaps: stored.unknown_gaps,
             balance: balance(accounted - i128::from(numbered), spooled),
+            branch: KeyId::from_slice(&stored.branch).ok().or(self.branch),
         }
     }
 }
@@ -199,6 +216,7 @@ mod tests {
                 stored: events,
                 gaps,
                 unknown_gaps: 0,
+                branch: Vec::new(),
             }],
             ..v1::Host::default()
         }

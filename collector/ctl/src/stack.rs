@@ -61,6 +61,7 @@ fn request_of(args: StackArgs) -> v1::StackRequest {
             r#where: args.filter.unwrap_or_default(),
             limit: args.rarest,
             min_severity: 0,
+            doubt: 0,
         }),
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::cli::VerifyArgs;
 use crate::client::{self, Collector};
-use crate::evidence::{Expected, Fault, Host, Line, Log, Outcome, Verifier};
+use crate::evidence::{Expected, Fault, Fork, Host, Line, Log, Outcome, Verifier};
 use crate::failure::{Exit, Failure, joined};
 use crate::operator::Operator;
 use crate::output::{Output, Paint};
@@ -151,7 +151,31 @@ fn print_table(out: &mut Output, hosts: &[Host], whole: bool) -> Result<(), Fail
         out.line(&line)?;
     }
     let good = whole && hosts.iter().all(Host::is_good);
-    out.line(&summary(hosts, good, out.paint()))
+    out.line(&summary(hosts, good, out.paint()))?;
+    for host in hosts {
+        for fork in host.forks() {
+            out.line(&out.paint().warn(&of_branch(host, fork)))?;
+        }
+    }
+    Ok(())
+}
+
+/// What one of two has said that speak for a host.
+fn of_branch(host: &Host, fork: Fork) -> String {
+    let lines = || {
+        host.lines
+            .iter()
+            .filter(|line| line.branch == Some(fork.name))
+    };
+    format!(
+        "of these, by others who hold keys of {}: branch {}, which left it behind epoch {}: {} chains, {} batches, {} events",
+        cut(&Text::from(host.name.as_str()), 64),
+        fork.name,
+        fork.epoch,
+        lines().count(),
+        total(lines().map(|line| line.batches)),
+        total(lines().map(|line| line.events)),
+    )
 }
 
 fn cells(host: &Host, line: &Line) -> [String; 10] {
@@ -246,6 +270,8 @@ struct View {
     epoch: u64,
     stream: Option<String>,
     class: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branch: Option<String>,
     seq_first: u64,
     seq_next: u64,
     batches: u64,
@@ -294,6 +320,7 @@ fn view(host: &Host, line: &Line) -> View {
     View {
         stream: Some(line.stream.to_string()),
         class: Some(line.class.name()),
+        branch: line.branch.map(|name| name.to_string()),
         seq_first: line.first,
         seq_next: line.next(),
         batches: line.batches,

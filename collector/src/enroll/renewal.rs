@@ -17,7 +17,7 @@ use picket_seal::{Domain, PublicKey, Signature};
 use super::{CHALLENGE_LIFETIME, EnrollmentService, LARGEST_REQUEST, MAX_CHALLENGES};
 use crate::authority;
 use crate::database::audit;
-use crate::database::keys::{self, KeyError};
+use crate::database::keys::{self, Forks, KeyError};
 use crate::ingest::{internal, key_refusal};
 use crate::refusal::Refusal;
 
@@ -132,9 +132,8 @@ impl EnrollmentService {
         successions: Vec<v1::Succession>,
     ) -> Result<(u64, PublicKey), Refusal> {
         let learned = self.database.call(move |t| -> Result<_, KeyError> {
-            keys::accept(t, &host, &successions)?;
-            let epoch = keys::latest(t, &host)?;
-            Ok((epoch, keys::find(t, &host, epoch)?))
+            keys::accept(t, &host, &successions, Forks::Refused)?;
+            Ok(keys::newest(t, &host)?)
         });
         let (epoch, key) = learned.await.map_err(|refused| key_refusal(&refused))?;
         Ok((epoch, key.ok_or(Refusal::UnknownEpoch)?))

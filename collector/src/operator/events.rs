@@ -16,8 +16,10 @@ use std::sync::Arc;
 use picket_event::filter::Filter;
 use picket_event::{HostId, Kind, ProcessUid, Severity, UnixNanos};
 use picket_proto::v1;
+use picket_seal::KeyId;
 use picket_store::{
-    Cancel, Cursor, KindSet, Query, Reader, Session, Sessions, StoreError, StoredEvent, TreeNode,
+    Cancel, ChainKey, Cursor, KindSet, Marks, Query, Reader, Session, Sessions, StoreError,
+    StoredEvent, TreeNode,
 };
 use prost::Message;
 use tokio::sync::watch;
@@ -25,6 +27,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Response, Status};
 
 use super::{OperatorService, no_host};
+use crate::branch::Standing;
 use crate::calls::Answers;
 use crate::peer::OperatorIdentity;
 use crate::refusal::Refusal;
@@ -205,7 +208,9 @@ impl OperatorService {
 
     fn found(&self, stored: StoredEvent, sessions: &Sessions) -> v1::FoundEvent {
         let session = sessions.of(&stored.host, &stored.boot, &stored.event);
+        let doubtful = self.doubtful(&stored);
         v1::FoundEvent {
+            doubtful: doubtful.map_or_else(Vec::new, |name| name.as_bytes().to_vec()),
             session: session.map(shown_session),
             host_id: stored.host.as_bytes().to_vec(),
             host_name: self.registry.name(&stored.host),
@@ -214,6 +219,35 @@ impl OperatorService {
             class: stored.class.to_wire(),
             event: Some(stored.event.into()),
         }
+    }
+
+    /// The branch of its host's event keys that signed an event, if that is not the host.
+    fn doubtful(&self, stored: &StoredEvent) -> Option<KeyId> {
+        let branches = self.registry.branches(&stored.host)?;
+        let key = ChainKey {
+            stream: stored.stream,
+            class: stored.class,
+        };
+        let by = self.reader.signed_by(&stored.host, key, stored.event.seq)?;
+        let is_host = branches.standing(by) == Standing::Host;
+        (!is_host).then(|| branches.name(by.branch, &stored.host))
+    }
+
+    /// Which events are wanted by who signed them.
+    fn marks(&self, request: &v1::SearchRequest) -> Result<Option<Marks>, Status> {
+        let only = match v1::Doubt::try_from(request.doubt) {
+            Ok(v1::Doubt::Unspecified) => return Ok(None),
+            Ok(v1::Doubt::Only) => true,
+            Ok(v1::Doubt::Without) => false,
+            Err(_unknown) => return Err(Refusal::BadQuery.saying("there is no such doubt")),
+        };
+        let hosts = self.registry.branched();
+        let spans = hosts.into_iter().flat_map(|(host, branches)| {
+            let spans = self.reader.signed_spans(&host).into_iter();
+            let doubtful = spans.filter(move |span| branches.standing(span.by) != Standing::Host);
+            doubtful.map(move |span| (host, span))
+        });
+        Ok(Some(Marks::new(only, spans)))
     }
 
     pub(super) fn query(&self, request: &v1::SearchRequest) -> Result<Query, Status> {
@@ -226,6 +260,7 @@ impl OperatorService {
             min_severity: severity(request.min_severity)?,
             filter: filter(&request.r#where)?,
             sessions: None,
+            marks: self.marks(request)?,
         })
     }
 

@@ -6,16 +6,17 @@ use picket_event::audit::{action, replacement_proof};
 use picket_event::replacement::Replacement;
 use picket_event::{HostId, UnixNanos};
 use picket_proto::v1;
-use picket_seal::Digest;
-use picket_store::Ledger;
+use picket_seal::{Digest, KeyId};
+use picket_store::{Ledger, TRUNK};
 use rusqlite::Transaction;
 use tonic::Status;
 
 use super::OperatorService;
 use crate::alarm::Alarm;
+use crate::branch::{BranchState, Branches, Standing};
 use crate::database::replacements::{self, Neighbours};
 use crate::database::tokens::{self, Token};
-use crate::database::{DatabaseError, audit, hosts, keys};
+use crate::database::{DatabaseError, audit, branches, hosts, keys};
 use crate::failure::chain;
 use crate::peer::OperatorIdentity;
 use crate::refusal::Refusal;
@@ -24,6 +25,7 @@ use crate::registry::Known;
 const LONGEST_TTL: Duration = Duration::from_hours(90 * 24);
 const MOST_USES: u32 = 100_000;
 const LONGEST_NAME: usize = 64;
+const LONGEST_REASON: usize = 512;
 
 impl OperatorService {
     pub(super) async fn add_token(
@@ -186,6 +188,48 @@ impl OperatorService {
         Ok(self.shown_host(new, known, kept, ALL_CHAINS))
     }
 
+    /// Takes an operator's word on which of those that speak for a host it is.
+    pub(super) async fn settle_branch(
+        &self,
+        operator: &OperatorIdentity,
+        request: v1::DecideBranchRequest,
+    ) -> Result<v1::Host, Status> {
+        let (id, known) = self.host(&request.host)?;
+        let name = KeyId::from_slice(&request.branch).ok();
+        let number = name.and_then(|name| known.branches.named(name, &id));
+        let number = number.ok_or_else(|| {
+            Refusal::NotFound.saying("no branch of this host's event keys has this name")
+        })?;
+        if !request.accept && number == known.branches.current() {
+            let words = "this branch is the host: accept the other one, or revoke the host";
+            return Err(Refusal::BadQuery.saying(words));
+        }
+        let (now, accept) = (self.clock.now(), request.accept);
+        let who = operator.name().to_owned();
+        let reason: String = request.reason.chars().take(LONGEST_REASON).collect();
+        let branch = known.branches.name(number, &id);
+        let decided = self.database.call(move |t| -> Result<_, DatabaseError> {
+            branches::decide(t, &id, number, accept)?;
+            let action = if accept { "host.accept" } else { "host.refuse" };
+            let entry = audit::Entry {
+                time: now,
+                who: &who,
+                action,
+                object: &id.to_string(),
+                detail: &format!("{branch} {reason}"),
+                proof: &[],
+            };
+            audit::add(t, entry)?;
+            Ok((branches::of(t, &id)?, Kept::of(t, &id)?))
+        });
+        let (branches, kept) = decided.await.map_err(|failed| self.failed(failed))?;
+        self.registry.decided(id, branches);
+        let by = operator.name();
+        tracing::warn!(host = %id, %branch, accept, by, "decided on a branch of event keys");
+        let known = self.registry.known(&id).ok_or(Refusal::Internal)?;
+        Ok(self.shown_host(id, known, kept, ALL_CHAINS))
+    }
+
     fn not_paired(&self, words: &str) -> Status {
         self.metrics.call_refused(Refusal::BadReplacement);
         Refusal::BadReplacement.saying(words)
@@ -197,19 +241,19 @@ impl OperatorService {
         v1::Host {
             connected: known.is_connected(),
             host_id: id.as_bytes().to_vec(),
-            name: known.name,
-            group: known.group,
+            name: known.name.clone(),
+            group: known.group.clone(),
             revoked: known.revoked,
             enrolled_unix_ns: known.enrolled.0,
             last_seen_unix_ns: known.last_seen.0,
             last_event_unix_ns: ledger.last_event.map_or(0, |time| time.0),
-            facts: Some(known.facts),
-            heartbeat: known.heartbeat,
+            facts: Some(known.facts.clone()),
+            heartbeat: known.heartbeat.clone(),
             stored: ledger
                 .chains
                 .into_iter()
                 .take(chains)
-                .map(shown_ledger)
+                .map(|line| shown_ledger(&id, &known.branches, line))
                 .collect(),
             epoch: kept.epoch,
             predecessor: bytes(kept.neighbours.predecessor),
@@ -217,6 +261,7 @@ impl OperatorService {
             host_epoch: known.host_epoch,
             trust_version: known.trust_version,
             alarms: known.alarms.iter().map(shown_alarm).collect(),
+            branches: shown_branches(&id, &known),
             content: known.content,
         }
     }
@@ -281,8 +326,50 @@ fn new_token(
     Ok(Token { shown, secret_hash })
 }
 
-fn shown_ledger(line: Ledger) -> v1::StoredLedger {
+/// Each branch that is not the host.
+fn shown_branches(host: &HostId, known: &Known) -> Vec<v1::HostBranch> {
+    let all = &known.branches;
+    let current = all.current();
+    let first = (current != TRUNK).then_some(TRUNK);
+    let others = all.iter().map(|branch| branch.number);
+    let numbers = first.into_iter().chain(others);
+    numbers
+        .filter(|number| *number != current)
+        .map(|number| shown_branch(host, known, number))
+        .collect()
+}
+
+fn shown_branch(host: &HostId, known: &Known, number: u32) -> v1::HostBranch {
+    let (all, told) = (&known.branches, known.told(number));
+    let branch = all.get(number);
+    let undecided = branch.is_some_and(|it| it.state == BranchState::Undecided);
+    // Of the first branch: where the one left it that is the host now.
+    let left = || {
+        all.lineage(all.current())
+            .past
+            .last()
+            .map(|(_, epoch)| *epoch)
+    };
+    let fork_epoch = branch.map(|it| it.fork_epoch).or_else(left);
+    v1::HostBranch {
+        name: all.name(number, host).as_bytes().to_vec(),
+        parent: branch.map_or_else(Vec::new, |it| all.name(it.parent, host).as_bytes().to_vec()),
+        fork_epoch: fork_epoch.unwrap_or_default(),
+        begun_unix_ns: branch.map_or(known.enrolled, |it| it.begun).0,
+        state: if undecided { "undecided" } else { "refused" }.to_owned(),
+        connected: told.connected,
+        last_seen_unix_ns: told.last_seen.0,
+        facts: told.facts,
+        classes: told.classes,
+    }
+}
+
+fn shown_ledger(host: &HostId, branches: &Branches, line: Ledger) -> v1::StoredLedger {
+    let by = line.signed_by;
+    let other = by.filter(|by| branches.standing(*by) != Standing::Host);
+    let branch = other.map(|by| branches.name(by.branch, host));
     v1::StoredLedger {
+        branch: branch.map_or_else(Vec::new, |name| name.as_bytes().to_vec()),
         stream: line.key.stream.as_bytes().to_vec(),
         class: line.key.class.to_wire(),
         next_seq: line.next_seq,

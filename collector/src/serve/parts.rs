@@ -104,6 +104,7 @@ impl Parts {
         let receipts = Receipts {
             reader: reader.clone(),
             database: self.database.clone(),
+            registry: self.registry.clone(),
             commands: commands.clone(),
             synced: writer.synced(),
             metrics: Arc::clone(&self.metrics),

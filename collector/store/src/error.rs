@@ -87,6 +87,9 @@ pub enum AppendError {
         /// Where the second history begins.
         seq_first: u64,
     },
+    /// The run is of another branch of the host's event keys.
+    #[error("the run is of another branch of the host's event keys")]
+    OtherBranch,
     /// The host has more streams than anybody needs.
     #[error("the host has {0} streams already")]
     TooManyStreams(usize),

@@ -10,7 +10,8 @@ use picket_event::batch::Header;
 use picket_event::{Class, HostId, StreamId, UnixNanos};
 use picket_seal::{Chain, Digest, Position};
 
-use crate::{AppendError, Cursor, Query, Summary};
+use crate::branch::Signers;
+use crate::{AppendError, Cursor, Lineage, Query, SignedBy, SignedSpan, Summary, TRUNK};
 
 /// More chains than this is no honest host: three classes and a restart every hour fill it in seven years.
 pub(crate) const MAX_CHAINS: usize = 3 * 65_536;
@@ -48,6 +49,8 @@ pub struct Ledger {
     pub gaps: u64,
     /// Gaps of unknown size.
     pub unknown_gaps: u64,
+    /// Who signed its newest batch; `None`: it has none.
+    pub signed_by: Option<SignedBy>,
 }
 
 /// All chains of one host, latest first.
@@ -133,6 +136,8 @@ impl SegmentInfo {
 struct HostIndex {
     chains: HashMap<ChainKey, ChainState>,
     last_event: Option<UnixNanos>,
+    /// Whether other branches than the first one signed something.
+    branched: bool,
 }
 
 #[derive(Debug)]
@@ -143,6 +148,7 @@ struct ChainState {
     gaps: u64,
     unknown_gaps: u64,
     placed: Vec<Placed>,
+    signers: Signers,
     /// When it was last added to, as a count of all batches.
     touched: u64,
 }
@@ -194,7 +200,22 @@ impl Index {
     }
 
     /// Says what becomes of a batch, changing nothing.
-    pub(crate) fn place(&self, header: &Header, hash: Digest) -> Result<Place, AppendError> {
+    pub(crate) fn place(
+        &self,
+        header: &Header,
+        hash: Digest,
+        lineage: &Lineage,
+    ) -> Result<Place, AppendError> {
+        let place = self.place_in_chain(header, hash)?;
+        let host = self.hosts.get(&header.host);
+        let branched = lineage.branch != TRUNK || host.is_some_and(|host| host.branched);
+        if place == Place::Next && branched && !may_go_on(host, header, lineage) {
+            return Err(AppendError::OtherBranch);
+        }
+        Ok(place)
+    }
+
+    fn place_in_chain(&self, header: &Header, hash: Digest) -> Result<Place, AppendError> {
         let key = ChainKey {
             stream: header.stream,
             class: header.class,
@@ -228,7 +249,7 @@ impl Index {
     }
 
     /// Moves the chain behind a batch that [`Index::place`] said comes next.
-    pub(crate) fn add(&mut self, header: &Header, hash: Digest, content: Content) {
+    pub(crate) fn add(&mut self, header: &Header, hash: Digest, content: Content, branch: u32) {
         self.appended = self.appended.saturating_add(1);
         let key = ChainKey {
             stream: header.stream,
@@ -240,8 +261,13 @@ impl Index {
         {
             host.last_event = host.last_event.max(Some(summary.last));
         }
+        host.branched |= branch != TRUNK;
         let state = host.chains.entry(key).or_insert_with(ChainState::new);
         state.add(header, hash, content);
+        let epoch = header.epoch;
+        state
+            .signers
+            .note(header.seq_first, SignedBy { branch, epoch });
         state.touched = self.appended;
     }
 
@@ -345,6 +371,19 @@ impl Index {
         }
     }
 
+    /// Who signed a number of a chain.
+    pub(crate) fn signed_by(&self, host: &HostId, key: &ChainKey, seq: u64) -> Option<SignedBy> {
+        self.hosts.get(host)?.chains.get(key)?.signers.of(seq)
+    }
+
+    /// Who signed what of a host.
+    pub(crate) fn signed_spans(&self, host: &HostId) -> Vec<SignedSpan> {
+        let chains = self.hosts.get(host).map(|host| host.chains.iter());
+        let chains = chains.into_iter().flatten();
+        let spans = chains.flat_map(|(key, state)| state.signers.spans(*key, state.chain.next_seq));
+        spans.collect()
+    }
+
     fn latest_first(&self, host: &HostId) -> Vec<(&ChainKey, &ChainState)> {
         let chains = self.hosts.get(host).map(|host| host.chains.iter());
         let mut chains: Vec<_> = chains.into_iter().flatten().collect();
@@ -362,6 +401,7 @@ impl ChainState {
             gaps: 0,
             unknown_gaps: 0,
             placed: Vec::new(),
+            signers: Signers::default(),
             touched: 0,
         }
     }
@@ -412,8 +452,22 @@ impl ChainState {
             stored: self.stored,
             gaps: self.gaps,
             unknown_gaps: self.unknown_gaps,
+            signed_by: self.signers.last(),
         }
     }
+}
+
+/// Whether this branch may go on in this run: nobody else has signed in it but its own past. That numbers are lost in a run is only
+/// said by the branch that it is of: another may still have them.
+fn may_go_on(host: Option<&HostIndex>, header: &Header, lineage: &Lineage) -> bool {
+    let classes = [Class::Alert, Class::Security, Class::Bulk];
+    let keys = classes.map(|class| ChainKey {
+        stream: header.stream,
+        class,
+    });
+    let of_run = || keys.iter().filter_map(|key| host?.chains.get(key));
+    let is_own = lineage.branch == TRUNK || of_run().any(|it| it.signers.any_of(lineage.branch));
+    (is_own || header.range_end.is_none()) && of_run().all(|it| it.signers.all_in(lineage))
 }
 
 fn half(hash: Digest) -> [u8; 16] {

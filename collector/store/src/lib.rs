@@ -5,6 +5,7 @@
 //! - What [`Store::sync`] has returned for survives a power cut.
 //! - A batch is stored once: the chain of its host, stream and class decides, nothing else.
 //! - Stored bytes are the bytes that were signed; nothing is ever encoded again. A payload may go by a limit, its header never does.
+//! - A run belongs to one branch of its host's event keys; another branch never continues it.
 //! - After a failed sync nothing is written any more: what is on disk is then not known.
 //! - Readers never see a record that is not yet synced, and never wait for the writer's disk.
 //!
@@ -18,6 +19,7 @@
 pub mod disk;
 pub mod payload;
 
+mod branch;
 mod cancel;
 mod cursor;
 mod error;
@@ -39,6 +41,7 @@ mod tree;
 mod view;
 mod walk;
 
+pub use branch::{Lineage, Marks, SignedBy, SignedSpan, TRUNK};
 pub use cancel::{Cancel, CancelOnDrop};
 pub use cursor::Cursor;
 pub use error::{AppendError, StoreError};

@@ -7,7 +7,7 @@ use picket_event::{BootId, Class, Event, HostId, Severity, StreamId, UnixNanos};
 
 use crate::index::SegmentInfo;
 use crate::record::Record;
-use crate::{KindSet, Sessions, Summary};
+use crate::{KindSet, Marks, Sessions, Summary};
 use picket_event::filter::Filter;
 
 /// Which events are wanted. Everything left at its default lets all pass.
@@ -27,6 +27,8 @@ pub struct Query {
     pub filter: Option<Filter>,
     /// Who began which session, for expressions on the `login` of what was done in it.
     pub sessions: Option<Arc<Sessions>>,
+    /// By who signed them; `None`: all.
+    pub marks: Option<Marks>,
 }
 
 /// In which order to walk over what arrived.
@@ -78,6 +80,11 @@ impl Query {
                 .filter
                 .as_ref()
                 .is_none_or(|filter| filter.matches_within(event, self.login_of(host, boot, event)))
+    }
+
+    /// Whether an event that is wanted otherwise is wanted by who signed it.
+    pub(crate) fn wants_mark(&self, stored: &StoredEvent) -> bool {
+        self.marks.as_ref().is_none_or(|marks| marks.want(stored))
     }
 
     /// Whether the expression speaks of logins, so that [`Query::sessions`] matters.

@@ -14,7 +14,10 @@ use crate::stack::{Counting, Stacking};
 use crate::store::SharedIndex;
 use crate::thin::Pins;
 use crate::walk::{Visit, Walk};
-use crate::{Cancel, ChainKey, Cursor, Order, Query, ScanReport, StoreError, StoredEvent};
+use crate::{
+    Cancel, ChainKey, Cursor, Order, Query, ScanReport, SignedBy, SignedSpan, StoreError,
+    StoredEvent,
+};
 
 /// Reads the store. Cloning costs nothing.
 #[derive(Clone, Debug)]
@@ -84,6 +87,16 @@ impl Reader {
     /// The host's ledger, the latest chain first.
     pub fn ledger(&self, host: &HostId) -> HostLedger {
         self.index.read().ledger(host)
+    }
+
+    /// Who signed a number of a chain.
+    pub fn signed_by(&self, host: &HostId, key: ChainKey, seq: u64) -> Option<SignedBy> {
+        self.index.read().signed_by(host, &key, seq)
+    }
+
+    /// Who signed what of a host, chain by chain.
+    pub fn signed_spans(&self, host: &HostId) -> Vec<SignedSpan> {
+        self.index.read().signed_spans(host)
     }
 
     /// Bytes in all segments.
@@ -163,7 +176,7 @@ impl Reader {
         what: Stacking,
         counting: &mut Counting,
     ) -> Result<(), StoreError> {
-        let counted = Counted::of(what).filter(|_| query.filter.is_none());
+        let counted = Counted::of(what).filter(|_| query.filter.is_none() && query.marks.is_none());
         let Some(counted) = counted else {
             return self.count_events(query, what, counting);
         };

@@ -6,7 +6,7 @@ use picket_proto::v1;
 use picket_seal::Digest;
 use prost::Message;
 
-use crate::{KindSet, Summary};
+use crate::{KindSet, Lineage, Summary};
 
 /// A batch that was verified and may be stored.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Entry {
     pub batch: v1::SignedBatch,
     /// What its events are.
     pub summary: Summary,
+    /// By which branch of the host's event keys it was signed.
+    pub lineage: Lineage,
 }
 
 /// The body of a record.
@@ -43,6 +45,9 @@ pub(crate) struct Record {
     /// The payload was there and went by the collector's own limit.
     #[prost(bool, tag = "9")]
     pub(crate) retired: bool,
+    /// Which branch of the host's event keys signed it.
+    #[prost(uint32, tag = "10")]
+    pub(crate) branch: u32,
 }
 
 impl Record {
@@ -56,6 +61,7 @@ impl Record {
             kinds: entry.summary.kinds.bits(),
             worst: entry.summary.worst.map_or(0, Severity::to_wire),
             retired: false,
+            branch: entry.lineage.branch,
         }
     }
 

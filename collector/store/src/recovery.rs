@@ -114,7 +114,8 @@ impl Reading {
         let payload = &record.batch.as_ref()?.payload;
         let content = Content::of(payload, record.retired, summary);
         info.payloads = info.payloads.saturating_add(thinnable(payload, summary));
-        self.index.add(&header, hash, content);
+        let branch = record.branch;
+        self.index.add(&header, hash, content, branch);
         info.grow(info.segment.length, [header.host], summary);
         self.recovery.records = self.recovery.records.saturating_add(1);
         Some(())

@@ -108,18 +108,20 @@ impl Store {
         if self.stopped {
             return Err(AppendError::Disk(StoreError::Stopped));
         }
-        let placed = self.index.read().place(&entry.header, entry.header_hash)?;
+        let (header, hash) = (&entry.header, entry.header_hash);
+        let placed = self.index.read().place(header, hash, &entry.lineage)?;
         if placed == Place::Duplicate {
             return Ok(Appended::Duplicate {
                 durable_seq: self.durable_seq(&entry),
             });
         }
         let (header, hash, summary) = (entry.header.clone(), entry.header_hash, entry.summary);
+        let branch = entry.lineage.branch;
         let content = Content::of(&entry.batch.payload, false, summary);
         let payload = thinnable(&entry.batch.payload, summary);
         let body = Record::of(entry).encode_to_vec();
         self.write(&body).map_err(AppendError::Disk)?;
-        self.index.write().add(&header, hash, content);
+        self.index.write().add(&header, hash, content, branch);
         let key = ChainKey {
             stream: header.stream,
             class: header.class,

@@ -226,7 +226,10 @@ impl<'a> Walk<'a> {
             };
             self.report.events = self.report.events.saturating_add(1);
             if self.query.wants(&header.host, &header.boot, &event) {
-                visit(stored_event(&header, received, event))?;
+                let stored = stored_event(&header, received, event);
+                if self.query.wants_mark(&stored) {
+                    visit(stored)?;
+                }
             }
         }
         ControlFlow::Continue(())

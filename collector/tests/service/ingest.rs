@@ -80,12 +80,14 @@ async fn two_successors_of_one_key_are_an_alarm() {
     host.event = before;
     host.epoch = 0;
     host.rotate();
+    // The run goes on where the honest one wrote: that is refused, whoever may be the host.
     let cloned = host.batch(vec![exec("/b")]);
     assert_eq!(
         host.send_one(&collector, cloned).await.refused,
-        "two_successors"
+        "other_branch"
     );
     assert_eq!(collector.figure("picket_ingest_forks_total").await, 1);
+    assert_eq!(collector.figure("picket_host_alarms_total").await, 2);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod collector;
 mod host;
 
 mod approvals;
+mod branches;
 mod commands;
 mod enrolment;
 mod export;

@@ -2204,6 +2204,12 @@ pub struct Hello {
     /// the number of the fleet's prior that it uses; 0: none
     #[prost(uint64, tag = "9")]
     pub prior: u64,
+    /// of the event key in force
+    #[prost(bytes = "vec", tag = "10")]
+    pub key_id: ::prost::alloc::vec::Vec<u8>,
+    /// the newest of its event keys, the oldest first, at most 4: which branch of keys it speaks for
+    #[prost(message, repeated, tag = "11")]
+    pub successions: ::prost::alloc::vec::Vec<Succession>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Heartbeat {
@@ -2283,6 +2289,19 @@ pub struct Welcome {
     /// what sketches are made with; the same for all hosts of a collector
     #[prost(bytes = "vec", tag = "6")]
     pub fleet_secret: ::prost::alloc::vec::Vec<u8>,
+    /// some of the event keys that the collector holds, the newest first: where they are no longer the host's own, its keys branch off
+    #[prost(message, repeated, tag = "7")]
+    pub known_keys: ::prost::alloc::vec::Vec<KnownKey>,
+    /// the host speaks for this branch of event keys, apart from the host's; empty: it is the host
+    #[prost(bytes = "vec", tag = "8")]
+    pub branch: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KnownKey {
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub key_id: ::prost::alloc::vec::Vec<u8>,
 }
 /// A part of a file. The first of a file may be empty: it asks how far the file is.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2400,6 +2419,49 @@ pub struct RevokeHostRequest {
     #[prost(string, tag = "1")]
     pub host: ::prost::alloc::string::String,
 }
+/// Which of two that speak for one host it is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DecideBranchRequest {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// its name
+    #[prost(bytes = "vec", tag = "2")]
+    pub branch: ::prost::alloc::vec::Vec<u8>,
+    /// it is the host from now on; false: its batches are refused from now on
+    #[prost(bool, tag = "3")]
+    pub accept: bool,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Event keys that branch off: one key vouched for two. Either was copied with its state, or stolen.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HostBranch {
+    /// key id of its first own key; of the first branch, which has no fork, of the host's first key
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: ::prost::alloc::vec::Vec<u8>,
+    /// the branch that it left
+    #[prost(bytes = "vec", tag = "2")]
+    pub parent: ::prost::alloc::vec::Vec<u8>,
+    /// the last epoch that both share
+    #[prost(uint64, tag = "3")]
+    pub fork_epoch: u64,
+    /// when the collector first heard of it
+    #[prost(int64, tag = "4")]
+    pub begun_unix_ns: i64,
+    /// undecided, refused
+    #[prost(string, tag = "5")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(bool, tag = "6")]
+    pub connected: bool,
+    #[prost(int64, tag = "7")]
+    pub last_seen_unix_ns: i64,
+    /// what it says of itself; absent: not heard of since the collector started
+    #[prost(message, optional, tag = "8")]
+    pub facts: ::core::option::Option<HostFacts>,
+    /// of its last heartbeat, at most 64
+    #[prost(message, repeated, tag = "9")]
+    pub classes: ::prost::alloc::vec::Vec<ClassLedger>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Host {
     #[prost(bytes = "vec", tag = "1")]
@@ -2444,6 +2506,9 @@ pub struct Host {
     /// the host that it became
     #[prost(bytes = "vec", tag = "18")]
     pub successor: ::prost::alloc::vec::Vec<u8>,
+    /// others that speak for it, with keys that branch off its own
+    #[prost(message, repeated, tag = "19")]
+    pub branches: ::prost::alloc::vec::Vec<HostBranch>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostAlarm {
@@ -2473,6 +2538,9 @@ pub struct StoredLedger {
     /// gaps of unknown size
     #[prost(uint64, tag = "6")]
     pub unknown_gaps: u64,
+    /// whose newest batches are not the host's own but this branch's; empty: the host's
+    #[prost(bytes = "vec", tag = "7")]
+    pub branch: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SearchRequest {
@@ -2494,6 +2562,8 @@ pub struct SearchRequest {
     pub limit: u64,
     #[prost(enumeration = "Severity", tag = "7")]
     pub min_severity: i32,
+    #[prost(enumeration = "Doubt", tag = "8")]
+    pub doubt: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FoundEvent {
@@ -2512,6 +2582,9 @@ pub struct FoundEvent {
     /// in which it was done, where its login is known; the collector's word, not the host's
     #[prost(message, optional, tag = "7")]
     pub session: ::core::option::Option<Session>,
+    /// the branch of keys that signed it and is not the host; empty: the host's own
+    #[prost(bytes = "vec", tag = "8")]
+    pub doubtful: ::prost::alloc::vec::Vec<u8>,
 }
 /// How a session began.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2973,6 +3046,37 @@ pub struct QueryFailure {
     pub words: ::prost::alloc::string::String,
     #[prost(enumeration = "QueryBlame", tag = "2")]
     pub blame: i32,
+}
+/// Whether events count that another branch of a host's keys signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Doubt {
+    /// all events, each marked
+    Unspecified = 0,
+    Only = 1,
+    Without = 2,
+}
+impl Doubt {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DOUBT_UNSPECIFIED",
+            Self::Only => "DOUBT_ONLY",
+            Self::Without => "DOUBT_WITHOUT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DOUBT_UNSPECIFIED" => Some(Self::Unspecified),
+            "DOUBT_ONLY" => Some(Self::Only),
+            "DOUBT_WITHOUT" => Some(Self::Without),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

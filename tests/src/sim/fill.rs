@@ -11,11 +11,11 @@ use picket_agent::seal::{Now, Sealed, Sealer as BatchSealer, Signer, Speaker};
 use picket_collector::data::DataDir;
 use picket_collector::database::hosts::{self, HostRow};
 use picket_collector::database::{Database, DatabaseError};
-use picket_collector::verify;
+use picket_collector::verify::{self, Signed};
 use picket_event::{BootId, Class, Clock, HostId, StreamId, SystemClock, UnixNanos};
 use picket_proto::v1;
 use picket_seal::SigningKey;
-use picket_store::{ColumnSize, Options as StoreOptions, SealOptions, Sealer, Store};
+use picket_store::{ColumnSize, Lineage, Options as StoreOptions, SealOptions, Sealer, Store};
 
 use super::dice::Dice;
 use super::place_of;
@@ -235,9 +235,12 @@ impl FilledHost {
             place_of("the collector's check", refusal.name())
         };
         let header = verify::read_header(&batch, self.id).map_err(refused)?;
-        let received = now.plus(Duration::from_secs(2));
-        let key = self.key.public_key();
-        let entry = verify::check(batch, header, &key, received).map_err(refused)?;
+        let signed = Signed {
+            key: self.key.public_key(),
+            lineage: Lineage::trunk(),
+            received: now.plus(Duration::from_secs(2)),
+        };
+        let entry = verify::check(batch, header, signed).map_err(refused)?;
         let stored = store.append(entry);
         stored.map_err(|error| place_of("the collector's log", &chain(&error)))?;
         Ok(())

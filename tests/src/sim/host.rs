@@ -267,6 +267,8 @@ impl Host {
             trust_version: 1,
             content: Vec::new(),
             prior: 0,
+            key_id: self.key.public_key().key_id().as_bytes().to_vec(),
+            successions: Vec::new(),
         }
     }
 

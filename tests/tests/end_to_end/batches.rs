@@ -84,20 +84,23 @@ fn a_second_history_is_refused_as_a_fork_and_the_first_one_stays() {
 }
 
 #[test]
-fn a_key_that_vouches_for_two_successors_is_a_fork() {
+fn what_a_second_successor_of_a_key_signs_is_taken_and_marked() {
     let rig = Rig::start().unwrap();
     let rogue = Rogue::enroll(&rig);
-    let run = Run::of(&rogue);
+    let mut run = Run::of(&rogue);
     let (first, second) = (new_key(), new_key());
     let mut call = rogue.call();
+    let mut first_batch = run.next(&["rotated"]);
     let ack = call
         .send(under_successor(
             &rogue,
             &rogue.key,
             &first,
-            run.next(&["rotated"]),
+            first_batch.clone(),
         ))
         .unwrap();
+    first_batch.header.epoch = 1;
+    first_batch.header.key_id = first.public_key().key_id().as_bytes().to_vec();
     assert_eq!(
         (ack.refused.as_str(), ack.durable_seq),
         ("", 1),
@@ -107,11 +110,21 @@ fn a_key_that_vouches_for_two_successors_is_a_fork() {
     let ack = call
         .send(under_successor(&rogue, &rogue.key, &second, forged))
         .unwrap();
-    assert_eq!(ack.refused, "two_successors");
+    assert_eq!((ack.refused.as_str(), ack.durable_seq), ("", 1));
     assert_eq!(rig.figure("picket_ingest_forks_total").unwrap(), 1);
-    assert_eq!(rig.execs("rotated").unwrap().len(), 1);
-    assert!(rig.execs("forged").unwrap().is_empty());
-    rig.verify().unwrap();
+    let (honest, forged) = (rig.execs("rotated").unwrap(), rig.execs("forged").unwrap());
+    let branch = second.public_key().key_id().to_string();
+    assert!(honest[0].get("doubtful").is_none(), "{honest:?}");
+    assert_eq!(forged[0]["doubtful"], branch.as_str());
+    // What it signed does not go on in the other one's run.
+    run.goes_on_behind(&first_batch);
+    let intruder = under_successor(&rogue, &rogue.key, &second, run.next(&["intruder"]));
+    assert_eq!(call.send(intruder).unwrap().refused, "other_branch");
+    let lines = rig.verify().unwrap();
+    let of_branch = lines
+        .iter()
+        .filter(|line| line["branch"] == branch.as_str());
+    assert_eq!(of_branch.count(), 1, "{lines:?}");
 }
 
 #[test]

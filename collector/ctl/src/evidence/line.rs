@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use picket_event::batch::Header;
 use picket_event::{Class, Gap, GapReason, StreamId, UnixNanos};
-use picket_seal::{Chain, Digest, Position};
+use picket_seal::{Chain, Digest, KeyId, Position};
 
+use super::keys::Signer;
 use super::{Fault, payload};
 
 /// What is known of one chain.
@@ -37,6 +38,10 @@ pub(crate) struct Line {
     pub(crate) fault: Option<(u64, Fault)>,
     /// The first number that is here.
     pub(crate) first: u64,
+    /// The branch of the host's keys that signed its newest batch; `None`: the first one.
+    pub(crate) branch: Option<KeyId>,
+    /// Who signed here, each once.
+    pub(super) signers: Vec<Signer>,
     chain: Option<Chain>,
     heads: BTreeMap<u64, Digest>,
     /// Numbers whose payload is not here and that no gap has covered yet: first and the one behind.
@@ -74,6 +79,8 @@ impl Line {
             unchecked: 0,
             fault: None,
             first: 0,
+            branch: None,
+            signers: Vec::new(),
             chain: None,
             heads: BTreeMap::new(),
             unexplained: Vec::new(),
@@ -202,6 +209,14 @@ impl Line {
         let open = std::mem::take(&mut self.unexplained).into_iter();
         self.unexplained = open.flat_map(|range| without(range, gap)).collect();
         before.saturating_sub(size(&self.unexplained))
+    }
+
+    /// Who signed the newest batch.
+    pub(super) fn note_signer(&mut self, signer: Signer, branch: Option<KeyId>) {
+        if !self.signers.contains(&signer) {
+            self.signers.push(signer);
+        }
+        self.branch = branch;
     }
 
     /// Whether the chain has come to this number.

@@ -263,6 +263,43 @@ fn a_succession_that_the_key_before_did_not_sign_is_refused() {
     assert!(matches!(fault(&host), (3, Fault::NoKey(1))));
 }
 
+/// A host and its copy, whose keys branch off; the copy's is in force. With where the host's run stood.
+fn forked() -> (Sealer, Chain) {
+    let mut sealer = Sealer::new();
+    sealer.push(3);
+    let shared = SigningKey::from_pkcs8(sealer.key.to_pkcs8()).unwrap();
+    sealer.rotate(None);
+    sealer.push(2);
+    let of_host = sealer.chain;
+    (sealer.key, sealer.epoch) = (shared, 0);
+    (sealer.stream, sealer.chain) = (StreamId::new([3; 16]), Chain::START);
+    sealer.rotate(None);
+    sealer.push(4);
+    (sealer, of_host)
+}
+
+#[test]
+fn a_second_successor_is_a_branch_that_is_counted_apart() {
+    let (sealer, _) = forked();
+    let name = sealer.key.public_key().key_id();
+    let host = sealer.verify(true);
+    assert!(host.is_good(), "{host:?}");
+    let forks = host.forks();
+    assert_eq!((forks.len(), forks[0].name, forks[0].epoch), (1, name, 0));
+    let apart = host.lines.iter().filter(|line| line.branch == Some(name));
+    let events: Vec<u64> = apart.map(|line| line.events).collect();
+    assert_eq!(events, [4]);
+}
+
+#[test]
+fn a_branch_that_goes_on_in_the_run_of_another_does_not_verify() {
+    let (mut sealer, of_host) = forked();
+    (sealer.stream, sealer.chain) = (StreamId::new([1; 16]), of_host);
+    sealer.push(1);
+    let host = sealer.verify(true);
+    assert!(matches!(fault(&host), (5, Fault::OtherBranch)));
+}
+
 #[test]
 fn another_first_key_is_another_host() {
     let mut sealer = Sealer::new();

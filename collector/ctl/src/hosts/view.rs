@@ -30,6 +30,7 @@ pub(super) struct View {
     predecessor: Option<String>,
     successor: Option<String>,
     alarms: Vec<Alarm>,
+    branches: Vec<OtherBranch>,
     resident_bytes: Option<u64>,
     spool_bytes: Option<u64>,
     spool_quota_bytes: Option<u64>,
@@ -43,6 +44,18 @@ struct Alarm {
     name: String,
     since: Option<String>,
     words: String,
+}
+
+/// Another that speaks for the host.
+#[derive(Debug, Serialize)]
+struct OtherBranch {
+    branch: String,
+    fork_epoch: u64,
+    begun: Option<String>,
+    state: String,
+    connected: bool,
+    last_seen: Option<String>,
+    name: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,6 +104,8 @@ struct Line {
     unknown_gaps: u64,
     difference: i64,
     balanced: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubtful: Option<String>,
 }
 
 fn alarm(alarm: &v1::HostAlarm) -> Alarm {
@@ -98,6 +113,18 @@ fn alarm(alarm: &v1::HostAlarm) -> Alarm {
         name: alarm.name.clone(),
         since: stamp(alarm.since_unix_ns),
         words: alarm.words.clone(),
+    }
+}
+
+fn branch(branch: &v1::HostBranch) -> OtherBranch {
+    OtherBranch {
+        branch: hex::encode(&branch.name),
+        fork_epoch: branch.fork_epoch,
+        begun: stamp(branch.begun_unix_ns),
+        state: branch.state.clone(),
+        connected: branch.connected,
+        last_seen: stamp(branch.last_seen_unix_ns),
+        name: branch.facts.as_ref().map(|facts| facts.hostname.clone()),
     }
 }
 
@@ -122,6 +149,7 @@ pub(super) fn of(host: &v1::Host, concerned: &[&v1::CommandStatus]) -> View {
         predecessor: other(&host.predecessor),
         successor: other(&host.successor),
         alarms: host.alarms.iter().map(alarm).collect(),
+        branches: host.branches.iter().map(branch).collect(),
         resident_bytes: beat.map(|beat| beat.resident_bytes),
         spool_bytes: beat.map(|beat| beat.spool_bytes),
         spool_quota_bytes: beat.map(|beat| beat.spool_quota_bytes),
@@ -185,5 +213,6 @@ fn line(line: &TransportLine) -> Line {
         unknown_gaps: line.unknown_gaps,
         difference: line.balance.difference(),
         balanced: line.balance.holds(),
+        doubtful: line.branch.map(|name| name.to_string()),
     }
 }

@@ -323,14 +323,17 @@ impl<'a> FileScan<'a> {
                 continue;
             };
             if self.plan.query.wants(&origin.host, &origin.boot, &event) {
-                visit(StoredEvent {
+                let stored = StoredEvent {
                     host: origin.host,
                     boot: origin.boot,
                     stream: origin.stream,
                     class,
                     received: origin.received,
                     event,
-                })?;
+                };
+                if self.plan.query.wants_mark(&stored) {
+                    visit(stored)?;
+                }
             }
         }
         ControlFlow::Continue(())

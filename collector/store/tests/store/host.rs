@@ -9,7 +9,7 @@ use picket_event::{
 };
 use picket_proto::v1;
 use picket_seal::{Chain, Digest, SigningKey, header_hash, seal_header};
-use picket_store::{Entry, Head, Options, Store, Summary, payload};
+use picket_store::{Entry, Head, Lineage, Options, Store, Summary, payload};
 use prost::Message;
 
 pub(crate) const BOOT: BootId = BootId::new([9; 16]);
@@ -147,6 +147,7 @@ impl Host {
                 successions: Vec::new(),
             },
             summary,
+            lineage: Lineage::trunk(),
         }
     }
 }

@@ -1616,6 +1616,30 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("picket.v1.Operator", "ReplaceHost"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn decide_branch(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::DecideBranchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::Host>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/picket.v1.Operator/DecideBranch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("picket.v1.Operator", "DecideBranch"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn search_events(
             &mut self,
             request: impl tonic::IntoRequest<::picket_proto::v1::SearchRequest>,
@@ -2147,6 +2171,13 @@ pub mod operator_server {
             tonic::Response<::picket_proto::v1::Host>,
             tonic::Status,
         >;
+        async fn decide_branch(
+            &self,
+            request: tonic::Request<::picket_proto::v1::DecideBranchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::picket_proto::v1::Host>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the SearchEvents method.
         type SearchEventsStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<::picket_proto::v1::FoundEvent, tonic::Status>,
@@ -2665,6 +2696,54 @@ pub mod operator_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReplaceHostSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Operator/DecideBranch" => {
+                    #[allow(non_camel_case_types)]
+                    struct DecideBranchSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<
+                        ::picket_proto::v1::DecideBranchRequest,
+                    > for DecideBranchSvc<T> {
+                        type Response = ::picket_proto::v1::Host;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::picket_proto::v1::DecideBranchRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::decide_branch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DecideBranchSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
