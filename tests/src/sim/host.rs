@@ -152,14 +152,7 @@ impl Host {
                 boot_ns: now.mono_ns,
             };
             let event = world.event(class, moment, &mut self.dice);
-            self.count(event.kind);
-            let signer = Signer {
-                epoch: self.epoch,
-                key: &self.key,
-            };
-            let full = self.sealer.push(Box::new(event), now, signer)?;
-            if let Some(sealed) = full {
-                self.keep(sealed, due);
+            if self.push(event, now, due)? {
                 break;
             }
         }
@@ -178,15 +171,7 @@ impl Host {
         let mut event = Event::new(Kind::Containment, now.wall, Source::Agent);
         event.boot_ns = now.mono_ns;
         let event = event.with(Detail::Containment(answer));
-        self.count(event.kind);
-        let signer = Signer {
-            epoch: self.epoch,
-            key: &self.key,
-        };
-        let full = self.sealer.push(Box::new(event), now, signer)?;
-        if let Some(sealed) = full {
-            self.keep(sealed, due);
-        }
+        self.push(event, now, due)?;
         self.flush(now, due)
     }
 
@@ -270,6 +255,21 @@ impl Host {
             key_id: self.key.public_key().key_id().as_bytes().to_vec(),
             successions: Vec::new(),
         }
+    }
+
+    /// Numbers an event; whether that filled a batch, which then waits to be sent.
+    fn push(&mut self, event: Event, now: Now, due: Instant) -> io::Result<bool> {
+        self.count(event.kind);
+        let signer = Signer {
+            epoch: self.epoch,
+            key: &self.key,
+        };
+        let full = self.sealer.push(Box::new(event), now, signer)?;
+        let is_full = full.is_some();
+        if let Some(sealed) = full {
+            self.keep(sealed, due);
+        }
+        Ok(is_full)
     }
 
     fn count(&mut self, kind: Kind) {
