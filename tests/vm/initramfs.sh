@@ -27,7 +27,7 @@ skeleton() {
     ln -s bin "$root/usr/sbin"
     ln -s usr/lib "$root/lib"
     ln -s usr/lib64 "$root/lib64"
-    echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+    printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'daemon:x:1:1:daemon:/:/bin/false' >"$root/etc/passwd"
     echo 'root:x:0:' >"$root/etc/group"
     echo '127.0.0.1 localhost' >"$root/etc/hosts"
     cp "$here/init.sh" "$root/init"
