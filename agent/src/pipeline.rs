@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 use picket_event::{Containment, Detail, Event, Hook, Kind, KindCounts, Loss, Source};
 use picket_sensor::login::Position;
 
+pub(crate) use picket_sensor::Boxed;
+
 use crate::clock::{SharedClock, boot_ns};
 use crate::detect::{Detector, Rules};
 use crate::enrich::hash::HashDone;
@@ -52,9 +54,6 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// How long sensors may take to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-
-/// An event on the path: it changes hands often, so its address does.
-pub(crate) type Boxed = Box<Event>;
 
 /// What enters the path.
 #[derive(Debug)]
@@ -316,11 +315,11 @@ impl Stages {
 }
 
 /// Sends events in messages of a bounded size. `false`: nobody listens any more.
-pub(crate) fn send(inputs: &SyncSender<Input>, events: Vec<Event>, states: FileStates) -> bool {
+pub(crate) fn send(inputs: &SyncSender<Input>, events: Vec<Boxed>, states: FileStates) -> bool {
     let states = Arc::new(states);
     let mut events = events.into_iter();
     loop {
-        let chunk: Vec<Boxed> = events.by_ref().take(CHUNK).map(Box::new).collect();
+        let chunk: Vec<Boxed> = events.by_ref().take(CHUNK).collect();
         if chunk.is_empty() {
             return true;
         }

@@ -104,11 +104,14 @@ impl Scorer {
     }
 
     /// The command line of an event that asks about it.
-    fn line(&self, event: &Event, observations: &[Observation<'_>]) -> Option<Line> {
+    fn line(&mut self, event: &Event, observations: &[Observation<'_>]) -> Option<Line> {
         let asked = |observation: &Observation<'_>| observation.factor == Factor::CommandLine;
         let process = event.process.as_ref()?;
         let asked = observations.iter().any(asked);
-        asked.then(|| Line::of(&process.argv, &self.keys)).flatten()
+        if !asked {
+            return None;
+        }
+        self.lines.read(&process.argv, &self.keys)
     }
 
     fn scores<'o, 'e>(
@@ -270,11 +273,9 @@ impl Scorer {
         special.value_new = before.today && !before.earlier;
         special.on_probation = 0;
         special.counts.seen = u32::from(before.today || before.earlier);
-        let general = self
-            .lines
-            .levels(line, special.counts.context_seen, |mark| {
-                mark_keys(&self.keys, mark).map(|keys| self.table.look_up(keys, day).counts)
-            });
+        let general = line.levels(special.counts.context_seen, |mark| {
+            mark_keys(&self.keys, mark).map(|keys| self.table.look_up(keys, day).counts)
+        });
         self.weigh(observation, levels, special, general)
     }
 

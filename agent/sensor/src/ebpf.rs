@@ -39,7 +39,7 @@ use self::protect::Guard;
 use self::translate::Translator;
 use self::watch::Watch;
 use crate::ledger::LossWatch;
-use crate::{FileKey, Sensor, SensorError, Settings, identity, memory};
+use crate::{Boxed, FileKey, Sensor, SensorError, Settings, identity, memory};
 
 pub mod block;
 mod calls;
@@ -259,7 +259,7 @@ impl KernelSensor {
     }
 
     /// Now and then: has the wall clock been set, is it too much, was anything lost.
-    fn look_around(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
+    fn look_around(&mut self, out: &mut Vec<Boxed>) -> Result<(), SensorError> {
         if self.losses_read.elapsed() < LOOK_PAUSE {
             return Ok(());
         }
@@ -297,10 +297,10 @@ impl KernelSensor {
         self.misses_read = Instant::now();
     }
 
-    fn report_loss(&mut self, out: &mut Vec<Event>) {
+    fn report_loss(&mut self, out: &mut Vec<Boxed>) {
         let kinds = self.ledger();
         if self.losses.grew(&kinds) {
-            out.push(self.loss_event(kinds));
+            out.push(Box::new(self.loss_event(kinds)));
         }
     }
 
@@ -319,6 +319,13 @@ impl Sensor for KernelSensor {
     }
 
     fn poll(&mut self, timeout: Duration, out: &mut Vec<Event>) -> Result<(), SensorError> {
+        let mut events = Vec::new();
+        let read = self.read(timeout, &mut events);
+        out.extend(events.into_iter().map(|event| *event));
+        read
+    }
+
+    fn read(&mut self, timeout: Duration, out: &mut Vec<Boxed>) -> Result<(), SensorError> {
         let before = out.len();
         self.with_intake(Intake::forget_keys);
         let until = Instant::now().checked_add(timeout);
@@ -383,9 +390,11 @@ impl Sensor for KernelSensor {
             self.wait(LAST_WORDS);
         }
         self.drain();
-        self.with_intake(|intake| intake.release(u64::MAX, out));
+        let mut last = Vec::new();
+        self.with_intake(|intake| intake.release(u64::MAX, &mut last));
         self.read_misses();
-        self.report_loss(out);
+        self.report_loss(&mut last);
+        out.extend(last.into_iter().map(|event| *event));
         Ok(())
     }
 }

@@ -121,6 +121,9 @@ pub enum Secret {
     },
 }
 
+/// An event on its way: it changes hands often, so its address does.
+pub type Boxed = Box<Event>;
+
 /// A sensor that runs. One thread owns it and polls it.
 pub trait Sensor: Send + fmt::Debug {
     /// Who sees.
@@ -128,6 +131,14 @@ pub trait Sensor: Send + fmt::Debug {
 
     /// Waits for events up to `timeout`, and appends what has come, in the order of time.
     fn poll(&mut self, timeout: Duration, out: &mut Vec<Event>) -> Result<(), SensorError>;
+
+    /// As [`Sensor::poll`], for who hands events on: by address, so that none is copied.
+    fn read(&mut self, timeout: Duration, out: &mut Vec<Boxed>) -> Result<(), SensorError> {
+        let mut events = Vec::new();
+        let polled = self.poll(timeout, &mut events);
+        out.extend(events.into_iter().map(Box::new));
+        polled
+    }
 
     /// The state of the executables that the exec events of the last poll speak of, by process.
     ///

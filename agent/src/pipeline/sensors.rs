@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use picket_event::{BootId, Event, Hook, Process};
+use picket_event::{BootId, Hook, Process};
 use picket_sensor::device::DeviceFollower;
 use picket_sensor::login::{LoginFollower, LoginSettings, Position};
 use picket_sensor::{
     Guarded, Secret, Sensor, SensorError, Settings, open_audit, open_ebpf, open_portable,
 };
 
-use super::{Input, alarm, send};
+use super::{Boxed, Input, alarm, send};
 use crate::cli::SourceArg;
 use crate::config::Config;
 use crate::enrich::FileStates;
@@ -221,7 +221,7 @@ fn drive<S: Sensed>(mut reader: Reader<S>) {
     let mut last_ledger = Instant::now();
     while !reader.stop.load(Ordering::Acquire) {
         let mut events = Vec::new();
-        if let Err(error) = reader.sensor.sensed().poll(POLL, &mut events) {
+        if let Err(error) = reader.sensor.sensed().read(POLL, &mut events) {
             let line = format!("failed to read the sensor: {}", chain(&error));
             // Nobody listens any more: then nobody is to be told either.
             drop(
@@ -259,7 +259,7 @@ fn drive<S: Sensed>(mut reader: Reader<S>) {
 }
 
 impl<S: Sensed> Reader<S> {
-    fn send(&mut self, events: Vec<Event>) -> bool {
+    fn send(&mut self, events: Vec<Boxed>) -> bool {
         let sensor = self.sensor.sensed();
         let states = FileStates::new(sensor.executables(), sensor.written());
         send(&self.inputs, events, states)
@@ -286,6 +286,7 @@ impl<S: Sensed> Reader<S> {
         if let Err(error) = self.sensor.sensed().stop(&mut events) {
             tracing::warn!(error = chain(&error), "failed to stop the sensor");
         }
+        let events = events.into_iter().map(Box::new).collect();
         let listening = self.send(events) && self.send_ledger();
         let positions = self.sensor.positions().map(Input::Positions);
         if listening && positions.is_none_or(|now| self.inputs.send(now).is_ok()) {

@@ -59,7 +59,7 @@ impl Play {
         Ok(answers.told())
     }
 
-    /// A command in rings, at most [`MOST_HOSTS`]; how long it took until the last ring was judged, and how many rings there were.
+    /// A command in rings, on at most 1,800 hosts; how long it took until the last ring was judged, and how many rings there were.
     pub fn campaign(&self, hosts: Range<usize>) -> Result<(Duration, usize), Failure> {
         let began = Instant::now();
         std::thread::scope(|scope| {

@@ -17,7 +17,7 @@ use super::marks::{self, Mark};
 use super::{MOST_BYTES, bounded, symbols, weigh};
 use crate::factor::Level;
 use crate::keys::{Keys, LevelKeys};
-use crate::ngrams::Ngrams;
+use crate::ngrams::{Ngrams, Surprise};
 use crate::surprise::{Bits, Counts};
 use crate::table::{Newcomer, Table};
 
@@ -28,6 +28,24 @@ pub(crate) struct Lines {
     pub(crate) days: Days,
     /// Rare lines of the day that was noted last, which count from the next day on.
     pub(crate) held: Vec<Vec<u8>>,
+    read: Read,
+}
+
+/// What the text of some lines said when it was last read. Hosts run the same few lines over and over, and what a line says
+/// changes only when a new one is learned.
+#[derive(Clone, Debug)]
+struct Read {
+    /// How often something was learned.
+    learned: u64,
+    lines: Vec<ReadLine>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct ReadLine {
+    hash: u64,
+    /// What had been learned then, plus 1; 0: nothing is here.
+    when: u64,
+    said: Surprise,
 }
 
 /// A command line, cut up.
@@ -38,6 +56,8 @@ pub(crate) struct Line {
     symbols: Vec<u16>,
     words: u32,
     marks: Vec<Mark>,
+    /// What its text says, as of when it was read.
+    said: Surprise,
 }
 
 impl Lines {
@@ -47,50 +67,15 @@ impl Lines {
             text: Ngrams::new(ORDER, ALPHABET, STRINGS, secret),
             days: Days::new(),
             held: Vec::new(),
+            read: Read::new(),
         }
     }
 
-    /// What is known of the line, as levels of its factor; `commands` is how many lines counted.
-    pub(crate) fn levels(
-        &self,
-        line: &Line,
-        commands: u32,
-        mark: impl Fn(&Mark) -> [Counts; 2],
-    ) -> Vec<Level<'static>> {
-        let surprise = self.text.surprise(&line.symbols);
-        let mut levels = Vec::with_capacity(5);
-        levels.push(Level {
-            name: Cow::Borrowed(TEXT),
-            counts: Counts {
-                seen: u32::try_from(surprise.units).unwrap_or(u32::MAX),
-                context_seen: u32::try_from(surprise.plain).unwrap_or(u32::MAX),
-                distinct: u32::try_from(line.symbols.len()).unwrap_or(u32::MAX),
-            },
-        });
-        levels.push(Level {
-            name: Cow::Borrowed(WORDS),
-            counts: Counts {
-                distinct: line.words,
-                ..Counts::default()
-            },
-        });
-        let known = line.marks.iter().map(|found| {
-            let [mut kind, within] = mark(found);
-            kind.context_seen = commands;
-            (worth(found.kind, kind, within), found, kind, within)
-        });
-        let strongest = known.max_by(|a, b| a.0.total_cmp(&b.0));
-        if let Some((_, found, kind, within)) = strongest.filter(|(worth, ..)| *worth > 0.0) {
-            levels.push(Level {
-                name: format!("{KIND}{}", found.kind).into(),
-                counts: kind,
-            });
-            levels.push(Level {
-                name: format!("{MARK}{}", found.name).into(),
-                counts: within,
-            });
-        }
-        levels
+    /// The line of these arguments, with what its text says now; `None` if there are none.
+    pub(crate) fn read(&mut self, argv: &[Text], keys: &Keys) -> Option<Line> {
+        let mut line = Line::of(argv, keys)?;
+        line.said = self.read.of(&line, &self.text);
+        Some(line)
     }
 
     /// What is known of when the line was seen.
@@ -107,7 +92,7 @@ impl Lines {
         }
         let counts = new && !rare;
         if counts {
-            self.text.learn(&line.symbols);
+            self.learn_text(line);
         }
         counts
     }
@@ -120,14 +105,47 @@ impl Lines {
         let held = std::mem::take(&mut self.held).into_iter();
         let lines: Vec<Line> = held.map(|line| Line::of_bytes(line, keys)).collect();
         for line in &lines {
-            self.text.learn(&line.symbols);
+            self.learn_text(line);
         }
         lines
     }
 
+    fn learn_text(&mut self, line: &Line) {
+        self.text.learn(&line.symbols);
+        self.read.learned = self.read.learned.wrapping_add(1);
+    }
+
     /// Bytes that the state takes.
     pub(crate) fn state_bytes(&self) -> usize {
-        self.text.state_bytes() + Days::state_bytes() + MOST_HELD * MOST_BYTES
+        self.text.state_bytes() + Days::state_bytes() + MOST_HELD * MOST_BYTES + Read::state_bytes()
+    }
+}
+
+impl Read {
+    fn new() -> Self {
+        Self {
+            learned: 0,
+            lines: vec![ReadLine::default(); MOST_READ],
+        }
+    }
+
+    /// The surprise of the line's text. The hash is keyed, so that nobody outside finds two lines that share it.
+    fn of(&mut self, line: &Line, text: &Ngrams) -> Surprise {
+        let when = self.learned.wrapping_add(1);
+        let place = usize::try_from(line.hash % MOST_READ as u64).unwrap_or_default();
+        let known = &mut self.lines[place];
+        if known.hash != line.hash || known.when != when {
+            *known = ReadLine {
+                hash: line.hash,
+                when,
+                said: text.surprise(&line.symbols),
+            };
+        }
+        known.said
+    }
+
+    const fn state_bytes() -> usize {
+        MOST_READ * size_of::<ReadLine>()
     }
 }
 
@@ -153,7 +171,50 @@ impl Line {
             symbols,
             words,
             marks,
+            said: Surprise::default(),
         }
+    }
+
+    /// What is known of the line, as levels of its factor; `commands` is how many lines counted.
+    pub(crate) fn levels(
+        &self,
+        commands: u32,
+        mark: impl Fn(&Mark) -> [Counts; 2],
+    ) -> Vec<Level<'static>> {
+        let surprise = self.said;
+        let mut levels = Vec::with_capacity(5);
+        levels.push(Level {
+            name: Cow::Borrowed(TEXT),
+            counts: Counts {
+                seen: u32::try_from(surprise.units).unwrap_or(u32::MAX),
+                context_seen: u32::try_from(surprise.plain).unwrap_or(u32::MAX),
+                distinct: u32::try_from(self.symbols.len()).unwrap_or(u32::MAX),
+            },
+        });
+        levels.push(Level {
+            name: Cow::Borrowed(WORDS),
+            counts: Counts {
+                distinct: self.words,
+                ..Counts::default()
+            },
+        });
+        let known = self.marks.iter().map(|found| {
+            let [mut kind, within] = mark(found);
+            kind.context_seen = commands;
+            (worth(found.kind, kind, within), found, kind, within)
+        });
+        let strongest = known.max_by(|a, b| a.0.total_cmp(&b.0));
+        if let Some((_, found, kind, within)) = strongest.filter(|(worth, ..)| *worth > 0.0) {
+            levels.push(Level {
+                name: format!("{KIND}{}", found.kind).into(),
+                counts: kind,
+            });
+            levels.push(Level {
+                name: format!("{MARK}{}", found.name).into(),
+                counts: within,
+            });
+        }
+        levels
     }
 
     /// Counts its marks and their kinds, each once.
@@ -247,6 +308,8 @@ const ORDER: usize = 6;
 const ALPHABET: u32 = 128;
 /// Strings remembered: 3.1 MB.
 const STRINGS: usize = 3 << 17;
+/// Lines of which is remembered what their text said.
+const MOST_READ: usize = 256;
 /// Rare new lines of a day that count later.
 const MOST_HELD: usize = 8;
 /// Characters of a line whose text is scored.
@@ -285,6 +348,28 @@ mod tests {
         assert_eq!(lines.learn_held(3, &keys).len(), 8);
         assert_eq!(lines.learn_held(3, &keys).len(), 0);
         assert!(lines.learn(&one, 3, false));
+    }
+
+    #[test]
+    fn what_a_line_said_is_remembered_until_something_is_learned() {
+        let mut lines = Lines::new([3; 16]);
+        let keys = Keys::new([3; 16]);
+        let said = |lines: &mut Lines, text: &str| {
+            let argv: Vec<Text> = text.split(' ').map(Text::from).collect();
+            let line = lines.read(&argv, &keys).unwrap();
+            let told = line.levels(0, |_| [Counts::default(); 2])[0].counts;
+            let fresh = lines.text.surprise(&line.symbols);
+            assert_eq!(u64::from(told.seen), fresh.units, "{text}");
+            assert_eq!(u64::from(told.context_seen), fresh.plain, "{text}");
+            fresh.units
+        };
+        let strange = said(&mut lines, "tar -x");
+        assert_eq!(said(&mut lines, "tar -x"), strange);
+        lines.learn(&line("tar -x"), 1, false);
+        assert!(said(&mut lines, "tar -x") < strange);
+        for number in 0..2_000 {
+            said(&mut lines, &format!("tar -{number:x}"));
+        }
     }
 
     #[test]

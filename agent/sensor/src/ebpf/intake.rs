@@ -14,8 +14,8 @@ use picket_event::{Event, Kind, ProcessUid};
 use super::canary::Canary;
 use super::raw::RawRecord;
 use super::translate::{Translated, Translator};
-use crate::FileKey;
 use crate::ledger::Afterwards;
+use crate::{Boxed, FileKey};
 
 /// Takes records from both rings.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Intake {
     }
 
     /// Gives what is not newer than `cut` (nanoseconds since boot), oldest first.
-    pub(super) fn release(&mut self, cut: u64, out: &mut Vec<Event>) {
+    pub(super) fn release(&mut self, cut: u64, out: &mut Vec<Boxed>) {
         self.waiting.sort_by_key(|(event, _)| event.boot_ns);
         let ready = self
             .waiting
@@ -91,7 +91,7 @@ impl Intake {
                 (_, Some(key)) => self.written.push((event.boot_ns, key)),
                 (_, None) => {}
             }
-            out.push(*event);
+            out.push(event);
         }
     }
 

@@ -18,7 +18,7 @@ use super::hooks::{BLOCK, Standing};
 use super::program::{Loaded, kernel};
 use super::watch::{TrieEntry, Watch};
 use super::{KernelSensor, TICK};
-use crate::{Secret, Sensor, SensorError, Settings, identity};
+use crate::{Boxed, Secret, Sensor, SensorError, Settings, identity};
 
 /// When the next proof is due, and what it needs.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl KernelSensor {
     }
 
     /// The later ones: they begin when it is time and end when the canary came back, while events go on.
-    pub(super) fn prove_again(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
+    pub(super) fn prove_again(&mut self, out: &mut Vec<Boxed>) -> Result<(), SensorError> {
         if self.proofs.under_way.is_some() {
             if self.is_waiting_for_canary() {
                 return Ok(());
@@ -151,7 +151,8 @@ impl KernelSensor {
                     hooks.iter().filter(|hook| proved(&hook.state)).count()
                 };
                 let worse = count(&after) < count(&before);
-                out.push(self.state_event(if worse { "hook_lost" } else { "hook_back" }));
+                let state = if worse { "hook_lost" } else { "hook_back" };
+                out.push(Box::new(self.state_event(state)));
             }
             return Ok(());
         }

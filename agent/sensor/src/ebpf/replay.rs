@@ -22,7 +22,7 @@ pub fn events(settings: &Settings, recording: &[u8]) -> Vec<Event> {
     }
     let mut out = Vec::new();
     intake.release(u64::MAX, &mut out);
-    out
+    out.into_iter().map(|event| *event).collect()
 }
 
 /// The first record and what follows it.

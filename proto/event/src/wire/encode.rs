@@ -5,7 +5,7 @@
 
 use picket_proto::v1;
 use prost::Message;
-use prost::encoding::encode_varint;
+use prost::encoding::encoded_len_varint;
 
 use crate::{
     Ancestor, Detail, Event, Exit, Fidelity, File, Fork, HashStatus, Namespaces, Process,
@@ -197,8 +197,18 @@ fn widened(number: i32) -> u64 {
     i64::from(number).cast_unsigned()
 }
 
+/// Seven bits at a time, the lowest first; the highest bit of a byte says that more follow. Most numbers take one byte.
+#[inline]
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value > 0x7f {
+        out.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}
+
 fn key(out: &mut Vec<u8>, tag: u32, wire_type: u32) {
-    encode_varint(u64::from(tag << 3 | wire_type), out);
+    varint(out, u64::from(tag << 3 | wire_type));
 }
 
 /// A number that is left out if it is 0.
@@ -219,7 +229,7 @@ fn enumeration(out: &mut Vec<u8>, tag: u32, value: i32) {
 fn maybe(out: &mut Vec<u8>, tag: u32, value: Option<impl Into<u64>>) {
     if let Some(value) = value {
         key(out, tag, VARINT);
-        encode_varint(value.into(), out);
+        varint(out, value.into());
     }
 }
 
@@ -233,7 +243,7 @@ fn bytes(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
 /// One of several, which may be empty.
 fn element(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
     key(out, tag, DELIMITED);
-    encode_varint(value.len() as u64, out);
+    varint(out, value.len() as u64);
     out.extend_from_slice(value);
 }
 
@@ -256,19 +266,18 @@ fn message(out: &mut Vec<u8>, tag: u32, body: impl FnOnce(&mut Vec<u8>)) {
         *place = short;
         return;
     }
-    let mut room = [0; MOST_OF_A_VARINT];
-    let mut rest = &mut room[..];
-    encode_varint(length as u64, &mut rest);
-    let used = MOST_OF_A_VARINT.saturating_sub(rest.len());
+    let mut rest = length as u64;
+    let used = encoded_len_varint(rest);
     let (body, end) = (at.saturating_add(1), out.len());
     out.resize(end.saturating_add(used).saturating_sub(1), 0);
     out.copy_within(body..end, at.saturating_add(used));
-    for (place, byte) in out.iter_mut().skip(at).zip(room.iter().take(used)) {
-        *place = *byte;
+    for (left, place) in (0..used).rev().zip(out.iter_mut().skip(at)) {
+        let more = if left > 0 { 0x80 } else { 0 };
+        *place = rest.to_le_bytes()[0] & 0x7f | more;
+        rest >>= 7;
     }
 }
 
-const MOST_OF_A_VARINT: usize = 10;
 const VARINT: u32 = 0;
 const EIGHT_BYTES: u32 = 1;
 const DELIMITED: u32 = 2;
