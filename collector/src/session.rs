@@ -393,10 +393,11 @@ impl Sessions {
             if given.contains(&command.id) {
                 continue;
             }
+            let signed = v1::SignedCommand::clone(&command.signed);
             let frame = match command.start {
-                None => ToAgent::Command(command.signed),
+                None => ToAgent::Command(signed),
                 start => ToAgent::Started(v1::StartedCommand {
-                    command: Some(command.signed),
+                    command: Some(signed),
                     start,
                 }),
             };

@@ -176,7 +176,7 @@ pub(crate) enum HostVerb {
     Replace(ReplaceArgs),
     /// Say that another branch of a host's event keys is the host; the one that was is refused
     #[command(
-        after_help = "Example:\n  picketctl host accept web-1 9f2c03aa17be4410 --reason 'moved to new hardware from last night's backup'"
+        after_help = "Example:\n  picketctl host accept web-1 9f2c03aa17be4410 --reason 'moved to new hardware from a backup'"
     )]
     Accept(BranchArgs),
     /// Say that another branch of a host's event keys is not the host; nothing more is taken from it

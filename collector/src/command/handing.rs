@@ -22,8 +22,8 @@ use crate::database::commands::{self, CommandRow, OpenRow};
 pub struct Open {
     /// Its id.
     pub id: CommandId,
-    /// The exact signed bytes.
-    pub signed: v1::SignedCommand,
+    /// The exact signed bytes, shared by all its hosts.
+    pub signed: Arc<v1::SignedCommand>,
     /// The word that its last ring began.
     pub start: Option<v1::SignedStatement>,
 }
@@ -42,7 +42,7 @@ pub(super) struct Handing {
 /// A command with enough signatures.
 #[derive(Debug)]
 struct Approved {
-    signed: v1::SignedCommand,
+    signed: Arc<v1::SignedCommand>,
     /// `None`: this version cannot read it.
     command: Option<Command>,
 }
@@ -63,7 +63,7 @@ impl Commands {
                 continue;
             };
             if !is_held(approved.command.as_ref(), ring, &host) {
-                let signed = approved.signed.clone();
+                let signed = Arc::clone(&approved.signed);
                 open.push(Open { id, signed, start });
             }
         }
@@ -119,7 +119,7 @@ impl Handing {
     fn keep(&self, row: CommandRow) -> Arc<Approved> {
         let approved = Arc::new(Approved {
             command: Command::decode(&row.signed.body).ok(),
-            signed: row.signed,
+            signed: Arc::new(row.signed),
         });
         let mut kept = self.kept();
         if kept.len() >= MOST_KEPT {

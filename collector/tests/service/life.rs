@@ -286,7 +286,7 @@ impl Walk {
                 .iter_mut()
                 .find(|known| known.command.id == row.id);
             known.unwrap().left_collector = true;
-            self.captured.push(row.signed.clone());
+            self.captured.push((*row.signed).clone());
             self.commands.delivered(row.id, id, self.now).await.unwrap();
             // The way there, or the way back, is sometimes lost.
             if self.random.below(5) == 0 {
