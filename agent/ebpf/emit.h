@@ -60,6 +60,11 @@ struct counts {
 	u64 lost_shed;    /* more than the governor allows */
 };
 
+/* All kinds in one value: user space reads the whole ledger by one call. */
+struct book {
+	struct counts of[KINDS];
+};
+
 /* Written by user space before the programs are attached, and when it changes its mind. */
 struct settings {
 	u32 own_tgid;     /* file events of the sensor itself are counted as filtered */
@@ -86,9 +91,9 @@ struct {
 
 struct {
 	MAP_NUMBER(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	MAP_NUMBER(max_entries, KINDS);
+	MAP_NUMBER(max_entries, 1);
 	MAP_TYPE(key, u32);
-	MAP_TYPE(value, struct counts);
+	MAP_TYPE(value, struct book);
 } ledger SEC(".maps");
 
 struct {
@@ -138,10 +143,10 @@ INLINE bool is_stopped(void)
 
 #define COUNT(kind, field)                                                                                                 \
 	({                                                                                                                 \
-		u32 key_ = (kind);                                                                                         \
-		struct counts *counts_ = bpf_map_lookup_elem(&ledger, &key_);                                              \
-		if (counts_)                                                                                               \
-			__sync_fetch_and_add(&counts_->field, 1);                                                          \
+		u32 only_ = 0;                                                                                             \
+		struct book *book_ = bpf_map_lookup_elem(&ledger, &only_);                                                 \
+		if (book_)                                                                                                 \
+			__sync_fetch_and_add(&book_->of[(kind) & (KINDS - 1)].field, 1);                                   \
 	})
 
 INLINE struct scratch *scratch_at(s32 slot)

@@ -38,7 +38,7 @@ enum kind {
 	KIND_MOUNT = 23,
 	KIND_MEMFD = 24,
 	KIND_IO_URING = 25,
-	KINDS = 64,
+	KINDS = 64, /* a power of two that none reaches */
 };
 
 enum record_flag {

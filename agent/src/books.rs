@@ -314,7 +314,7 @@ impl Books {
         status.spool_quota = spool.quota_bytes;
         status.kinds = stages
             .ledgers
-            .combined(stages.enrich.filtered(), stages.enrich.derived());
+            .combined(stages.enrich.counts());
         status.rules = stages.detect.rules();
         status.over_several = stages.detect.over_several();
     }

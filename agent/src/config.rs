@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) secret_paths: Option<Vec<String>>,
     /// Which variables of the environment an exec event has.
     pub(crate) environment: EnvironmentArg,
+    /// Whether a fork is an event also where the exec that follows at once has the same process and parent.
+    pub(crate) every_fork: bool,
     /// The share of one processor, in hundredths, above which details of files and network are left out; 0 for no limit.
     pub(crate) cpu_percent: u32,
     /// Whether the kernel is to refuse what others do to the running service, where it can.
@@ -101,6 +103,7 @@ impl Default for Config {
             watch_paths: None,
             secret_paths: None,
             environment: EnvironmentArg::Listed,
+            every_fork: false,
             cpu_percent: DEFAULT_CPU_PERCENT,
             protect: false,
             protect_removal: false,

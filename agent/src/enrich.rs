@@ -8,9 +8,9 @@
 //! - A file event has the hash of the file in the state that the event tells, or the reason why not.
 //! - An event waits for a hash at most [`HASH_WAIT_NS`]; then it goes on and says `late`.
 //! - What the sensor said is never overwritten; only what it could not know is filled in.
-//! - The agent's own doings are left out and counted as filtered.
+//! - The agent's own doings are left out and counted as filtered; a fork that the exec behind it tells, as aggregated.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +20,7 @@ use picket_sensor::FileKey;
 
 pub(crate) mod account;
 pub(crate) mod container;
+pub(crate) mod counts;
 pub(crate) mod hash;
 pub(crate) mod lookup;
 pub(crate) mod noted;
@@ -29,11 +30,14 @@ pub(crate) mod users;
 pub(crate) mod written;
 
 mod derived;
+mod forks;
 mod script;
 mod states;
 
 use crate::integrity::{self, SharedBaseline};
 use crate::pipeline::Boxed;
+use counts::Counts;
+use forks::Started;
 use hash::{HashCache, HashDone, HashJob, Hashed, JobId};
 use lookup::Eyes;
 use table::ProcessTable;
@@ -65,8 +69,9 @@ pub(crate) struct Enricher {
     budget: Budget,
     /// Tells the jobs apart that have no other name.
     numbers: u64,
-    filtered: BTreeMap<Kind, u64>,
-    derived: BTreeMap<Kind, u64>,
+    counts: Counts,
+    /// Whether forks are told that the exec behind them tells too.
+    every_fork: bool,
     baseline: Option<SharedBaseline>,
 }
 
@@ -111,8 +116,8 @@ impl Enricher {
             asked: HashSet::new(),
             budget: Budget::new(hashing),
             numbers: 0,
-            filtered: BTreeMap::new(),
-            derived: BTreeMap::new(),
+            counts: Counts::default(),
+            every_fork: false,
             baseline: None,
         }
     }
@@ -120,6 +125,12 @@ impl Enricher {
     /// With what important files were before.
     pub(crate) fn remembering(mut self, baseline: SharedBaseline) -> Self {
         self.baseline = Some(baseline);
+        self
+    }
+
+    /// Which tells each fork, or not those that an exec tells too.
+    pub(crate) const fn with_every_fork(mut self, every_fork: bool) -> Self {
+        self.every_fork = every_fork;
         self
     }
 
@@ -133,12 +144,21 @@ impl Enricher {
     ) -> Vec<Boxed> {
         self.users.refresh(now_ns);
         let fates = written::fates(&events, states);
+        let started = if self.every_fork {
+            Started::default()
+        } else {
+            Started::among(&events)
+        };
         for (mut event, fate) in events.into_iter().zip(fates) {
             if self.is_own(&event) {
                 self.leave_out(event.kind);
                 continue;
             }
             self.fill(&mut event);
+            if started.tells(&event) {
+                counts::count(&mut self.counts.aggregated, event.kind);
+                continue;
+            }
             let job = if event.kind == Kind::Exec {
                 self.hash_program(&mut event, states, hasher)
             } else {
@@ -230,18 +250,12 @@ impl Enricher {
 
     /// An event goes no further: it was only to be looked at.
     pub(crate) fn leave_out(&mut self, kind: Kind) {
-        let count = self.filtered.entry(kind).or_default();
-        *count = count.saturating_add(1);
+        counts::count(&mut self.counts.filtered, kind);
     }
 
-    /// How many events of the agent itself were left out, by kind.
-    pub(crate) const fn filtered(&self) -> &BTreeMap<Kind, u64> {
-        &self.filtered
-    }
-
-    /// How many events were made here, by kind.
-    pub(crate) const fn derived(&self) -> &BTreeMap<Kind, u64> {
-        &self.derived
+    /// What became of events here.
+    pub(crate) const fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// Whoever leaves without an answer says so.

@@ -11,13 +11,13 @@
 //!
 //! | queue | bound | full |
 //! | --- | --- | --- |
-//! | inputs | [`INPUTS`] messages of at most [`CHUNK`] events | whoever sends waits; a sensor that waits stops reading its ring, and the kernel counts what the ring cannot hold as lost |
+//! | inputs | [`INPUTS`] messages of at most [`CHUNK`] events | whoever sends waits; a kernel sensor takes in 16 MiB of records meanwhile, then its ring fills, and the kernel counts what that cannot hold as lost |
 //! | hash jobs, of programs and of written files | [`hasher::JOBS`] each | the event goes on without a hash and says `late` |
 //! | looks at what changed files say | [`hasher::JOBS`] | the event goes on and says only which file changed |
 //! | events that wait for a hash | 2,048, 50 ms | the oldest goes on and says `late` |
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use picket_event::{Containment, Detail, Event, Hook, Kind, KindCounts, Loss, Source};
@@ -295,7 +295,7 @@ impl Stages {
     pub(crate) fn balance(&self, last: bool) -> Event {
         let kinds = self
             .ledgers
-            .combined(self.enrich.filtered(), self.enrich.derived());
+            .combined(self.enrich.counts());
         self.own(Kind::Loss)
             .with(Detail::Loss(Loss { kinds, last }))
     }
@@ -311,21 +311,5 @@ impl Stages {
         let due = self.enrich.due_ns();
         let wait = due.map(|due| Duration::from_nanos(due.saturating_sub(boot_ns())));
         wait.unwrap_or(TICK).min(sink).min(TICK)
-    }
-}
-
-/// Sends events in messages of a bounded size. `false`: nobody listens any more.
-pub(crate) fn send(inputs: &SyncSender<Input>, events: Vec<Boxed>, states: FileStates) -> bool {
-    let states = Arc::new(states);
-    let mut events = events.into_iter();
-    loop {
-        let chunk: Vec<Boxed> = events.by_ref().take(CHUNK).collect();
-        if chunk.is_empty() {
-            return true;
-        }
-        let input = Input::Events(chunk, Arc::clone(&states));
-        if inputs.send(input).is_err() {
-            return false;
-        }
     }
 }

@@ -13,7 +13,8 @@
 //!   eighth full. Once it found nothing a few times it sleeps for up to [`IDLE_TICK`], and the first record wakes it.
 //! - Both rings are read before anything is given out, and what is given out is older than the moment
 //!   the reading began: a file event never comes before the exec that led to it.
-//! - When nobody polls, the rings fill, and the kernel counts what did not fit. Nothing else happens.
+//! - While nobody can take events, records are held as they came, up to a limit. When nobody polls, the rings fill, and the
+//!   kernel counts what did not fit. Nothing else happens.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -41,6 +42,7 @@ use self::watch::Watch;
 use crate::ledger::LossWatch;
 use crate::{Boxed, FileKey, Sensor, SensorError, Settings, identity, memory};
 
+mod backlog;
 pub mod block;
 mod calls;
 pub(crate) mod canary;
@@ -225,6 +227,28 @@ impl KernelSensor {
         began.saturating_sub(IN_FLIGHT_NS)
     }
 
+    /// Moves what is in the rings to what is held.
+    fn hold(&self) {
+        self.with_intake(Intake::begin_hold);
+        let cut = self.drain();
+        self.with_intake(|intake| intake.end_hold(cut));
+    }
+
+    /// Reads what was held first, if anything is. Gives the moment up to which the intake is complete then.
+    fn take_up(&self) -> Option<u64> {
+        let (is_empty, is_full) = self.with_intake(|intake| {
+            let backlog = intake.backlog();
+            (backlog.is_empty(), backlog.is_full())
+        });
+        if is_empty {
+            return None;
+        }
+        if !is_full {
+            self.hold();
+        }
+        self.with_intake(Intake::read_held)
+    }
+
     /// How long to sleep now.
     fn tick(&self) -> Duration {
         match self.empty_looks {
@@ -273,7 +297,11 @@ impl KernelSensor {
             self.read_misses();
         }
         self.report_loss(out);
-        self.prove_again(out)
+        // The proof reads the rings, and what is held came before.
+        if self.with_intake(|intake| intake.backlog().is_empty()) {
+            self.prove_again(out)?;
+        }
+        Ok(())
     }
 
     /// Whether the governor has changed what may be told.
@@ -333,8 +361,10 @@ impl Sensor for KernelSensor {
             let left = until.map_or(TICK, |until| {
                 until.saturating_duration_since(Instant::now())
             });
-            self.wait(self.tick().min(left));
-            let cut = self.drain();
+            let cut = self.take_up().unwrap_or_else(|| {
+                self.wait(self.tick().min(left));
+                self.drain()
+            });
             self.with_intake(|intake| intake.release(cut, out));
             self.pace()?;
             self.look_around(out)?;
@@ -342,6 +372,15 @@ impl Sensor for KernelSensor {
                 return Ok(());
             }
         }
+    }
+
+    fn keep(&mut self, pause: Duration) -> bool {
+        if self.with_intake(|intake| intake.backlog().is_full()) {
+            return false;
+        }
+        std::thread::park_timeout(pause);
+        self.hold();
+        true
     }
 
     fn executables(&mut self) -> Vec<(ProcessUid, FileKey)> {
@@ -384,6 +423,7 @@ impl Sensor for KernelSensor {
         self.orders.is_stopped = true;
         self.write_settings()?;
         self.loaded.detach_all_but_calls();
+        while self.with_intake(Intake::read_held).is_some() {}
         // Until then a program that was at work has ended.
         let until = Instant::now().checked_add(LAST_WORDS);
         while until.is_some_and(|until| Instant::now() < until) {

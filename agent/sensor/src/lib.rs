@@ -140,6 +140,12 @@ pub trait Sensor: Send + fmt::Debug {
         polled
     }
 
+    /// Pauses for whoever cannot hand events on, and takes in what comes meanwhile without giving it out; it comes with the next
+    /// poll. `false`, and no pause: nothing more can be taken in now.
+    fn keep(&mut self, _pause: Duration) -> bool {
+        false
+    }
+
     /// The state of the executables that the exec events of the last poll speak of, by process.
     ///
     /// It is the key under which a hash may be remembered: while it is the same, so is the content.
@@ -299,8 +305,8 @@ pub enum SensorError {
     },
 }
 
-/// Default of [`Settings::ring_bytes`]. A ring is mapped twice, so both rings take 24 MiB of the
-/// agent's resident memory, and 12 MiB of its proportional share.
+/// Default of [`Settings::ring_bytes`]. A ring is mapped twice, so both rings take 16 MiB of the
+/// agent's resident memory, and 8 MiB of its proportional share.
 pub const DEFAULT_RING_BYTES: u32 = 4 * 1024 * 1024;
 /// Default of [`Settings::cpu_percent`]: one whole processor for four seconds.
 pub const DEFAULT_CPU_PERCENT: u32 = 100;

@@ -260,6 +260,7 @@ impl Service {
         let own = Some(self.state.root().to_owned());
         Ok(Stages {
             enrich: Enricher::new(own_uid(), own, Arc::clone(&self.table), config.hashing())
+                .with_every_fork(config.every_fork)
                 .remembering(Arc::clone(baseline)),
             detect: detector(&self.state, config, rules)?,
             ledgers: Ledgers::default(),

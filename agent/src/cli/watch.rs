@@ -51,7 +51,7 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
     remember(&table, opened.sensor.as_mut());
     let secret = picket_seal::random().map_err(|error| Failure::new(Code::Failed, &error))?;
     let mut stages = Stages {
-        enrich: Enricher::new(own_uid(), None, table, config.hashing()),
+        enrich: Enricher::new(own_uid(), None, table, config.hashing()).with_every_fork(true),
         detect: Detector::new(
             rules,
             Scorer::new(scorer_settings(secret, config.scorer_alert_p)),

@@ -11,7 +11,7 @@ use picket_event::{Detail, Event, HashStatus, Kind, Process, Script, Source};
 
 use super::hash::{HashDone, HashJob, JobId, MAX_SCRIPT_BYTES};
 use super::lookup::{Eyes, shares_mounts};
-use super::{Awaited, Enricher, Hasher, Waiting, noted, script};
+use super::{Awaited, Enricher, Hasher, Waiting, counts, noted, script};
 
 impl Enricher {
     /// What follows from an event beyond itself.
@@ -75,8 +75,7 @@ impl Enricher {
     /// Counts an event that no sensor counted.
     pub(super) fn count(&mut self, event: &Event) {
         if is_found(event) {
-            let count = self.derived.entry(event.kind).or_default();
-            *count = count.saturating_add(1);
+            counts::count(&mut self.counts.derived, event.kind);
         }
     }
 

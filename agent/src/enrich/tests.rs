@@ -78,6 +78,80 @@ fn done(job: JobId, inode: u64) -> HashDone {
     }
 }
 
+/// `parent` makes the child `child`.
+fn fork(parent: u8, child: u8) -> Event {
+    let process = Process::new(uid(parent), u32::from(parent));
+    let detail = Detail::Fork(picket_event::Fork {
+        child_uid: uid(child),
+        child_pid: u32::from(child),
+    });
+    Event::new(Kind::Fork, UnixNanos(1), Source::Ebpf)
+        .by(process)
+        .with(detail)
+}
+
+/// An exec of a process whose parent is known.
+fn exec_below(parent: u8, child: u8) -> Event {
+    let mut event = exec(child);
+    if let Some(process) = &mut event.process {
+        process.parent_uid = Some(uid(parent));
+    }
+    event
+}
+
+fn kinds_out(enricher: &mut Enricher, events: Vec<Event>) -> Vec<Kind> {
+    let hasher = Slow::default();
+    let out = enricher.take(boxed(events), &FileStates::default(), 0, &hasher);
+    out.iter()
+        .chain(&enricher.drain())
+        .map(|event| event.kind)
+        .collect()
+}
+
+#[test]
+fn a_fork_is_told_by_the_exec_behind_it_and_counted() {
+    let mut enricher = enricher();
+    let events = vec![fork(1, 2), exec_below(1, 2), fork(1, 3), exit(3)];
+    let kinds = kinds_out(&mut enricher, events);
+    assert_eq!(kinds, [Kind::Exec, Kind::Fork, Kind::Exit]);
+    assert_eq!(enricher.counts().aggregated[&Kind::Fork], 1);
+}
+
+#[test]
+fn a_fork_whose_child_another_has_or_that_comes_alone_is_told_itself() {
+    let mut enricher = enricher();
+    // Given to another, and started in a later message.
+    let kinds = kinds_out(&mut enricher, vec![fork(1, 2), exec_below(9, 2)]);
+    assert_eq!(kinds, [Kind::Fork, Kind::Exec]);
+    let kinds = kinds_out(&mut enricher, vec![fork(1, 3)]);
+    assert_eq!(kinds, [Kind::Fork]);
+    let kinds = kinds_out(&mut enricher, vec![exec_below(1, 3)]);
+    assert_eq!(kinds, [Kind::Exec]);
+    assert!(enricher.counts().aggregated.is_empty());
+}
+
+#[test]
+fn a_fork_that_is_told_by_an_exec_still_is_in_the_table() {
+    let mut enricher = enricher();
+    let mut parent = exec(1);
+    if let Some(process) = &mut parent.process {
+        process.exe = Text::from("/bin/parent".to_owned());
+    }
+    let events = vec![parent, fork(1, 2), exec_below(1, 2)];
+    let hasher = Slow::default();
+    enricher.take(boxed(events), &FileStates::default(), 0, &hasher);
+    let out = enricher.drain();
+    let child = out.last().and_then(|event| event.process.as_ref()).unwrap();
+    assert_eq!(child.ancestry[0].exe, Text::from("/bin/parent".to_owned()));
+}
+
+#[test]
+fn who_wants_every_fork_gets_it() {
+    let mut enricher = enricher().with_every_fork(true);
+    let kinds = kinds_out(&mut enricher, vec![fork(1, 2), exec_below(1, 2)]);
+    assert_eq!(kinds, [Kind::Fork, Kind::Exec]);
+}
+
 #[test]
 fn events_behind_a_hash_wait_with_it_and_keep_their_order() {
     let (mut enricher, hasher) = (enricher(), Slow::default());
@@ -173,7 +247,7 @@ fn the_agents_own_doings_are_left_out_and_counted() {
             .len(),
         2
     );
-    let filtered: Vec<_> = enricher.filtered().iter().collect();
+    let filtered: Vec<_> = enricher.counts().filtered.iter().collect();
     assert_eq!(filtered, [(&Kind::Exit, &1), (&Kind::FileModify, &1)]);
 }
 
@@ -230,7 +304,7 @@ fn a_script_comes_right_behind_its_exec_by_the_same_process_and_is_counted() {
     assert_eq!(found.interpreter, Text::from("/bin/sh"));
     assert_eq!(found.sha256, Some(Digest::of(b"x")));
     assert_eq!(found.size, Some(1));
-    let counted: Vec<_> = enricher.derived().iter().collect();
+    let counted: Vec<_> = enricher.counts().derived.iter().collect();
     assert_eq!(counted, [(&Kind::Script, &1)]);
 }
 
@@ -289,7 +363,7 @@ fn a_job_is_told_once_it_is_known_and_not_at_all_if_nothing_changed() {
     enricher.take(boxed(written), &FileStates::default(), 2, &hasher);
     enricher.noted(answer(&hasher, None));
     assert_eq!(kinds(&enricher.release(3)), [Kind::Exit]);
-    let counted: Vec<_> = enricher.derived().iter().collect();
+    let counted: Vec<_> = enricher.counts().derived.iter().collect();
     assert_eq!(counted, [(&Kind::ScheduledJob, &1)]);
 }
 

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use picket_event::{Kind, KindCounts, Source};
 
+use crate::enrich::counts::Counts;
+
 /// The newest ledger of each sensor.
 #[derive(Debug, Default)]
 pub(crate) struct Ledgers {
@@ -30,24 +32,24 @@ impl Ledgers {
         lost
     }
 
-    /// All sensors together. What the agent `filtered` is taken from `submitted`, what it `derived` from
-    /// events of sensors is added.
-    pub(crate) fn combined(
-        &self,
-        filtered: &BTreeMap<Kind, u64>,
-        derived: &BTreeMap<Kind, u64>,
-    ) -> Vec<KindCounts> {
+    /// All sensors together. What the agent left out or told by another event is taken from `submitted`, what it made from events of
+    /// sensors is added.
+    pub(crate) fn combined(&self, own: &Counts) -> Vec<KindCounts> {
         let mut sums: BTreeMap<Kind, KindCounts> = BTreeMap::new();
         for line in self.by_source.values().flat_map(BTreeMap::values) {
             sums.entry(line.kind)
                 .or_insert_with(|| KindCounts::zero(line.kind))
                 .add(line);
         }
-        for (kind, count) in filtered {
+        for (kind, count) in &own.filtered {
             let sum = sums.entry(*kind).or_insert_with(|| KindCounts::zero(*kind));
             sum.hold_back(*count);
         }
-        for (kind, count) in derived {
+        for (kind, count) in &own.aggregated {
+            let sum = sums.entry(*kind).or_insert_with(|| KindCounts::zero(*kind));
+            sum.tell_otherwise(*count);
+        }
+        for (kind, count) in &own.derived {
             let made = KindCounts {
                 generated: *count,
                 submitted: *count,
@@ -101,12 +103,16 @@ mod tests {
             vec![line(Kind::Exec, 5, 1), line(Kind::Exit, 0, 0)],
         );
         ledgers.update(Source::LoginRecord, vec![line(Kind::Login, 2, 0)]);
-        let filtered = BTreeMap::from([(Kind::Exec, 2)]);
-        let derived = BTreeMap::from([(Kind::Script, 4)]);
-        let combined = ledgers.combined(&filtered, &derived);
+        let own = Counts {
+            filtered: BTreeMap::from([(Kind::Exec, 2)]),
+            aggregated: BTreeMap::from([(Kind::Exec, 1)]),
+            derived: BTreeMap::from([(Kind::Script, 4)]),
+        };
+        let combined = ledgers.combined(&own);
         assert!(combined.iter().all(KindCounts::balances));
         assert_eq!(combined.len(), 3);
-        assert_eq!((combined[0].submitted, combined[0].filtered), (3, 2));
+        let exec = combined[0];
+        assert_eq!((exec.submitted, exec.filtered, exec.aggregated), (2, 2, 1));
         assert_eq!((combined[2].kind, combined[2].submitted), (Kind::Script, 4));
     }
 }

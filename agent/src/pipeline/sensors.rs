@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use picket_event::{BootId, Hook, Process};
@@ -17,7 +17,7 @@ use picket_sensor::{
     Guarded, Secret, Sensor, SensorError, Settings, open_audit, open_ebpf, open_portable,
 };
 
-use super::{Boxed, Input, alarm, send};
+use super::{Boxed, CHUNK, Input, alarm};
 use crate::cli::SourceArg;
 use crate::config::Config;
 use crate::enrich::FileStates;
@@ -29,6 +29,8 @@ const POLL: Duration = Duration::from_millis(500);
 const LEDGER_EVERY: Duration = Duration::from_secs(1);
 /// How often at most while events come: reading the kernel's counters costs as much as many events do.
 const LEDGER_PAUSE: Duration = Duration::from_millis(250);
+/// Between two looks whether the path has room again; it works longer than this on what waits for it.
+const ROOM_PAUSE: Duration = Duration::from_millis(4);
 
 /// A sensor that was opened, and why it is not a better one.
 #[derive(Debug)]
@@ -203,6 +205,7 @@ impl Readers {
             sensor,
             inputs,
             stop: Arc::clone(&self.stop),
+            has_stopped: false,
         }
     }
 }
@@ -211,6 +214,8 @@ struct Reader<S> {
     sensor: S,
     inputs: SyncSender<Input>,
     stop: Arc<AtomicBool>,
+    /// The sensor has said its last.
+    has_stopped: bool,
 }
 
 /// Reads until told to stop or nobody listens; then everything that is left, and the final ledger.
@@ -259,10 +264,34 @@ fn drive<S: Sensed>(mut reader: Reader<S>) {
 }
 
 impl<S: Sensed> Reader<S> {
+    /// Sends events in messages of a bounded size. `false`: nobody listens any more.
     fn send(&mut self, events: Vec<Boxed>) -> bool {
         let sensor = self.sensor.sensed();
-        let states = FileStates::new(sensor.executables(), sensor.written());
-        send(&self.inputs, events, states)
+        let states = Arc::new(FileStates::new(sensor.executables(), sensor.written()));
+        let mut events = events.into_iter();
+        loop {
+            let chunk: Vec<Boxed> = events.by_ref().take(CHUNK).collect();
+            if chunk.is_empty() {
+                return true;
+            }
+            if !self.hand_on(Input::Events(chunk, Arc::clone(&states))) {
+                return false;
+            }
+        }
+    }
+
+    /// Waits for room; a sensor that can takes in what comes meanwhile.
+    fn hand_on(&mut self, mut input: Input) -> bool {
+        loop {
+            input = match self.inputs.try_send(input) {
+                Ok(()) => return true,
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(back)) => back,
+            };
+            if self.has_stopped || !self.sensor.sensed().keep(ROOM_PAUSE) {
+                return self.inputs.send(input).is_ok();
+            }
+        }
     }
 
     fn send_ledger(&mut self) -> bool {
@@ -286,6 +315,7 @@ impl<S: Sensed> Reader<S> {
         if let Err(error) = self.sensor.sensed().stop(&mut events) {
             tracing::warn!(error = chain(&error), "failed to stop the sensor");
         }
+        self.has_stopped = true;
         let events = events.into_iter().map(Box::new).collect();
         let listening = self.send(events) && self.send_ledger();
         let positions = self.sensor.positions().map(Input::Positions);

@@ -28,7 +28,18 @@ impl Counters {
 
     /// One line for each kind that the kernel programs know.
     pub(super) fn read(&self) -> Vec<KindCounts> {
-        KINDS.iter().map(|kind| self.balanced(*kind)).collect()
+        let mut lines = self.lines();
+        for _ in 1..ATTEMPTS {
+            if lines.iter().all(KindCounts::balances) {
+                break;
+            }
+            for (line, again) in lines.iter_mut().zip(self.lines()) {
+                if !line.balances() {
+                    *line = again;
+                }
+            }
+        }
+        lines
     }
 
     /// How many records the programs gave a number, over all CPUs and rings.
@@ -39,25 +50,22 @@ impl Counters {
             .fold(0, u64::saturating_add)
     }
 
-    fn balanced(&self, kind: Kind) -> KindCounts {
-        let mut line = self.line(kind);
-        for _ in 1..ATTEMPTS {
-            if line.balances() {
-                break;
-            }
-            line = self.line(kind);
-        }
-        line
+    fn lines(&self) -> Vec<KindCounts> {
+        let cpus = per_cpu(&self.ledger, 0);
+        KINDS.iter().map(|kind| line_of(*kind, &cpus)).collect()
     }
+}
 
-    fn line(&self, kind: Kind) -> KindCounts {
-        let mut line = KindCounts::zero(kind);
-        let number = u32::try_from(kind.to_wire()).unwrap_or(0);
-        for cpu in per_cpu(&self.ledger, number) {
-            add(&mut line, &cpu);
-        }
-        line
+/// The line of this kind, out of the `struct book` of each CPU.
+fn line_of(kind: Kind, cpus: &[Vec<u8>]) -> KindCounts {
+    let mut line = KindCounts::zero(kind);
+    let place = usize::try_from(kind.to_wire()).unwrap_or(usize::MAX);
+    let begin = place.saturating_mul(COUNTS_BYTES);
+    let end = begin.saturating_add(COUNTS_BYTES);
+    for cpu in cpus {
+        add(&mut line, cpu.get(begin..end).unwrap_or_default());
     }
+    line
 }
 
 /// The value of each CPU.
@@ -119,6 +127,8 @@ pub(super) const KINDS: &[Kind] = &[
 /// Two rings times the slots of a CPU, as the map `sequences` of `agent/ebpf/emit.h`.
 const SEQUENCES: u32 = 4;
 const ATTEMPTS: u32 = 16;
+/// Of a `struct counts`: seven numbers.
+const COUNTS_BYTES: usize = 56;
 
 #[cfg(test)]
 mod tests {
@@ -137,5 +147,16 @@ mod tests {
         let by = line.lost_by;
         assert_eq!((by.ring, by.scratch, by.shed), (4, 2, 4));
         assert!(line.balances());
+    }
+
+    #[test]
+    fn each_kind_has_its_own_place_in_the_book_of_a_cpu() {
+        let numbers = (0_u64..64).flat_map(|kind| [kind, 0, 0, kind, 0, 0, 0]);
+        let book: Vec<u8> = numbers.flat_map(u64::to_ne_bytes).collect();
+        for kind in KINDS {
+            let line = line_of(*kind, &[book.clone(), book.clone()]);
+            let wire = u64::try_from(kind.to_wire()).unwrap();
+            assert_eq!((line.generated, line.submitted), (2 * wire, 2 * wire));
+        }
     }
 }

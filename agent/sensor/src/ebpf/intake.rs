@@ -11,6 +11,7 @@ use std::io::Write;
 
 use picket_event::{Event, Kind, ProcessUid};
 
+use super::backlog::{Backlog, Pass};
 use super::canary::Canary;
 use super::raw::RawRecord;
 use super::translate::{Translated, Translator};
@@ -27,6 +28,9 @@ pub(super) struct Intake {
     /// While it runs, it claims what the sensor caused itself.
     pub(super) canary: Option<Canary>,
     recording: Option<File>,
+    /// While it is set, records are held as they come.
+    is_holding: bool,
+    backlog: Backlog,
     /// By address, since they are sorted.
     waiting: Vec<(Box<Event>, Option<FileKey>)>,
     executables: Vec<(ProcessUid, FileKey)>,
@@ -41,6 +45,8 @@ impl Intake {
             received: 0,
             canary: None,
             recording,
+            is_holding: false,
+            backlog: Backlog::default(),
             waiting: Vec::new(),
             executables: Vec::new(),
             written: Vec::new(),
@@ -49,6 +55,39 @@ impl Intake {
 
     /// One record out of a ring.
     pub(super) fn accept(&mut self, bytes: &[u8]) {
+        if self.is_holding {
+            self.backlog.hold(bytes);
+        } else {
+            self.read(bytes);
+        }
+    }
+
+    /// From now on records are held.
+    pub(super) const fn begin_hold(&mut self) {
+        self.is_holding = true;
+    }
+
+    /// Records are read again as they come. Those that were held are complete up to `cut`.
+    pub(super) fn end_hold(&mut self, cut: u64) {
+        self.is_holding = false;
+        self.backlog.end_pass(cut);
+    }
+
+    /// Reads what was held first. Gives the moment up to which the intake is complete then; `None`: nothing is held.
+    pub(super) fn read_held(&mut self) -> Option<u64> {
+        let pass: Pass = self.backlog.next()?;
+        for record in pass.records() {
+            self.read(record);
+        }
+        Some(pass.cut)
+    }
+
+    /// What is held and not read yet.
+    pub(super) const fn backlog(&self) -> &Backlog {
+        &self.backlog
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
         self.received = self.received.saturating_add(1);
         self.record(bytes);
         match RawRecord::parse(bytes) {

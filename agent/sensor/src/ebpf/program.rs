@@ -365,9 +365,7 @@ fn configure(
     };
     for mut map in open.maps_mut() {
         match map.name().to_str() {
-            Some("ring_process") => map.set_max_entries(ring_bytes)?,
-            // A cycle of one file is four records, and nothing slows a storm of files down as starting programs does.
-            Some("ring_other") => map.set_max_entries(ring_bytes.saturating_mul(2))?,
+            Some("ring_process" | "ring_other") => map.set_max_entries(ring_bytes)?,
             Some("scratches") => map.set_max_entries(cpus.saturating_mul(SLOTS_PER_CPU))?,
             _ => {}
         }

@@ -165,6 +165,12 @@ impl KindCounts {
         self.filtered = self.filtered.saturating_add(moved);
     }
 
+    /// Moves as many of `count` from submitted to aggregated as there are: other events tell them.
+    pub fn tell_otherwise(&mut self, count: u64) {
+        let moved = self.take_submitted(count);
+        self.aggregated = self.aggregated.saturating_add(moved);
+    }
+
     /// Moves as many of `count` from submitted to lost as there are.
     pub fn lose_submitted(&mut self, cause: LossCause, count: u64) {
         let moved = self.take_submitted(count);
