@@ -34,7 +34,7 @@ use self::counters::Counters;
 use self::governor::Governor;
 use self::hooks::{BLOCK, PROTECT, Standing};
 use self::intake::Intake;
-use self::program::{Loaded, kernel};
+use self::program::{Attached, Loaded, kernel};
 use self::proof::{Proofs, Tries};
 use self::protect::Guard;
 use self::translate::Translator;
@@ -62,15 +62,13 @@ pub mod watch;
 
 /// A running kernel sensor. Dropping it detaches every program, which takes the kernel some 70 ms for each system call.
 pub struct KernelSensor {
-    // They read from maps of `loaded`, so they go first.
+    // They read from maps of `attached`, so they go first.
     rings: RingBuffer<'static>,
     intake: Arc<Mutex<Intake>>,
-    loaded: Loaded,
+    attached: Attached,
     counters: Counters,
     settings_map: MapHandle,
     boot: BootId,
-    ring_bytes: u32,
-    has_secret_trees: bool,
     losses: LossWatch,
     losses_read: Instant,
     /// What the kernel passed over, as of the last look.
@@ -96,13 +94,41 @@ struct Orders {
     is_stopped: bool,
     /// The reader sleeps: the first record wakes it.
     is_idle: bool,
+    ring_bytes: u32,
+    /// Whole folders are secret.
+    has_secret_trees: bool,
+    /// How many records of files and network one control group may make in a window; 0 for any number.
+    allowance: u32,
+}
+
+impl Orders {
+    /// `struct settings` of `agent/ebpf/emit.h`. `offset_ns` is the wall clock minus the time since boot.
+    fn write(&self, settings: &MapHandle, offset_ns: i64) -> Result<(), SensorError> {
+        let mut value = Vec::with_capacity(32);
+        let wake_bytes = if self.is_idle { 1 } else { self.ring_bytes / 8 };
+        let [trees, stopped] = [self.has_secret_trees, self.is_stopped].map(u32::from);
+        for number in [self.own_tgid, wake_bytes, trees, stopped] {
+            value.extend_from_slice(&number.to_ne_bytes());
+        }
+        value.extend_from_slice(&offset_ns.to_ne_bytes());
+        for number in [self.allowance, 0] {
+            value.extend_from_slice(&number.to_ne_bytes());
+        }
+        let written = settings.update(&0_u32.to_ne_bytes(), &value, MapFlags::ANY);
+        written.map_err(|source| {
+            kernel(
+                "write the settings of the kernel programs".to_owned(),
+                source,
+            )
+        })
+    }
 }
 
 impl fmt::Debug for KernelSensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KernelSensor")
             .field("boot", &self.boot)
-            .field("hooks", &self.loaded.hooks)
+            .field("hooks", &self.attached.hooks)
             .finish_non_exhaustive()
     }
 }
@@ -118,24 +144,48 @@ impl KernelSensor {
         let may_block = may_block(&mut loaded, &settings);
         let tries = Tries::of(&loaded)?;
         tries.fill(&watch)?;
-        let has_secret_trees = watch.has_secret_trees();
-        let translator =
+        let mut sensor = Self::attached(loaded, settings, watch, tries)?;
+        if let Some(guarded) = protect {
+            sensor.switch_protection_on(guarded)?;
+        }
+        let usable = sensor.attached.hooks.usable();
+        if may_block && usable.iter().any(|spec| spec.name == BLOCK) {
+            sensor.blocker = Some(Blocker::of(&sensor.attached)?);
+        }
+        sensor.prove_at_start()?;
+        Ok(sensor)
+    }
+
+    /// Tells the programs their settings, attaches them, and listens.
+    fn attached(
+        loaded: Loaded,
+        settings: Settings,
+        watch: Watch,
+        tries: Tries,
+    ) -> Result<Self, SensorError> {
+        let orders = Orders {
+            ring_bytes: settings.ring_bytes,
+            has_secret_trees: watch.has_secret_trees(),
+            ..Orders::default()
+        };
+        let mut translator =
             Translator::new(settings.boot, watch, Cgroups::new(), settings.environment);
-        let told_facts = loaded.map("told_facts")?;
+        let settings_map = loaded.map("settings")?;
+        orders.write(&settings_map, translator.clock().offset_ns())?;
         let recording = settings.recording.as_deref().map(create).transpose()?;
         let intake = Arc::new(Mutex::new(Intake::new(translator, recording)));
-        let mut sensor = Self {
-            rings: loaded.rings(&["ring_other", "ring_process"], || accept_into(&intake))?,
-            counters: Counters::new(&loaded)?,
-            settings_map: loaded.map("settings")?,
+        let attached = loaded.attach()?;
+        let told_facts = attached.map("told_facts")?;
+        Ok(Self {
+            rings: attached.rings(&["ring_other", "ring_process"], || accept_into(&intake))?,
+            counters: Counters::new(&attached)?,
+            settings_map,
             boot: settings.boot,
-            ring_bytes: settings.ring_bytes,
-            has_secret_trees,
             losses: LossWatch::default(),
             losses_read: Instant::now(),
             misses: Vec::new(),
             misses_read: Instant::now(),
-            orders: Orders::default(),
+            orders,
             empty_looks: 0,
             seen: 0,
             governor: Governor::new(settings.cpu_percent, settings.memory_bytes),
@@ -143,26 +193,15 @@ impl KernelSensor {
             guard: None,
             blocker: None,
             intake,
-            loaded,
-        };
-        sensor.write_settings()?;
-        sensor.loaded.attach();
-        if let Some(guarded) = protect {
-            sensor.switch_protection_on(guarded)?;
-        }
-        let usable = sensor.loaded.hooks.usable();
-        if may_block && usable.iter().any(|spec| spec.name == BLOCK) {
-            sensor.blocker = Some(Blocker::of(&sensor.loaded)?);
-        }
-        sensor.prove_at_start()?;
-        Ok(sensor)
+            attached,
+        })
     }
 
     /// Guards that did not attach are not told for whom: they refuse nothing.
     fn switch_protection_on(&mut self, guarded: protect::Guarded) -> Result<(), SensorError> {
-        let usable = self.loaded.hooks.usable();
+        let usable = self.attached.hooks.usable();
         if usable.iter().any(|spec| spec.name == PROTECT) {
-            let guard = Guard::of(&self.loaded, guarded)?;
+            let guard = Guard::of(&self.attached, guarded)?;
             guard.set(true)?;
             self.guard = Some(guard);
         }
@@ -181,32 +220,9 @@ impl KernelSensor {
         self.counters.numbered().saturating_sub(received)
     }
 
-    /// `struct settings` of `agent/ebpf/emit.h`.
     fn write_settings(&self) -> Result<(), SensorError> {
-        let offset = self.with_intake(|intake| intake.translator.clock().offset_ns());
-        let mut value = Vec::with_capacity(32);
-        let Orders {
-            own_tgid,
-            is_stopped,
-            is_idle,
-        } = self.orders;
-        let wake_bytes = if is_idle { 1 } else { self.ring_bytes / 8 };
-        let [trees, stopped] = [self.has_secret_trees, is_stopped].map(u32::from);
-        for number in [own_tgid, wake_bytes, trees, stopped] {
-            value.extend_from_slice(&number.to_ne_bytes());
-        }
-        value.extend_from_slice(&offset.to_ne_bytes());
-        for number in [self.governor.allowance(), 0] {
-            value.extend_from_slice(&number.to_ne_bytes());
-        }
-        self.settings_map
-            .update(&0_u32.to_ne_bytes(), &value, MapFlags::ANY)
-            .map_err(|source| {
-                kernel(
-                    "write the settings of the kernel programs".to_owned(),
-                    source,
-                )
-            })
+        let offset_ns = self.with_intake(|intake| intake.translator.clock().offset_ns());
+        self.orders.write(&self.settings_map, offset_ns)
     }
 
     /// Sleeps until a ring is filled as the kernel programs were told, at most for `timeout`.
@@ -310,7 +326,8 @@ impl KernelSensor {
         let memory = memory::private_bytes().unwrap_or(0);
         let changed = self.governor.look(now, identity::processor_time(), memory);
         if changed {
-            let records = self.governor.allowance();
+            self.orders.allowance = self.governor.allowance();
+            let records = self.orders.allowance;
             tracing::warn!(
                 records,
                 memory,
@@ -321,7 +338,7 @@ impl KernelSensor {
     }
 
     fn read_misses(&mut self) {
-        self.misses = self.loaded.misses();
+        self.misses = self.attached.misses();
         self.misses_read = Instant::now();
     }
 
@@ -408,7 +425,7 @@ impl Sensor for KernelSensor {
     }
 
     fn hooks(&self) -> Vec<Hook> {
-        self.loaded.hooks.report()
+        self.attached.hooks.report()
     }
 
     fn snapshot(&mut self) -> Vec<Process> {
@@ -422,7 +439,7 @@ impl Sensor for KernelSensor {
     fn stop(&mut self, out: &mut Vec<Event>) -> Result<(), SensorError> {
         self.orders.is_stopped = true;
         self.write_settings()?;
-        self.loaded.detach_all_but_calls();
+        self.attached.detach_all_but_calls();
         while self.with_intake(Intake::read_held).is_some() {}
         // Until then a program that was at work has ended.
         let until = Instant::now().checked_add(LAST_WORDS);

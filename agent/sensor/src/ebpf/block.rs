@@ -15,7 +15,7 @@ use std::time::Duration;
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, RingBuffer, RingBufferBuilder};
 use picket_event::Text;
 
-use super::program::{Loaded, kernel};
+use super::program::{Attached, kernel};
 use crate::{FileKey, SensorError};
 
 /// Tells the kernel which files it refuses to run.
@@ -57,11 +57,11 @@ impl Blocker {
     pub const MOST_FILES: usize = 4_096;
 
     /// The list of a program that is loaded and attached. It is empty.
-    pub(super) fn of(loaded: &Loaded) -> Result<Self, SensorError> {
+    pub(super) fn of(attached: &Attached) -> Result<Self, SensorError> {
         Ok(Self {
-            files: Arc::new(loaded.map("blocked_files")?),
-            refusals: Arc::new(loaded.map("refusals")?),
-            untold: Arc::new(loaded.map("refusals_untold")?),
+            files: Arc::new(attached.map("blocked_files")?),
+            refusals: Arc::new(attached.map("refusals")?),
+            untold: Arc::new(attached.map("refusals_untold")?),
             is_proved: Arc::default(),
         })
     }

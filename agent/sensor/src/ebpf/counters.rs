@@ -8,7 +8,7 @@
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use picket_event::{Kind, KindCounts, LossCause};
 
-use super::program::Loaded;
+use super::program::Attached;
 use crate::SensorError;
 
 /// Reads the counters of the kernel programs.
@@ -19,10 +19,10 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn new(loaded: &Loaded) -> Result<Self, SensorError> {
+    pub(super) fn new(attached: &Attached) -> Result<Self, SensorError> {
         Ok(Self {
-            ledger: loaded.map("ledger")?,
-            sequences: loaded.map("sequences")?,
+            ledger: attached.map("ledger")?,
+            sequences: attached.map("sequences")?,
         })
     }
 

@@ -14,11 +14,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 
 use libbpf_rs::{
-    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel,
-    Program as LoadedProgram, ProgramImpl, ProgramMut, RingBuffer, RingBufferBuilder,
+    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, ProgramMut,
 };
-
-use picket_event::Kind;
 
 use super::calls::CallTracepoints;
 use super::hooks::{
@@ -26,10 +23,13 @@ use super::hooks::{
 };
 use crate::SensorError;
 
+mod attached;
 mod beside;
 mod misses;
 
-/// The loaded object with everything that keeps it working.
+pub(super) use attached::Attached;
+
+/// The loaded objects, until their programs are attached.
 #[derive(Debug)]
 pub(super) struct Loaded {
     object: Object,
@@ -149,23 +149,6 @@ impl Loaded {
         Ok(())
     }
 
-    /// What bpf(2) calls the descriptors of our programs, maps and links by, and their numbers.
-    pub(super) fn objects(&self) -> Vec<(u32, u32)> {
-        let objects = || [&self.object].into_iter().chain(&self.beside);
-        let programs = objects().flat_map(Object::progs);
-        let programs = programs.filter(ProgramImpl::autoload);
-        let programs =
-            programs.filter_map(|program| LoadedProgram::id_from_fd(program.as_fd()).ok());
-        let maps = objects().flat_map(Object::maps);
-        let maps = maps.filter_map(|map| Some(map.info().ok()?.info.id));
-        let links = self.links.iter().chain(&self.call_links);
-        let links = links.filter_map(|link| Some(link.info().ok()?.id));
-        let programs = programs.map(|id| (BPF_PROG_GET_FD_BY_ID, id));
-        let maps = maps.map(|id| (BPF_MAP_GET_FD_BY_ID, id));
-        let links = links.map(|id| (BPF_LINK_GET_FD_BY_ID, id));
-        programs.chain(maps).chain(links).collect()
-    }
-
     /// The map of this name, as a handle of its own.
     pub(super) fn map(&self, name: &str) -> Result<MapHandle, SensorError> {
         let beside = self.beside.iter().flat_map(Object::maps);
@@ -178,28 +161,13 @@ impl Loaded {
         MapHandle::try_from(&map).map_err(|source| kernel(format!("open map `{name}`"), source))
     }
 
-    /// A reader of the rings of these names, in this order. It must be dropped before the object.
-    pub(super) fn rings<F>(
-        &self,
-        names: &[&str],
-        accept: impl Fn() -> F,
-    ) -> Result<RingBuffer<'static>, SensorError>
-    where
-        F: FnMut(&[u8]) -> i32 + 'static,
-    {
-        let failed = |source| kernel(format!("map the rings {}", names.join(", ")), source);
-        let maps: Vec<_> = self.object.maps().collect();
-        let mut builder = RingBufferBuilder::new();
-        for name in names {
-            let map = maps.iter().find(|map| map.name() == *name);
-            let map = map.ok_or_else(|| missing("map", name))?;
-            builder.add(map, accept()).map_err(failed)?;
-        }
-        builder.build().map_err(failed)
+    /// Attaches the dispatchers and every hook that was loaded, and lets go of the objects.
+    pub(super) fn attach(mut self) -> Result<Attached, SensorError> {
+        self.attach_all();
+        Attached::of(self)
     }
 
-    /// Attaches the dispatchers and every hook that was loaded.
-    pub(super) fn attach(&mut self) {
+    fn attach_all(&mut self) {
         let mut refused = Vec::new();
         for spec in self.hooks.usable() {
             if let Err(error) = self.attach_hook(spec) {
@@ -216,36 +184,6 @@ impl Loaded {
         for (name, why) in refused {
             self.hooks.set(name, Standing::Refused(why));
         }
-    }
-
-    /// Detaches everything but the programs of system calls, which the kernel lets go of only slowly: whoever stops tells
-    /// these to do nothing, and they go when this is dropped. Records that are in the rings stay there.
-    pub(super) fn detach_all_but_calls(&mut self) {
-        self.links.clear();
-    }
-
-    /// How often the kernel passed over the programs of each hook, by the kind of event that this may have cost.
-    pub(super) fn misses(&self) -> Vec<(Kind, u64)> {
-        // One that refuses files tells no events.
-        let hooks = self.hooks.usable().into_iter();
-        let hooks = hooks.filter(|spec| spec.object() != InObject::Blocks);
-        let names = hooks.flat_map(|spec| {
-            let forms = spec
-                .programs
-                .iter()
-                .map(|program| self.route.form_of(program));
-            forms.map(|name| (spec.kind, name))
-        });
-        let counts = names.filter_map(|(kind, name)| {
-            let mut programs = self
-                .object
-                .progs()
-                .chain(self.beside.iter().flat_map(Object::progs));
-            let program = programs.find(|program| *program.name() == *name)?;
-            let program = program.autoload().then_some(program)?;
-            Some((kind, misses::misses_of(program.as_fd())))
-        });
-        counts.filter(|(_, count)| *count > 0).collect()
     }
 
     fn attach_hook(&mut self, spec: &HookSpec) -> Result<(), SensorError> {

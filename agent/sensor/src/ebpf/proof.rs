@@ -142,9 +142,9 @@ impl KernelSensor {
             if self.is_waiting_for_canary() {
                 return Ok(());
             }
-            let before = self.loaded.hooks.report();
+            let before = self.attached.hooks.report();
             self.end_proof()?;
-            let after = self.loaded.hooks.report();
+            let after = self.attached.hooks.report();
             if before != after {
                 let proved = |state: &HookState| *state == HookState::Proved;
                 let count = |hooks: &[picket_event::Hook]| {
@@ -208,7 +208,7 @@ impl KernelSensor {
             return false;
         };
         let came_back = self.came_back();
-        let usable = self.loaded.hooks.usable();
+        let usable = self.attached.hooks.usable();
         let is_all = usable.iter().all(|spec| came_back.contains(spec.name));
         !is_all && Instant::now() < proof.until
     }
@@ -233,16 +233,16 @@ impl KernelSensor {
     fn note_standing(&mut self, proof: &UnderWay) {
         let came_back = self.came_back();
         let is_sure = self.lost_so_far() == proof.lost_before;
-        for spec in self.loaded.hooks.usable() {
+        for spec in self.attached.hooks.usable() {
             if came_back.contains(spec.name) {
-                self.loaded.hooks.set(spec.name, Standing::Proved);
+                self.attached.hooks.set(spec.name, Standing::Proved);
             } else if is_sure {
                 let why = "its canary did not come back".to_owned();
-                self.loaded.hooks.set(spec.name, Standing::Attached(why));
+                self.attached.hooks.set(spec.name, Standing::Attached(why));
             }
         }
         if let Some(blocker) = &self.blocker {
-            blocker.note_proof(self.loaded.hooks.is_proved(BLOCK));
+            blocker.note_proof(self.attached.hooks.is_proved(BLOCK));
         }
     }
 
@@ -267,7 +267,7 @@ impl KernelSensor {
         event.with(Detail::Sensor(SensorState {
             backend: Source::Ebpf.name().to_owned(),
             change: change.to_owned(),
-            hooks: self.loaded.hooks.report(),
+            hooks: self.attached.hooks.report(),
         }))
     }
 }

@@ -18,7 +18,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use rustix::fs::{Mode, OFlags, major, minor, openat};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
-use super::program::{Loaded, kernel};
+use super::program::{Attached, kernel};
 use crate::{SensorError, identity};
 
 /// What is the agent's own.
@@ -40,16 +40,16 @@ pub struct Guard {
 
 impl Guard {
     /// The guard of programs that are loaded and attached. It is off.
-    pub(super) fn of(loaded: &Loaded, guarded: Guarded) -> Result<Self, SensorError> {
-        let objects = loaded.map("guarded_objects")?;
-        for (command, id) in loaded.objects() {
+    pub(super) fn of(attached: &Attached, guarded: Guarded) -> Result<Self, SensorError> {
+        let objects = attached.map("guarded_objects")?;
+        for (command, id) in attached.objects() {
             let key = [command.to_ne_bytes(), id.to_ne_bytes()].concat();
             write(&objects, &key, 1)?;
         }
         Ok(Self {
             guarded,
-            guards: Arc::new(loaded.map("guards")?),
-            inodes: Arc::new(loaded.map("guarded_inodes")?),
+            guards: Arc::new(attached.map("guards")?),
+            inodes: Arc::new(attached.map("guarded_inodes")?),
         })
     }
 

@@ -97,6 +97,38 @@ fn a_stalled_reader_loses_and_the_loss_is_exact() {
 }
 
 #[test]
+fn what_is_held_for_who_cannot_take_it_comes_whole_and_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let watched = root.clone();
+    let mut sensor = sensor_or_skip!(move |settings: &mut Settings| {
+        settings.ring_bytes = 64 * 1024;
+        settings.watch = vec![watched];
+    });
+    // Together some ten times what the ring holds.
+    for round in 0..40 {
+        run(
+            &format!("i=0; while [ $i -lt 40 ]; do : > f{round}-$i; i=$((i+1)); done"),
+            &root,
+        );
+        assert!(sensor.keep(Duration::from_millis(1)));
+    }
+    let mut events = Vec::new();
+    sensor.stop(&mut events).unwrap();
+    let ledger = sensor.ledger();
+    assert_balanced(&ledger);
+    assert_eq!(ledger.iter().map(|line| line.lost).sum::<u64>(), 0);
+    assert_eq!(sensor.missing(), 0);
+    let made: BTreeSet<_> = events
+        .iter()
+        .filter(|event| event.kind == Kind::FileCreate)
+        .filter_map(|event| Some(event.file()?.path.clone()))
+        .collect();
+    assert_eq!(made.len(), 1_600);
+    assert!(events.is_sorted_by_key(|event| event.boot_ns));
+}
+
+#[test]
 fn after_the_last_word_nothing_is_counted_any_more() {
     let mut sensor = sensor_or_skip!();
     let folder = tempfile::tempdir().unwrap();

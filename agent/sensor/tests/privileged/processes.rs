@@ -8,12 +8,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use picket_event::{Detail, Fidelity, ProcessUid, Source, Text};
 use picket_sensor::{Sensor, identity};
 use rustix::fs::MemfdFlags;
 
-use super::rig::{collect, execs_of, has_exit, is_exit_of, run};
+use super::rig::{collect, execs_of, has_exit, is_exit_of, patience, run};
 
 #[test]
 fn odd_arguments_arrive_byte_for_byte() {
@@ -85,7 +86,13 @@ fn an_exec_tells_who_where_and_what() {
     let mut sensor = sensor_or_skip!();
     let folder = tempfile::tempdir().unwrap();
     let pid = run("exec /bin/true one", folder.path());
-    let events = collect(&mut sensor, |events| has_exit(events, pid));
+    let (mut events, mut keys) = (Vec::new(), Vec::new());
+    let begun = Instant::now();
+    while !has_exit(&events, pid) && begun.elapsed() < patience(10) {
+        let pause = Duration::from_millis(100);
+        sensor.poll(pause, &mut events).unwrap();
+        keys.extend(sensor.executables());
+    }
     let execs = execs_of(&events, pid);
     assert_eq!(execs.len(), 2, "the shell, then true");
     let process = execs[1].process.as_ref().unwrap();
@@ -125,7 +132,6 @@ fn an_exec_tells_who_where_and_what() {
     let unified = groups.lines().find_map(|line| line.strip_prefix("0::"));
     assert_eq!(process.cgroup.as_str(), unified);
     assert_eq!(execs[1].source, Source::Ebpf);
-    let keys = sensor.executables();
     let stat = fs::metadata("/bin/true").unwrap();
     let key = keys
         .iter()
