@@ -312,9 +312,7 @@ impl Books {
         status.transport = transport;
         status.spool_bytes = spool.bytes;
         status.spool_quota = spool.quota_bytes;
-        status.kinds = stages
-            .ledgers
-            .combined(stages.enrich.counts());
+        status.kinds = stages.ledgers.combined(stages.enrich.counts());
         status.rules = stages.detect.rules();
         status.over_several = stages.detect.over_several();
     }

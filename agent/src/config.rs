@@ -7,6 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use picket_event::configuration::{
+    Configuration, EnvironmentScope, LEAST_MEMORY, LEAST_SPOOL_QUOTA,
+};
 use picket_sensor::{DEFAULT_CPU_PERCENT, DEFAULT_MEMORY_BYTES, Environment};
 use serde::Deserialize;
 
@@ -89,6 +92,15 @@ impl From<EnvironmentArg> for Environment {
     }
 }
 
+impl From<EnvironmentScope> for EnvironmentArg {
+    fn from(scope: EnvironmentScope) -> Self {
+        match scope {
+            EnvironmentScope::Listed => Self::Listed,
+            EnvironmentScope::All => Self::All,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -140,6 +152,36 @@ impl Config {
         }
     }
 
+    /// With what operators signed in place of the host's own.
+    pub(crate) fn under(mut self, signed: &Configuration) -> Self {
+        fn put<T: Clone>(into: &mut T, signed: Option<&T>) {
+            if let Some(signed) = signed {
+                into.clone_from(signed);
+            }
+        }
+        let paths = [
+            (&mut self.watch_paths, &signed.watch_paths),
+            (&mut self.secret_paths, &signed.secret_paths),
+            (&mut self.integrity_paths, &signed.integrity_paths),
+        ];
+        for (own, signed) in paths.into_iter().filter(|(_, signed)| signed.is_some()) {
+            own.clone_from(signed);
+        }
+        let environment = signed.environment.map(EnvironmentArg::from);
+        put(&mut self.environment, environment.as_ref());
+        put(&mut self.every_fork, signed.every_fork.as_ref());
+        put(&mut self.cpu_percent, signed.cpu_percent.as_ref());
+        put(&mut self.memory_bytes, signed.memory_bytes.as_ref());
+        put(&mut self.hash_file_bytes, signed.hash_file_bytes.as_ref());
+        let rate = &mut self.hash_bytes_per_second;
+        put(rate, signed.hash_bytes_per_second.as_ref());
+        self.scorer_alert_p = signed.scorer_alert_p.or(self.scorer_alert_p);
+        put(&mut self.fleet_prior, signed.fleet_prior.as_ref());
+        let quota = &mut self.spool_quota_bytes;
+        put(quota, signed.spool_quota_bytes.as_ref());
+        self
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|error| place(text, &error))?;
         config.check()?;
@@ -158,16 +200,18 @@ impl Config {
         if self.proxy.as_deref().is_some_and(|proxy| !is_proxy(proxy)) {
             return Err("proxy is not of the form [USER:PASSWORD@]HOST:PORT".to_owned());
         }
-        if self.spool_quota_bytes < MIN_QUOTA {
-            return Err(format!("spool_quota_bytes must be at least {MIN_QUOTA}"));
+        if self.spool_quota_bytes < LEAST_SPOOL_QUOTA {
+            return Err(format!(
+                "spool_quota_bytes must be at least {LEAST_SPOOL_QUOTA}"
+            ));
         }
         if !(MIN_EPOCH..=MAX_EPOCH).contains(&self.epoch_seconds) {
             return Err(format!(
                 "epoch_seconds must be from {MIN_EPOCH} to {MAX_EPOCH}"
             ));
         }
-        if (1..MIN_MEMORY).contains(&self.memory_bytes) {
-            return Err(format!("memory_bytes must be 0 or at least {MIN_MEMORY}"));
+        if (1..LEAST_MEMORY).contains(&self.memory_bytes) {
+            return Err(format!("memory_bytes must be 0 or at least {LEAST_MEMORY}"));
         }
         if self.hash_file_bytes > MAX_FILE_BYTES {
             return Err(format!("hash_file_bytes must be at most {MAX_FILE_BYTES}"));
@@ -239,8 +283,6 @@ fn is_proxy(text: &str) -> bool {
 
 /// All of them are asked before the next wait.
 const MAX_COLLECTORS: usize = 8;
-const MIN_QUOTA: u64 = 8 << 20;
-const MIN_MEMORY: u64 = 32 << 20;
 const MIN_EPOCH: u64 = 10;
 const MAX_EPOCH: u64 = 7 * 24 * 3_600;
 
@@ -301,6 +343,22 @@ mod tests {
         assert_eq!(all.environment, EnvironmentArg::All);
         let reason = Config::parse("environment = \"some\"").unwrap_err();
         assert!(reason.contains("`listed` or `all`"), "{reason}");
+    }
+
+    #[test]
+    fn what_operators_signed_takes_the_place_of_the_hosts_own_and_nothing_else_does() {
+        let own =
+            "cpu_percent = 10\nenvironment = \"all\"\nproxy = \"p:1\"\nscorer_alert_p = 0.5\n";
+        let own = Config::parse(own).unwrap();
+        assert_eq!(own.clone().under(&Configuration::default()), own);
+        let signed = "cpu_percent = 20\nwatch_paths = []\nsecret_paths = [\"/s\"]\nintegrity_paths = [\"/i\"]\n\
+            environment = \"listed\"\nevery_fork = true\nmemory_bytes = 0\nhash_file_bytes = 1\n\
+            hash_bytes_per_second = 2\nfleet_prior = false\nspool_quota_bytes = 9000000\n";
+        let both = own.clone().under(&Configuration::parse(signed).unwrap());
+        // Each of them may stand in a host's own file too, and means the same there.
+        let rest = "proxy = \"p:1\"\nscorer_alert_p = 0.5\n";
+        assert_eq!(Config::parse(&format!("{signed}{rest}")), Ok(both));
+        assert_eq!(picket_event::configuration::MOST_HASHED, MAX_FILE_BYTES);
     }
 
     #[test]

@@ -1,21 +1,23 @@
-//! Rules and policy that operators signed and this host took.
+//! Rules, policy and configuration that operators signed and this host took.
 //!
 //! # Invariants
 //!
 //! - Only what enough persons of this host's trust root signed is taken; a lower version never is.
 //! - What does not compile as a whole is refused as a whole, and what was in use stays in use.
-//! - It is on disk before it is used, and what it replaces stays beside it: rules with which the agent does
+//! - It is on disk before it is used, and what it replaces stays beside it: rules or a configuration with which the agent does
 //!   not stay alive are set aside at the third start, and the ones before are used.
+//! - A configuration is used from the next start on, so what is in use never changes within a run.
 //!
 //! # Files
 //!
-//! `content/KIND`: the signed message in use; `content/KIND.before`: the one before; `content/rules.trial`: the
-//! number of starts since rules were taken, for one minute.
+//! `content/KIND`: the signed message in use; `content/KIND.before`: the one before; `content/KIND.trial`: the
+//! number of starts since it was taken, until the agent lived with it for a minute.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use picket_event::UnixNanos;
+use picket_event::configuration::Configuration;
 use picket_event::content::{Content, ContentFile, ContentKind};
 use picket_event::policy::Policy;
 use picket_event::trust::TrustRoot;
@@ -31,8 +33,10 @@ use crate::state::{StateDir, StateError};
 mod tests;
 
 const DIRECTORY: &str = "content";
-/// Rules with which the agent was started so often without living for a minute are set aside.
+/// Content with which the agent was started so often without living for a minute are set aside.
 const STARTS: u32 = 3;
+/// What can keep an agent from living.
+const ON_TRIAL: [ContentKind; 2] = [ContentKind::Rules, ContentKind::Configuration];
 
 /// Shared by the path, the uplink and the responder.
 pub(crate) type SharedContents = Arc<Contents>;
@@ -52,6 +56,7 @@ pub(crate) struct Contents {
 struct InUse {
     rules: Option<Arc<Taken>>,
     policy: Option<Arc<Taken>>,
+    configuration: Option<Arc<Taken>>,
     /// The highest version of each kind that was ever taken.
     highest: [u64; ContentKind::ALL.len()],
 }
@@ -65,14 +70,16 @@ pub(crate) struct Taken {
     pub(crate) signers: Vec<String>,
     /// What it says.
     pub(crate) content: Content,
-    /// The same as a policy; empty for rules.
+    /// The same as a policy; empty for all else.
     pub(crate) policy: Policy,
+    /// The same as a configuration; empty for all else.
+    pub(crate) configuration: Configuration,
 }
 
 /// What became of an offer.
 #[derive(Debug)]
 pub(crate) enum Offered {
-    /// It is in use; rules are compiled, for the path.
+    /// It is in use, a configuration from the next start on; rules are compiled, for the path.
     Taken(Box<Taken>, Option<Box<Rules>>),
     /// This version was taken before.
     Known,
@@ -89,7 +96,9 @@ impl Contents {
             in_use: RwLock::default(),
             told: watch::Sender::new(Vec::new()),
         };
-        contents.judge_trial();
+        for kind in ON_TRIAL {
+            contents.judge_trial(kind);
+        }
         for kind in ContentKind::ALL {
             let read = contents.read(*kind, trust);
             let reason = read.map_or_else(|reason| reason, |()| contents.set_aside(*kind));
@@ -108,6 +117,12 @@ impl Contents {
     pub(crate) fn rules(&self) -> Vec<ContentFile> {
         let taken = self.in_use().rules;
         taken.map_or_else(Vec::new, |taken| taken.content.files.clone())
+    }
+
+    /// The settings that take the place of the host's own.
+    pub(crate) fn configuration(&self) -> Configuration {
+        let taken = self.in_use().configuration;
+        taken.map_or_else(Configuration::default, |taken| taken.configuration.clone())
     }
 
     /// The policy in force.
@@ -134,12 +149,13 @@ impl Contents {
     }
 
     /// The version in use of each kind; 0: none.
-    pub(crate) fn used(&self) -> [(ContentKind, u64); 2] {
+    pub(crate) fn used(&self) -> [(ContentKind, u64); ContentKind::ALL.len()] {
         let in_use = self.in_use();
         let version = |taken: Option<Arc<Taken>>| taken.map_or(0, |taken| taken.version);
         [
             (ContentKind::Rules, version(in_use.rules)),
             (ContentKind::Policy, version(in_use.policy)),
+            (ContentKind::Configuration, version(in_use.configuration)),
         ]
     }
 
@@ -166,51 +182,55 @@ impl Contents {
                 self.refuse(signed, why)
             };
         }
-        let compiled = match self.compile(&content) {
-            Ok(compiled) => compiled,
+        let signers = standing.signers();
+        let made = self
+            .compile(&content)
+            .and_then(|rules| Ok((Taken::of(content, signers)?, rules)));
+        let (taken, rules) = match made {
+            Ok(made) => made,
             Err(reason) => return self.refuse(signed, reason),
-        };
-        let taken = Taken {
-            version: content.version,
-            signers: standing.signers(),
-            policy: compiled.1,
-            content,
         };
         if let Err(error) = self.keep(&taken, signed) {
             return self.refuse(signed, chain(&error));
         }
-        let kind = taken.content.kind;
-        self.use_it(taken.clone());
-        self.tell(kind, taken.version, String::new());
-        Offered::Taken(Box::new(taken), compiled.0.map(Box::new))
+        let (kind, version) = (taken.content.kind, taken.version);
+        if kind == ContentKind::Configuration {
+            self.remember(kind, version);
+        } else {
+            self.use_it(taken.clone());
+        }
+        self.tell(kind, version, String::new());
+        Offered::Taken(Box::new(taken), rules.map(Box::new))
     }
 
-    /// The agent has lived with its rules for long enough, or ends in order.
-    pub(crate) fn end_trial(&self) {
-        match std::fs::remove_file(self.path(ContentKind::Rules, ".trial")) {
+    /// The agent has lived with what it uses for long enough, or ends in order.
+    pub(crate) fn end_trials(&self) {
+        for kind in ON_TRIAL {
+            self.end_trial(kind);
+        }
+    }
+
+    fn end_trial(&self, kind: ContentKind) {
+        match std::fs::remove_file(self.path(kind, ".trial")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "the trial of the rules cannot be ended");
+                tracing::warn!(%error, kind = kind.name(), "the trial of content cannot be ended");
             }
             _ => {}
         }
     }
 
-    fn compile(&self, content: &Content) -> Result<(Option<Rules>, Policy), String> {
-        match content.kind {
-            ContentKind::Rules => {
-                let from = RulesFrom::Pack(&self.rules);
-                let compiled = compile(from, &content.files);
-                let (rules, refused) = compiled.map_err(|error| chain(&error))?;
-                let own = |file: &str| content.files.iter().any(|own| own.name == file);
-                match refused.iter().find(|one| own(&one.file)) {
-                    Some(refused) => Err(format!("{}: {}", refused.file, refused.reason)),
-                    None => Ok((Some(rules), Policy::default())),
-                }
-            }
-            ContentKind::Policy => {
-                let policy = Policy::of(content).map_err(|error| error.to_string())?;
-                Ok((None, policy))
-            }
+    /// Rules as the path uses them; `None`: the content is no rules.
+    fn compile(&self, content: &Content) -> Result<Option<Rules>, String> {
+        if content.kind != ContentKind::Rules {
+            return Ok(None);
+        }
+        let from = RulesFrom::Pack(&self.rules);
+        let compiled = compile(from, &content.files);
+        let (rules, refused) = compiled.map_err(|error| chain(&error))?;
+        let own = |file: &str| content.files.iter().any(|own| own.name == file);
+        match refused.iter().find(|one| own(&one.file)) {
+            Some(refused) => Err(format!("{}: {}", refused.file, refused.reason)),
+            None => Ok(Some(rules)),
         }
     }
 
@@ -222,15 +242,14 @@ impl Contents {
         if let Some(before) = crate::state::read(&place)? {
             crate::state::write(&self.path(kind, ".before"), &before)?;
         }
-        if kind == ContentKind::Rules {
+        if ON_TRIAL.contains(&kind) {
             crate::state::write(&self.path(kind, ".trial"), b"0")?;
         }
         crate::state::write(&place, &signed.encode_to_vec())
     }
 
-    /// Counts this start, if rules are on trial; after too many the ones before are used.
-    fn judge_trial(&self) {
-        let kind = ContentKind::Rules;
+    /// Counts this start, if content of this kind is on trial; after too many the one before is used.
+    fn judge_trial(&self, kind: ContentKind) {
         let trial = self.path(kind, ".trial");
         let Ok(Some(text)) = crate::state::read(&trial) else {
             return;
@@ -243,14 +262,19 @@ impl Contents {
             self.go_back(kind)
         };
         if let Err(reason) = outcome {
-            tracing::error!(reason, "the trial of the rules cannot be judged");
+            tracing::error!(
+                reason,
+                kind = kind.name(),
+                "the trial of content cannot be judged"
+            );
         }
     }
 
     fn go_back(&self, kind: ContentKind) -> Result<(), String> {
         let failed = |error: std::io::Error| error.to_string();
         tracing::error!(
-            "the agent did not stay alive with the newest rules; the ones before are used"
+            kind = kind.name(),
+            "the agent did not stay alive with the newest content of this kind; the one before is used"
         );
         let place = self.path(kind, "");
         std::fs::rename(&place, self.path(kind, ".bad")).map_err(failed)?;
@@ -258,7 +282,7 @@ impl Contents {
         if before.exists() {
             std::fs::copy(&before, &place).map_err(failed)?;
         }
-        self.end_trial();
+        self.end_trial(kind);
         Ok(())
     }
 
@@ -279,22 +303,14 @@ impl Contents {
         let Some((signed, content)) = self.decode(kind, "")? else {
             return Ok(());
         };
-        let policy = match kind {
-            ContentKind::Rules => Policy::default(),
-            ContentKind::Policy => Policy::of(&content).map_err(|error| error.to_string())?,
-        };
         // Who signed may have left the trust root since.
         let names = Content::weigh(&signed, trust).map(|standing| standing.signers());
         let keys = || {
             let keys = signed.signatures.iter();
             keys.map(|one| hex::encode(&one.key_id)).collect()
         };
-        self.use_it(Taken {
-            version: content.version,
-            signers: names.unwrap_or_else(|_gone| keys()),
-            policy,
-            content,
-        });
+        let signers = names.unwrap_or_else(|_gone| keys());
+        self.use_it(Taken::of(content, signers)?);
         Ok(())
     }
 
@@ -342,6 +358,7 @@ impl Contents {
         match kind {
             ContentKind::Rules => in_use.rules = taken,
             ContentKind::Policy => in_use.policy = taken,
+            ContentKind::Configuration => in_use.configuration = taken,
         }
     }
 
@@ -365,6 +382,28 @@ impl Contents {
             told.retain(|one| one.kind != ack.kind);
             told.push(ack);
         });
+    }
+}
+
+impl Taken {
+    fn of(content: Content, signers: Vec<String>) -> Result<Self, String> {
+        let (mut policy, mut configuration) = (Policy::default(), Configuration::default());
+        match content.kind {
+            ContentKind::Rules => {}
+            ContentKind::Policy => {
+                policy = Policy::of(&content).map_err(|error| error.to_string())?;
+            }
+            ContentKind::Configuration => {
+                configuration = Configuration::of(&content).map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(Self {
+            version: content.version,
+            signers,
+            content,
+            policy,
+            configuration,
+        })
     }
 }
 

@@ -89,7 +89,7 @@ pub(crate) struct Status {
     /// The policy in force and what it did, as `status --json` prints it.
     pub(crate) policy: Value,
     /// The version in use of each kind of signed content; 0: none.
-    pub(crate) content: [(ContentKind, u64); 2],
+    pub(crate) content: [(ContentKind, u64); ContentKind::ALL.len()],
     /// Why commands are refused whatever they are; empty: they are not.
     pub(crate) respond_error: String,
     /// What is wrong although the link is up.
@@ -196,7 +196,11 @@ impl Status {
             protects_removal: false,
             trust_root: None,
             policy: Value::Null,
-            content: [(ContentKind::Rules, 0), (ContentKind::Policy, 0)],
+            content: [
+                (ContentKind::Rules, 0),
+                (ContentKind::Policy, 0),
+                (ContentKind::Configuration, 0),
+            ],
             respond_error: String::new(),
             link_note: String::new(),
             refused_batches: 0,

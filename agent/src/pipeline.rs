@@ -74,6 +74,8 @@ pub(crate) enum Input {
     Rules(Box<Rules>),
     /// Close the books and end.
     Stop,
+    /// The same, and then the agent is to start anew, with other settings.
+    StartAnew,
     /// Where the login follower stands after the events that it sent before.
     Positions(Vec<Position>),
     /// The hooks of the login sources.
@@ -128,9 +130,18 @@ pub(crate) struct Stages {
 /// What an input asks for beyond its own handling.
 enum Next {
     GoOn,
-    End,
+    End(Ending),
     SensorDone,
     Fail(Failure),
+}
+
+/// What comes after the end of the path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ending {
+    /// Nothing.
+    Stop,
+    /// The agent starts anew.
+    StartAnew,
 }
 
 /// Walks the path until it is told to stop. The sensors are then stopped and drained to the end, and
@@ -140,30 +151,27 @@ pub(crate) fn walk(
     sink: &mut impl Sink,
     inputs: &Receiver<Input>,
     world: &mut World<'_>,
-) -> Result<(), Failure> {
-    let mut failure = None;
-    loop {
+) -> Result<Ending, Failure> {
+    let ending = loop {
         let next = match inputs.recv_timeout(stages.patience(sink.patience())) {
             Ok(input) => stages.input(input, sink, world)?,
             Err(RecvTimeoutError::Timeout) => Next::GoOn,
-            Err(RecvTimeoutError::Disconnected) => Next::End,
+            Err(RecvTimeoutError::Disconnected) => Next::End(Ending::Stop),
         };
         stages.release(sink)?;
         sink.tick(stages)?;
         stages.keep_bounds();
         match next {
             Next::GoOn | Next::SensorDone => {}
-            Next::End => break,
-            Next::Fail(broken) => {
-                failure = Some(broken);
-                break;
-            }
+            Next::End(ending) => break Ok(ending),
+            Next::Fail(broken) => break Err(broken),
         }
-    }
-    drain(stages, sink, inputs, world)?;
+    };
+    let told = ending.as_ref().copied().unwrap_or(Ending::Stop);
+    drain(stages, sink, inputs, world, told)?;
     let last = stages.balance(true);
     sink.close(last, stages)?;
-    failure.map_or(Ok(()), Err)
+    ending
 }
 
 /// Takes in what the sensors still have to say, for at most [`DRAIN_LIMIT`].
@@ -172,9 +180,10 @@ fn drain(
     sink: &mut impl Sink,
     inputs: &Receiver<Input>,
     world: &mut World<'_>,
+    ending: Ending,
 ) -> Result<(), Failure> {
     let until = Instant::now() + DRAIN_LIMIT;
-    let mut running = (world.stop)();
+    let mut running = (world.stop)(ending);
     while running > 0 {
         let left = until.saturating_duration_since(Instant::now());
         let Ok(input) = inputs.recv_timeout(left) else {
@@ -197,7 +206,7 @@ pub(crate) struct World<'a> {
     /// Reads the rules again.
     pub(crate) reload: &'a dyn Fn() -> Option<Rules>,
     /// Tells the sensors to stop, and how many will say that they are done.
-    pub(crate) stop: &'a mut dyn FnMut() -> usize,
+    pub(crate) stop: &'a mut dyn FnMut(Ending) -> usize,
 }
 
 impl std::fmt::Debug for World<'_> {
@@ -239,7 +248,8 @@ impl Stages {
             Input::Rules(rules) => self.detect.replace_rules(*rules),
             Input::Positions(positions) => sink.positions(positions),
             Input::Logins(hooks) => sink.logins(hooks),
-            Input::Stop => return Ok(Next::End),
+            Input::Stop => return Ok(Next::End(Ending::Stop)),
+            Input::StartAnew => return Ok(Next::End(Ending::StartAnew)),
             Input::Done => return Ok(Next::SensorDone),
             Input::Broken(failure) => return Ok(Next::Fail(failure)),
         }
@@ -293,9 +303,7 @@ impl Stages {
 
     /// The ledger as an event.
     pub(crate) fn balance(&self, last: bool) -> Event {
-        let kinds = self
-            .ledgers
-            .combined(self.enrich.counts());
+        let kinds = self.ledgers.combined(self.enrich.counts());
         self.own(Kind::Loss)
             .with(Detail::Loss(Loss { kinds, last }))
     }

@@ -142,8 +142,10 @@ pub(crate) struct Responder {
     /// What the policy used of its budgets.
     spent: Spent,
     memory: Memory,
-    /// Since when rules are on trial; `None`: they are not.
+    /// Since when content is on trial; `None`: none is.
     trial: Option<Instant>,
+    /// Another configuration was taken, so the agent starts anew once that was told.
+    starts_anew: bool,
     /// Whether files may be under way.
     sending: bool,
     /// Whether the package may be removed only by an operator's word.
@@ -184,6 +186,7 @@ impl Responder {
             spent,
             memory: Memory::default(),
             trial: Some(Instant::now()),
+            starts_anew: false,
             sending: true,
             protects_removal: kept.protects_removal,
             health: kept.health,

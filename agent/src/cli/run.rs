@@ -1,6 +1,8 @@
 //! `run`: the service. Puts the parts together, walks the path, takes them apart in the right order.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -32,7 +34,7 @@ use crate::pipeline::bounds::Bounds;
 use crate::pipeline::hasher::HashThread;
 use crate::pipeline::ledger::Ledgers;
 use crate::pipeline::sensors::{self, Opened, Readers};
-use crate::pipeline::{self, INPUTS, Input, Stages, World, signals};
+use crate::pipeline::{self, Ending, INPUTS, Input, Stages, World, signals};
 use crate::respond::block::Gate;
 use crate::respond::effects::Effects;
 use crate::respond::isolate;
@@ -74,8 +76,21 @@ pub(super) fn run(arguments: &RunArgs) -> Result<(), Failure> {
         &config,
         settings.unwrap_or_else(|| Path::new(DEFAULT_CONFIG)),
     );
-    let service = Service::open(state, &config)?;
-    service.run(&config, guarded)
+    let (service, config) = Service::open(state, config)?;
+    match service.run(&config, guarded)? {
+        Ending::Stop => Ok(()),
+        Ending::StartAnew => Err(start_anew()),
+    }
+}
+
+/// Becomes a new agent of the same process. Returns only if that fails; then whoever started the agent is to start it again.
+fn start_anew() -> Failure {
+    tracing::info!("the agent starts anew, with other settings");
+    let program = std::env::current_exe().ok().filter(|path| path.exists());
+    let program = program.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    let arguments = std::env::args_os().skip(1);
+    let error = Command::new(program).args(arguments).exec();
+    Failure::new(Code::Failed, &error).hint("start it again: it has other settings")
 }
 
 fn join(threads: [JoinHandle<()>; 2]) {
@@ -118,18 +133,20 @@ struct Service {
 }
 
 impl Service {
-    fn open(state: Arc<StateDir>, config: &Config) -> Result<Self, Failure> {
+    /// With the settings that hold: those that operators signed in place of the host's own.
+    fn open(state: Arc<StateDir>, own: Config) -> Result<(Self, Config), Failure> {
         let host = Host::read(&state)?;
+        let contents = Contents::open(Arc::clone(&state), own.rules.clone(), &host.trust);
+        let config = own.under(&contents.configuration());
         let epochs = Epochs::open(&state, &host)?;
-        let (mut spool, dropped) = open_spool(&state, config)?;
+        let (mut spool, dropped) = open_spool(&state, &config)?;
         let previous = previous::read(&state, &mut spool)?;
         let runs = previous::with_earlier(&state, previous.as_ref())?;
         let stream = picket_seal::random().map_err(|error| Failure::new(Code::Failed, &error))?;
         let stream = StreamId::new(stream);
         let health = Health::new(Status::new(host.id, stream, host.collector.clone()));
-        let contents = Contents::open(Arc::clone(&state), config.rules.clone(), &host.trust);
         let fleet = Fleet::open(&state, config.fleet_prior)?;
-        Ok(Self {
+        let service = Self {
             contents,
             fleet,
             boot: clock::boot_id(),
@@ -143,10 +160,11 @@ impl Service {
             previous,
             runs,
             health,
-        })
+        };
+        Ok((service, config))
     }
 
-    fn run(mut self, config: &Config, guarded: Guarded) -> Result<(), Failure> {
+    fn run(mut self, config: &Config, guarded: Guarded) -> Result<Ending, Failure> {
         let (inputs, waiting) = sync_channel(INPUTS);
         signals::watch(inputs.clone(), None)?;
         let state = Arc::clone(&self.state);
@@ -191,8 +209,11 @@ impl Service {
         let mut world = World {
             hasher: &hasher,
             reload: &|| reload(&rules, &contents),
-            stop: &mut || {
-                notify::stopping();
+            stop: &mut |ending| {
+                match ending {
+                    Ending::Stop => notify::stopping(),
+                    Ending::StartAnew => notify::starts_anew(),
+                }
                 readers.stop()
             },
         };
@@ -203,7 +224,7 @@ impl Service {
         stop.ring();
         join([uplink, responding]);
         save_cursor(&shared);
-        contents.end_trial();
+        contents.end_trials();
         tracing::info!("run ends");
         done
     }

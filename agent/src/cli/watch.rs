@@ -75,11 +75,11 @@ pub(super) fn watch(arguments: &WatchArgs) -> Result<(), Failure> {
     let mut world = World {
         hasher: &hasher,
         reload: &|| None,
-        stop: &mut || readers.stop(),
+        stop: &mut |_ending| readers.stop(),
     };
     match pipeline::walk(&mut stages, &mut printer, &waiting, &mut world) {
         Err(_) if printer.reader == Reader::Gone => Ok(()),
-        done => done,
+        done => done.map(drop),
     }
 }
 

@@ -79,8 +79,60 @@ impl World {
 }
 
 fn used(contents: &Contents) -> (u64, u64) {
-    let [(_, rules), (_, policy)] = contents.used();
+    let [(_, rules), (_, policy), _configuration] = contents.used();
     (rules, policy)
+}
+
+#[test]
+fn a_configuration_is_used_from_the_next_start_on() {
+    let world = World::new();
+    let contents = world.contents();
+    let configuration = ContentKind::Configuration;
+    let signed = world.signed(configuration, 3, "cpu_percent = 7");
+    let offered = world.take(&contents, &signed);
+    assert!(matches!(offered, Offered::Taken(_, None)), "{offered:?}");
+    assert_eq!(contents.configuration().cpu_percent, None);
+    let told = contents.told().borrow().clone();
+    assert_eq!((told[0].version, told[0].offered), (0, 3));
+    assert!(told[0].refused.is_empty());
+    let next = world.contents();
+    assert_eq!(next.configuration().cpu_percent, Some(7));
+    let told = next.told().borrow().clone();
+    assert_eq!((told[0].version, told[0].offered), (3, 3));
+    assert!(matches!(world.take(&next, &signed), Offered::Known));
+}
+
+#[test]
+fn a_configuration_that_names_what_is_the_hosts_own_is_refused() {
+    let world = World::new();
+    let contents = world.contents();
+    let signed = world.signed(ContentKind::Configuration, 1, "proxy = \"evil:1\"");
+    match world.take(&contents, &signed) {
+        Offered::Refused(reason) => assert!(reason.contains("`proxy`"), "{reason}"),
+        offered => panic!("{offered:?}"),
+    }
+    assert_eq!(world.contents().configuration(), Configuration::default());
+}
+
+#[test]
+fn a_configuration_with_which_the_agent_does_not_live_gives_way_to_the_one_before() {
+    let world = World::new();
+    let configuration = ContentKind::Configuration;
+    let first = world.signed(configuration, 1, "cpu_percent = 1");
+    world.take(&world.contents(), &first);
+    world.contents().end_trials();
+    let second = world.signed(configuration, 2, "cpu_percent = 2");
+    world.take(&world.contents(), &second);
+    let used = || world.contents().configuration().cpu_percent;
+    assert_eq!([used(), used(), used()], [Some(2), Some(2), Some(1)]);
+    // The host never takes the bad one again, and a newer one.
+    let contents = world.contents();
+    assert!(matches!(world.take(&contents, &second), Offered::Known));
+    let told = contents.told().borrow().clone();
+    assert_eq!((told[0].version, told[0].offered), (1, 2));
+    let third = world.signed(configuration, 3, "cpu_percent = 3");
+    world.take(&contents, &third);
+    assert_eq!(world.contents().configuration().cpu_percent, Some(3));
 }
 
 #[test]
@@ -150,7 +202,7 @@ fn rules_with_which_the_agent_does_not_stay_alive_give_way_to_the_ones_before() 
     let world = World::new();
     let contents = world.contents();
     world.take(&contents, &world.signed(ContentKind::Rules, 1, RULE));
-    contents.end_trial();
+    contents.end_trials();
     world.take(&contents, &world.signed(ContentKind::Rules, 2, RULE));
     // It is killed and started, again and again.
     for _ in 1..STARTS {
@@ -179,7 +231,7 @@ fn rules_with_which_it_lives_are_never_set_aside() {
     for _ in 0..5 {
         let started = world.contents();
         assert_eq!(used(&started), (1, 0));
-        started.end_trial();
+        started.end_trials();
     }
 }
 

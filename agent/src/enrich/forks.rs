@@ -32,10 +32,9 @@ impl Started {
     /// Whether one of them says what this event says. Asked in the order of the events.
     pub(super) fn tells(&self, event: &Event) -> bool {
         match (&event.detail, &event.process) {
-            (Some(Detail::Fork(fork)), Some(process)) => self
-                .0
-                .binary_search(&(fork.child_uid, process.uid))
-                .is_ok(),
+            (Some(Detail::Fork(fork)), Some(process)) => {
+                self.0.binary_search(&(fork.child_uid, process.uid)).is_ok()
+            }
             _ => false,
         }
     }

@@ -40,8 +40,20 @@ pub(crate) fn stopping() {
     tell(NotifyState::Stopping);
 }
 
+/// The agent closes its books and begins anew as the same process; [`ready`] follows.
+pub(crate) fn starts_anew() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell_all(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "service manager not told"),
+    }
+}
+
 fn tell(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+    tell_all(&[state]);
+}
+
+fn tell_all(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "service manager not told");
     }
 }

@@ -80,7 +80,8 @@ impl Responder {
                     Next::Nothing => true,
                 } && tell(self.tick())
                     && tell(self.isolation_news())
-                    && tell(self.take_replacement());
+                    && tell(self.take_replacement())
+                    && self.start_anew(&path);
             }
         };
         alarm::spawn("respond", alarmed, work)

@@ -640,10 +640,10 @@ pub(crate) enum ContentVerb {
 
 #[derive(Args, Debug)]
 pub(crate) struct PushArgs {
-    /// What it is: rules, policy
+    /// What it is: rules, policy, configuration
     #[arg(value_parser = content_kind)]
     pub(crate) kind: ContentKind,
-    /// A policy's file; a rule's, or a folder of rules
+    /// The file of a policy or a configuration; a rule's, or a folder of rules
     pub(crate) path: PathBuf,
     /// Why
     #[arg(long)]
@@ -660,7 +660,7 @@ pub(crate) struct ContentSignArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct RollbackArgs {
-    /// What it is: rules, policy
+    /// What it is: rules, policy, configuration
     #[arg(value_parser = content_kind)]
     pub(crate) kind: ContentKind,
     /// To which version; the one before the newest if it is not given
@@ -704,11 +704,13 @@ pub(crate) struct RingArgs {
 const PUSH_EXAMPLES: &str = "Examples:
   picketctl content push rules ./rules --reason 'miners of this week'
   picketctl content push policy policy.toml --host web-1
+  picketctl content push configuration quiet.toml --host web-1
   picketctl content sign --file picket.content
   picketctl content publish --file picket.content";
 
 fn content_kind(text: &str) -> Result<ContentKind, String> {
-    ContentKind::from_name(text).ok_or_else(|| "known are rules and policy".to_owned())
+    ContentKind::from_name(text)
+        .ok_or_else(|| "known are rules, policy and configuration".to_owned())
 }
 
 fn trust_age(text: &str) -> Result<Duration, String> {

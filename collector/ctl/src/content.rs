@@ -1,4 +1,4 @@
-//! `content`: rules and policy for every host: made here, checked, signed by persons, released in rings.
+//! `content`: rules, policy and configuration for every host: made here, checked, signed by persons, released in rings.
 //!
 //! # Invariants
 //!
@@ -11,6 +11,7 @@ pub(crate) mod rings;
 
 use std::path::Path;
 
+use picket_event::configuration::Configuration;
 use picket_event::content::{self, Content, ContentError, ContentFile, ContentKind};
 use picket_event::policy::Policy;
 use picket_event::trust::{Standing, TrustRoot};
@@ -40,6 +41,8 @@ enum ContentVerbError {
     Rule(String),
     #[error("the policy cannot be used")]
     Policy(#[source] picket_event::policy::PolicyError),
+    #[error("the configuration cannot be used")]
+    Configuration(#[source] picket_event::configuration::ConfigurationError),
     #[error("the content cannot be used")]
     Unusable(#[source] ContentError),
     #[error("trust root {0} does not name your signing key")]
@@ -279,6 +282,9 @@ fn check(content: &Content) -> Result<(), Failure> {
         ContentKind::Policy => Policy::of(content)
             .map(drop)
             .map_err(|source| Failure::new(Exit::Failed, ContentVerbError::Policy(source))),
+        ContentKind::Configuration => Configuration::of(content)
+            .map(drop)
+            .map_err(|source| Failure::new(Exit::Failed, ContentVerbError::Configuration(source))),
         ContentKind::Rules => {
             let source = |file: &ContentFile| Source {
                 name: file.name.clone(),
@@ -294,13 +300,13 @@ fn check(content: &Content) -> Result<(), Failure> {
     }
 }
 
-/// A policy's one file, or every rule of a folder.
+/// The one file of a policy or a configuration, or every rule of a folder.
 fn files(kind: ContentKind, path: &Path) -> Result<Vec<ContentFile>, Failure> {
     let is_rule = |path: &Path| {
         let ending = path.extension();
         ending.is_some_and(|ending| ending == "yml" || ending == "yaml")
     };
-    if kind == ContentKind::Policy || path.is_file() {
+    if kind != ContentKind::Rules || path.is_file() {
         return Ok(vec![file(path)?]);
     }
     let paths = document::list(path, is_rule)?;

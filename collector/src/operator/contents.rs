@@ -1,4 +1,4 @@
-//! What operators publish of rules and policy, and to whom it goes.
+//! What operators publish of rules, policy and configuration, and to whom it goes.
 
 use picket_event::HostId;
 use picket_event::content::ContentKind;

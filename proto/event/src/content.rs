@@ -1,4 +1,4 @@
-//! Content: rules and policy that persons sign, and every host checks for itself.
+//! Content: rules, policy and configuration that persons sign, and every host checks for itself.
 //!
 //! The SHA-256 of the body is what is signed, so that an audit proves it without holding it.
 //!
@@ -34,6 +34,8 @@ closed_set! {
         Rules = "rules",
         /// What the host does by itself: [`crate::policy`].
         Policy = "policy",
+        /// Settings in place of those of the host's own file: [`crate::configuration`].
+        Configuration = "configuration",
     }
 }
 
@@ -81,7 +83,7 @@ pub enum ContentError {
     /// A name that could leave its folder, or one that is there twice.
     #[error("`{0}` is no name of a file, or is there twice")]
     Name(String),
-    /// Rules and policies are text.
+    /// Content is text.
     #[error("`{0}` is not UTF-8")]
     NotText(String),
     /// Not signed by enough of those who may.

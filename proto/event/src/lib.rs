@@ -17,6 +17,7 @@ pub mod audit;
 pub mod batch;
 pub mod checkpoint;
 pub mod command;
+pub mod configuration;
 pub mod content;
 pub mod ecs;
 pub mod field;

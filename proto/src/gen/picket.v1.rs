@@ -1926,6 +1926,8 @@ pub enum ContentKind {
     Rules = 1,
     /// one file: what the host does by itself
     Policy = 2,
+    /// one file: settings in place of those of the host's own file
+    Configuration = 3,
 }
 impl ContentKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1937,6 +1939,7 @@ impl ContentKind {
             Self::Unspecified => "CONTENT_KIND_UNSPECIFIED",
             Self::Rules => "CONTENT_KIND_RULES",
             Self::Policy => "CONTENT_KIND_POLICY",
+            Self::Configuration => "CONTENT_KIND_CONFIGURATION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1945,6 +1948,7 @@ impl ContentKind {
             "CONTENT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "CONTENT_KIND_RULES" => Some(Self::Rules),
             "CONTENT_KIND_POLICY" => Some(Self::Policy),
+            "CONTENT_KIND_CONFIGURATION" => Some(Self::Configuration),
             _ => None,
         }
     }

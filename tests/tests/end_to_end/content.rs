@@ -1,4 +1,4 @@
-//! Rules and policy that operators sign, with the real programs: from a file to what a host does by itself.
+//! Rules, policy and configuration that operators sign, with the real programs: from a file to what a host does by itself.
 
 use std::fs;
 use std::path::PathBuf;
@@ -96,6 +96,38 @@ fn what_hosts_would_refuse_is_refused_before_anybody_signs_and_a_version_can_be_
     let receipt = place.receipt("accepted");
     assert_eq!(receipt["reason"], "observed", "{receipt}");
     assert!(!prey.stands_still() && !again.stands_still());
+}
+
+#[test]
+fn a_host_starts_anew_with_settings_that_operators_signed_and_loses_nothing_by_it() {
+    let mut place = Place::new(&[]);
+    let own = place.push("configuration", "cpu_percent = 9\nproxy = \"p:1\"\n");
+    let words = "`proxy` is the host's own";
+    assert!(own.unwrap_err().stderr.contains(words));
+    let quota = |status: &Value| status["spool"]["quota_bytes"].as_u64();
+    let before = place.rig.status(&place.state()).unwrap();
+    assert_ne!(quota(&before), Some(9_000_000));
+    let signed = "spool_quota_bytes = 9000000\nenvironment = \"all\"\n";
+    place.push("configuration", signed).unwrap();
+    // The release waited for the host to say that it uses it; it is the same process.
+    let now = place.rig.status(&place.state()).unwrap();
+    assert_eq!(now["content"]["configuration"], 1, "{now}");
+    assert_eq!(quota(&now), Some(9_000_000));
+    assert_ne!(now["stream"], before["stream"]);
+    place.agent.as_mut().unwrap().still_runs().unwrap();
+    let prey = Prey::saying("after-the-start", &place.mark);
+    place.rig.wait_for_execs(&place.mark, 1).unwrap();
+    drop(prey);
+    let proven = place.rig.verify().unwrap();
+    let crashes = proven.iter().map(|line| &line["unknown_gaps"]["crash"]);
+    assert!(crashes.flat_map(Value::as_u64).all(|crashes| crashes == 0));
+    let back = "spool_quota_bytes = 10000000\n";
+    place.push("configuration", back).unwrap();
+    let now = place.rig.status(&place.state()).unwrap();
+    let version = now["content"]["configuration"].as_u64();
+    assert_eq!((version, quota(&now)), (Some(2), Some(10_000_000)));
+    let ended = place.agent.take().unwrap().stop(PATIENCE).unwrap();
+    assert!(ended.success(), "{ended}");
 }
 
 #[test]
@@ -219,7 +251,7 @@ impl Place {
         let name = if kind == "rules" {
             "rules.yml"
         } else {
-            "policy.toml"
+            "one.toml"
         };
         let path = self.file(name, text);
         let args = ["content", "push", kind, &path, "--yes", "--settle", "0s"];

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use picket_event::content::{Content, ContentKind};
 
-/// One line for each file that differs; a policy is shown whole.
+/// One line for each file that differs; what is one file is shown whole.
 pub(super) fn of(before: Option<&Content>, after: &Content) -> Vec<String> {
     let (kind, version) = (after.kind, after.version);
     let mut lines = vec![match before {
         Some(before) => format!("{kind} {version} after {}", before.version),
         None => format!("{kind} {version}, the first"),
     }];
-    if kind == ContentKind::Policy {
+    if kind != ContentKind::Rules {
         let text = after.files.iter().flat_map(|file| file.text.lines());
         lines.extend(text.map(|line| format!("  {line}")));
         return lines;

@@ -115,6 +115,10 @@ async fn judge(
             match now.map_or(Word::Gone, |now| word(now, this)) {
                 Word::Uses => {}
                 Word::Nothing => waits_for = Some(host.name.clone()),
+                // It starts anew to use it.
+                Word::Gone if this.0 == ContentKind::Configuration && settled.is_none() => {
+                    waits_for = Some(host.name.clone());
+                }
                 Word::Gone => return Err(halt(gone(host, this))),
                 Word::Refused(reason) => {
                     let (host, what) = (host.name.clone(), what(this));
