@@ -5,6 +5,8 @@
 //! pySigma is a program of others under a licence of its own (LGPL). It is never part of ours: `make` fetches it into the cache, and
 //! `PICKET_PYSIGMA` names the folder. Where it is not there, the test says so; in CI it must be.
 
+#[path = "support/constructs.rs"]
+mod constructs;
 #[path = "support/made.rs"]
 mod made;
 #[path = "support/shared.rs"]
@@ -40,6 +42,40 @@ fn pysigma_and_sqlite_say_the_same_of_events_made_from_the_rules_own_words() {
         }
     }
     compared.report();
+}
+
+/// What the specification says of its constructs is what SQLite says, but where a limit of it, or of pySigma, is named.
+#[test]
+fn pysigma_and_sqlite_say_of_each_construct_what_the_specification_says() {
+    let Some(mut theirs) = Theirs::start() else {
+        return;
+    };
+    let (mut events, mut differs, mut wrong) = (0, BTreeMap::new(), Vec::new());
+    for construct in constructs::constructs() {
+        let asked: Vec<_> = construct
+            .events
+            .iter()
+            .map(|(event, _)| event.clone())
+            .collect();
+        let answer = theirs.hits(&construct.text, &asked);
+        events += asked.len();
+        let right = answer.as_ref().is_ok_and(|hits| {
+            let mut found = construct.events.iter().map(|(_, found)| *found).enumerate();
+            found.all(|(number, found)| hits.contains(&number) == found)
+        });
+        let what = &construct.what;
+        match construct.pysigma {
+            None if right => {}
+            None => wrong.push(format!("{what}: {answer:?}")),
+            Some(limit) if right => wrong.push(format!("{what}: no difference: {limit}")),
+            Some(limit) => {
+                differs.insert(what.clone(), limit);
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    eprintln!("{events} events; left to the specification alone: {differs:#?}");
+    assert!(events > 100 && differs.len() <= 5, "{differs:?}");
 }
 
 #[derive(Default)]

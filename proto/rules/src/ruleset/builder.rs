@@ -9,6 +9,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Group, Loaded, Member, Note, Remark, RuleSet, Source, Subject};
+use crate::collection;
 use crate::correlation::{Correlations, Several};
 use crate::filter::{self, Filter};
 use crate::index::Index;
@@ -53,7 +54,14 @@ impl Builder {
             Ok(documents) => documents,
             Err(fault) => return self.refuse(&source.name, None, fault),
         };
-        for document in documents {
+        for document in collection::apart(documents) {
+            let document = match document {
+                Ok(document) => document,
+                Err(fault) => {
+                    self.refuse(&source.name, None, fault);
+                    continue;
+                }
+            };
             if document.get("correlation").is_some() {
                 self.correlations.push((source.name.clone(), document));
                 continue;
@@ -140,10 +148,15 @@ impl Builder {
         let (infos, several) = Numbers::apart(rules);
         let (correlations, refused) =
             Correlations::compile(&self.correlations, &names.collect(), infos.len(), several);
+        let silent: Vec<bool> = (0..infos.len())
+            .map(|number| correlations.silences(number))
+            .collect();
+        self.remark_on_counted(&infos, &silent);
         self.loaded.correlations = correlations;
         self.loaded.refused.extend(refused);
         self.loaded.rules = RuleSet {
             infos,
+            silent,
             fields: self.fields,
             columns,
             groups,
@@ -190,6 +203,12 @@ impl Builder {
             group.index = Index::new(programs, |field| is_dear(self.fields.name(field)));
         }
         groups
+    }
+
+    fn remark_on_counted(&mut self, infos: &[RuleInfo], silent: &[bool]) {
+        for (info, _) in infos.iter().zip(silent).filter(|(_, silent)| **silent) {
+            self.note(info, Remark::CountedAlone);
+        }
     }
 
     fn remark_on_slow(&mut self, rules: &[Rule], numbers: &Numbers, groups: &[Group]) {
