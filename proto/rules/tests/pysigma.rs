@@ -104,6 +104,7 @@ impl Compared {
         }
     }
 
+    #[expect(clippy::print_stderr, reason = "figures of a test")]
     fn report(self) {
         let Self {
             rules,
@@ -333,12 +334,13 @@ impl Theirs {
 impl Drop for Theirs {
     fn drop(&mut self) {
         // It may have ended already.
-        let _ = self.python.kill();
-        let _ = self.python.wait();
+        drop(self.python.kill());
+        drop(self.python.wait());
     }
 }
 
 /// Elsewhere than in CI the test may be left out, and says so.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn missing(why: &str) -> Option<Theirs> {
     assert!(std::env::var_os("CI").is_none(), "{why}");
     eprintln!("SKIPPED: the comparison with pySigma and SQLite: {why}");
