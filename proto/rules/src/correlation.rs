@@ -142,6 +142,12 @@ impl Correlations {
                 Err(fault) => refused.push(refusal(file, document, fault)),
             }
         }
+        // What is elsewhere and here is meant here.
+        for name in drafts.iter().flat_map(document::Draft::names) {
+            if names.get(&name) == Some(&usize::MAX) {
+                names.remove(&name);
+            }
+        }
         // Each is taken after all that it waits for; what is left waits for nobody, or for each other.
         while let Some(at) = drafts.iter().position(|draft| draft.is_ready(&names)) {
             let draft = drafts.remove(at);

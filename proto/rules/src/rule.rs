@@ -20,7 +20,7 @@ use draft::Draft;
 /// What a rule says about itself. It goes into every verdict.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RuleInfo {
-    /// Its UUID; the source's name, if it has none.
+    /// Its UUID; the source's name, if it has none, with a number behind it for further ones of a source.
     pub id: String,
     /// Its title.
     pub title: String,

@@ -293,6 +293,14 @@ fn correlations_may_wait_for_correlations_wherever_they_stand() {
         (0, 2),
         "they wait for each other"
     );
+    let whole = Source {
+        name: "rules".into(),
+        text: format!("{RULES}{round}{then}"),
+    };
+    let names = picket_rules::names(std::slice::from_ref(&whole));
+    let checked = picket_rules::check_beside(&whole, &names);
+    let refused = checked.iter().filter(|checked| !checked.ok).count();
+    assert_eq!(refused, 2, "also beside others: {checked:?}");
 }
 
 #[test]

@@ -264,6 +264,26 @@ fn event(json: &Value) -> Event {
         .event
 }
 
+/// An id is not required, also where several rules stand in one file.
+#[test]
+fn rules_of_one_file_need_no_ids() {
+    let rule =
+        "title: x\nlogsource: {category: exec}\ndetection: {s: {process.exe: /x}, condition: s}\n";
+    let source = Source {
+        name: "x.yml".into(),
+        text: [rule, rule, rule].join("---\n"),
+    };
+    let loaded = RuleSet::compile(&[source]);
+    assert_eq!(loaded.refused, []);
+    let ids: Vec<&str> = loaded
+        .rules
+        .rules()
+        .iter()
+        .map(|rule| rule.id.as_str())
+        .collect();
+    assert_eq!(ids, ["x.yml", "x.yml#2", "x.yml#3"]);
+}
+
 /// Collections of old: what is global is in every rule behind it, what repeats is the rule before with what it says itself.
 #[test]
 fn collections_are_read_as_if_each_rule_stood_for_itself() {

@@ -78,6 +78,128 @@ fn pysigma_and_sqlite_say_of_each_construct_what_the_specification_says() {
     assert!(events > 100 && differs.len() <= 5, "{differs:?}");
 }
 
+const OVER_LOGINS: &str = "
+title: refused
+name: refused
+logsource: {category: login_failed}
+detection: {s: {login.outcome: failure}, condition: s}
+---
+title: taken
+name: taken
+logsource: {category: login}
+detection: {s: {login.outcome: success}, condition: s}
+---
+title: by key
+name: by_key
+logsource: {category: login}
+detection: {s: {login.outcome: success, login.method: publickey}, condition: s}
+---
+title: correlation
+";
+
+const CORRELATIONS: [&str; 14] = [
+    "{type: event_count, rules: [refused], group-by: [login.user], timespan: 60s, condition: {gte: 4}}",
+    "{type: event_count, rules: [taken, by_key], group-by: [login.user, login.source_ip], timespan: 60s, condition: {gt: 2}}",
+    "{type: event_count, rules: [refused], group-by: [login.source_ip], timespan: 30s, condition: {eq: 3}}",
+    "{type: event_count, rules: [refused], group-by: [login.source_ip], timespan: 30s, condition: {neq: 1}}",
+    "{type: value_count, rules: [refused], group-by: [login.source_ip], timespan: 60s, condition: {field: login.user, gte: 3}}",
+    "{type: value_count, rules: [refused], group-by: [login.source_ip], timespan: 60s, condition: {field: login.user, lt: 2}}",
+    "{type: value_sum, rules: [refused], group-by: [login.user], timespan: 60s, condition: {field: login.source_port, gte: 90}}",
+    "{type: value_avg, rules: [refused], group-by: [login.user], timespan: 60s, condition: {field: login.source_port, gt: 30}}",
+    "{type: value_median, rules: [refused], group-by: [login.user], timespan: 60s, condition: {field: login.source_port, lte: 15}}",
+    "{type: value_percentile, rules: [refused], group-by: [login.user], timespan: 60s, condition: {field: login.source_port, percentile: 80, gte: 35}}",
+    "{type: temporal, rules: [refused, taken, by_key], group-by: [login.user], timespan: 40s}",
+    "{type: temporal, rules: [refused, taken, by_key], group-by: [login.user], timespan: 20s, condition: refused and (by_key or taken)}",
+    "{type: temporal_ordered, rules: [refused, by_key, taken], group-by: [login.user], timespan: 60s}",
+    "{type: temporal_ordered, rules: [refused, by_key, taken], group-by: [login.source_ip], timespan: 20s, condition: {gte: 2}}",
+];
+
+/// Both see the same event complete a correlation first; then ours begins anew, and SQLite does not.
+#[test]
+fn pysigma_and_sqlite_find_correlations_complete_at_the_same_event() {
+    let Some(mut theirs) = Theirs::start() else {
+        return;
+    };
+    let mut random = made::Random(0x2545_f491_4f6c_dd1d);
+    let (mut wrong, mut complete) = (Vec::new(), 0);
+    for correlation in CORRELATIONS {
+        let text = format!("{OVER_LOGINS}correlation: {correlation}\n");
+        for _ in 0..40 {
+            let logins = logins(&mut random);
+            let answer = theirs.complete(&text, &logins);
+            let first = answer.expect("SQLite takes it").into_iter().min();
+            let ours = first_complete(&text, &logins);
+            complete += usize::from(ours.is_some());
+            if ours != first {
+                wrong.push(format!(
+                    "{correlation}: {ours:?}, SQLite {first:?}: {logins:?}"
+                ));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    eprintln!(
+        "{complete} of {} streams complete one",
+        40 * CORRELATIONS.len()
+    );
+    assert!(complete > 200 && complete < 550, "{complete}");
+}
+
+/// Some logins of few users from few places, each at least a second after the one before.
+fn logins(random: &mut made::Random) -> Vec<Map<String, Value>> {
+    let mut second = 1_767_600_000;
+    let events = (0..12).map(|_| {
+        second += 1 + random.below(12);
+        let mut one_of = |values: &[&str]| Value::from(values[random.below(values.len())]);
+        let pairs = [
+            ("login.outcome", one_of(&["failure", "success"])),
+            ("login.method", one_of(&["password", "publickey"])),
+            ("login.user", one_of(&["ada", "bob", "eve"])),
+            ("login.source_ip", one_of(&["203.0.113.1", "203.0.113.2"])),
+            ("login.source_port", Value::from(10 * (1 + random.below(4)))),
+            ("time", Value::from(second)),
+        ];
+        pairs
+            .map(|(name, value)| (name.to_owned(), value))
+            .into_iter()
+            .collect()
+    });
+    events.collect()
+}
+
+/// The second of the first event that completes the correlation.
+fn first_complete(text: &str, logins: &[Map<String, Value>]) -> Option<usize> {
+    let name = "correlation".to_owned();
+    let text = text.to_owned();
+    let mut loaded = RuleSet::compile(&[Source { name, text }]);
+    assert_eq!(loaded.refused, []);
+    let (mut scratch, mut hits) = (Scratch::default(), Vec::new());
+    let mut complete = logins.iter().filter(|login| {
+        let event = login_event(login);
+        loaded.rules.evaluate(&event, &mut scratch, &mut hits);
+        !loaded.correlations.step(&event, &hits).is_empty()
+    });
+    let first = complete.next()?.get("time").and_then(Value::as_u64);
+    first.and_then(|second| usize::try_from(second).ok())
+}
+
+fn login_event(login: &Map<String, Value>) -> Event {
+    let refused = text(login, "login.outcome") == "failure";
+    let second = login.get("time").and_then(Value::as_i64).expect("a time");
+    let of = |name: &str| login.get(name).expect("a field");
+    let json = json!({
+        "kind": if refused { "login_failed" } else { "login" },
+        "time": UnixNanos(second * 1_000_000_000).to_string(),
+        "source": "replay",
+        "login": {
+            "user": of("login.user"), "outcome": of("login.outcome"), "method": of("login.method"),
+            "source_ip": of("login.source_ip"), "source_port": of("login.source_port"),
+        },
+    });
+    let event = picket_event::json::from_value(&json);
+    event.expect("it is an event").event
+}
+
 #[derive(Default)]
 struct Compared {
     rules: BTreeMap<&'static str, usize>,
@@ -314,7 +436,19 @@ impl Theirs {
         rule: &str,
         events: &[Map<String, Value>],
     ) -> Result<BTreeSet<usize>, String> {
-        let asked = json!({"rule": rule, "events": events});
+        self.ask(&json!({"rule": rule, "events": events}))
+    }
+
+    /// The times at which the correlation is complete.
+    fn complete(
+        &mut self,
+        rule: &str,
+        events: &[Map<String, Value>],
+    ) -> Result<BTreeSet<usize>, String> {
+        self.ask(&json!({"rule": rule, "events": events, "correlation": true}))
+    }
+
+    fn ask(&mut self, asked: &Value) -> Result<BTreeSet<usize>, String> {
         let written = writeln!(self.input, "{asked}");
         written.map_err(|error| error.to_string())?;
         let mut answer = String::new();

@@ -60,11 +60,18 @@ pub(super) fn parse<'a>(document: &'a Node, file: &'a str) -> Result<Draft<'a>, 
         };
         return Err(node.get("condition").unwrap_or(node).fault(reason));
     }
+    let mut info = rule::info(document, file)?;
+    if let (None, Some(name)) = (
+        rule::id(document),
+        document.get("name").and_then(Node::text),
+    ) {
+        name.clone_into(&mut info.id);
+    }
     Ok(Draft {
         file,
         document,
         node,
-        info: rule::info(document, file)?,
+        info,
         kind,
         wanted,
         rules,

@@ -29,6 +29,8 @@ pub(super) struct Builder {
     rules: Vec<Rule>,
     fields: Fields,
     by_id: HashMap<String, String>,
+    /// How many rules of a file have a number for an id.
+    numbered: HashMap<String, usize>,
     /// Ids, and names that documents give themselves, with the place of the rule.
     names: HashMap<String, usize>,
     correlations: Vec<(String, Node)>,
@@ -85,7 +87,10 @@ impl Builder {
     }
 
     fn document(&mut self, source: &Source, document: &Node) -> Result<(), Fault> {
-        let rule = rule::parse(document, &source.name, &mut self.fields)?;
+        let mut rule = rule::parse(document, &source.name, &mut self.fields)?;
+        if rule::id(document).is_none() {
+            rule.info.id = self.free_id(rule.info.id);
+        }
         if self.rules.len() >= MAX_RULES {
             return Err(document.fault(Reason::TooManyRules { limit: MAX_RULES }));
         }
@@ -104,6 +109,17 @@ impl Builder {
         self.remark(&rule);
         self.rules.push(rule);
         Ok(())
+    }
+
+    /// The first rule of a file that names no id has the file's name, further ones have a number behind it.
+    fn free_id(&mut self, file: String) -> String {
+        let mut id = file.clone();
+        while self.by_id.contains_key(&id) {
+            let number = self.numbered.entry(file.clone()).or_insert(1);
+            *number += 1;
+            id = format!("{file}#{number}");
+        }
+        id
     }
 
     fn remark(&mut self, rule: &Rule) {
