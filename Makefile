@@ -7,6 +7,7 @@ export CARGO_TARGET_DIR ?= $(PICKET_CACHE)/target
 TOOLS := $(PICKET_CACHE)/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 export PICKET_DUCKDB := $(TOOLS)/duckdb
+export PICKET_PYSIGMA := $(TOOLS)/pysigma
 
 BINARIES := -p picket-agent -p picket-collector -p picketctl -p picket-tests
 NEXTEST_PROFILE := $(if $(CI),ci,default)

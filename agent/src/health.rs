@@ -263,6 +263,7 @@ impl Status {
                 "untold_in_change_windows": self.changes.untold,
                 "fleet": crate::fleet::as_json(self.fleet),
                 "new_of_late_ppm": self.drift.of_late, "new_usually_ppm": self.drift.usually,
+                "not_learned_of_sessions": self.drift.unlearned,
             },
             "containment": {
                 "commands": self.commands.0, "last": self.commands.1,

@@ -19,6 +19,8 @@ pub struct Drift {
     pub of_late: u32,
     /// Average over the last ninety days or so.
     pub usually: u32,
+    /// No share: how many new values were not learned so far, because one login session brought too many in a day.
+    pub unlearned: u64,
 }
 
 /// What the shares come from.
@@ -50,7 +52,9 @@ impl Shares {
     /// Writes them: `day u16`, then six numbers u32 in the order of the fields.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.day.to_le_bytes());
-        let Drift { of_late, usually } = self.drift;
+        let Drift {
+            of_late, usually, ..
+        } = self.drift;
         for number in [self.events, self.new, self.days, of_late, usually] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -71,6 +75,7 @@ impl Shares {
             drift: Drift {
                 of_late: number()?,
                 usually: number()?,
+                unlearned: 0,
             },
         })
     }
@@ -81,7 +86,9 @@ impl Shares {
         }
         let share = u64::from(self.new) * 1_000_000 / u64::from(self.events);
         self.days = self.days.saturating_add(1);
-        let Drift { of_late, usually } = &mut self.drift;
+        let Drift {
+            of_late, usually, ..
+        } = &mut self.drift;
         for (average, over) in [(of_late, FAST), (usually, SLOW)] {
             let over = i64::from(self.days.min(over));
             let (now, share) = (

@@ -39,6 +39,7 @@ mod refusals;
 mod score;
 mod scorer;
 mod sequence;
+mod sessions;
 mod settings;
 mod snapshot;
 mod surprise;

@@ -16,6 +16,7 @@ use crate::keys::{Keys, LevelKeys, Levels};
 use crate::late::Late;
 use crate::refusals::Refusals;
 use crate::score::{Score, is_urgent, strongest, window_reason};
+use crate::sessions::Sessions;
 use crate::surprise::{Part, combine, is_mature, is_mature_in_fleet, tail};
 use crate::table::{Known, Newcomer, Table};
 use crate::windows::{Changes, Inside, Windows};
@@ -34,6 +35,7 @@ pub struct Scorer {
     pub(crate) late: Late,
     pub(crate) shares: Shares,
     pub(crate) fleet: Fleet,
+    pub(crate) sessions: Sessions,
     pub(crate) events: u64,
 }
 
@@ -64,6 +66,7 @@ impl Scorer {
             late: Late::default(),
             shares: Shares::default(),
             fleet: Fleet::new(),
+            sessions: Sessions::new(),
             events: 0,
             settings,
         }
@@ -88,8 +91,11 @@ impl Scorer {
         self.late.turn(&mut self.calibration, day);
         let line = self.line(event, &observations);
         let scores = self.scores(&observations, day, line.as_ref());
+        let session = self.session(event);
         for score in &scores {
-            self.learn(score, day, line.as_ref(), inside.is_some());
+            if inside.is_some() || self.may_teach(score, day, session) {
+                self.learn(score, day, line.as_ref(), inside.is_some());
+            }
         }
         let mut verdict = self.verdict(strongest(scores));
         self.shares.take(day, &verdict);
@@ -101,6 +107,24 @@ impl Scorer {
             self.table.learn(presence, day, Newcomer::Ratified);
         }
         Some(verdict)
+    }
+
+    /// Whose login session the event is of; `None`: of none, as what a service does.
+    fn session(&self, event: &Event) -> Option<u64> {
+        let process = event.process.as_ref()?;
+        let session = process.session.filter(|session| *session != u32::MAX)?;
+        let user = process.user.as_ref()?.uid;
+        Some(self.keys.name(format!("{user} {session}").as_bytes()))
+    }
+
+    /// Whether a session may teach this: what is known it may, and so much a day that is new.
+    fn may_teach(&mut self, score: &Score<'_, '_>, day: u16, session: Option<u64>) -> bool {
+        let special = score.special;
+        let new = special.counts.seen == 0 && special.on_probation == 0 && !special.value_today;
+        match session {
+            Some(session) if new => self.sessions.take(session, day),
+            _ => true,
+        }
     }
 
     /// The command line of an event that asks about it.
@@ -162,9 +186,12 @@ impl Scorer {
         self.fleet.knowledge(self.calendar.day)
     }
 
-    /// How much is new of late, and how much usually is.
+    /// How much is new of late, how much usually is, and what was not learned of sessions that brought too much.
     pub const fn drift(&self) -> Drift {
-        self.shares.drift()
+        Drift {
+            unlearned: self.sessions.unlearned(),
+            ..self.shares.drift()
+        }
     }
 
     /// What change windows have done.

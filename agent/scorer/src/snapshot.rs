@@ -1,6 +1,6 @@
 //! The state as bytes, and back.
 //!
-//! # Format 3
+//! # Format 4
 //!
 //! All numbers little-endian.
 //!
@@ -16,10 +16,11 @@
 //!   lines held back u8, then those:  length u16 | bytes
 //!   change windows (see `windows/snapshot.rs`) | rare scores (see `late.rs`) | shares (see `drift.rs`)
 //!   joined a fleet u8; 1: secret [u8; 16] | pairs u32, then those:  place u32 | context u64 | value u64 | days u16 | last day u16
+//!   sessions (see `sessions.rs`)
 //! checksum [u8; 16]: SipHash-2-4-128 of all bytes before it, keyed with the host's secret
 //! ```
 //!
-//! Format 2 ends behind the shares. Format 1 ends behind the sources, or before them: it is read, and the text of command lines is
+//! Format 3 ends behind the fleet, format 2 behind the shares. Format 1 ends behind the sources, or before them: it is read, and the text of command lines is
 //! learned anew. The fleet's prior is not in it: whoever has it gives it again.
 //!
 //! # Invariants
@@ -40,6 +41,7 @@ use crate::keys::Keys;
 use crate::late::Late;
 use crate::ngrams::{self as strings, Context};
 use crate::refusals::{Entry, Refusals};
+use crate::sessions::Sessions;
 use crate::table::{Slot, Table};
 use crate::windows::Windows;
 use crate::{Scorer, Settings};
@@ -78,6 +80,7 @@ impl Scorer {
         self.late.write(&mut out);
         self.shares.write(&mut out);
         write_fleet(&mut out, &self.fleet);
+        self.sessions.write(&mut out);
         out.extend_from_slice(&self.keys.checksum(&out));
         out
     }
@@ -120,6 +123,11 @@ impl Scorer {
         // Those of format 2 end here.
         if !rest.bytes.is_empty() {
             rest.fleet(&mut scorer.fleet)?;
+        }
+        // And those of format 3 here.
+        if !rest.bytes.is_empty() {
+            let sessions = Sessions::read(&mut rest.bytes);
+            scorer.sessions = sessions.ok_or(malformed("its sessions cannot be read"))?;
         }
         if rest.bytes.is_empty() {
             Ok(scorer)
@@ -422,7 +430,7 @@ fn number(size: usize) -> u32 {
 }
 
 const MAGIC: &[u8; 8] = b"PKTSCORE";
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// The first format with command lines.
 const LINES_SINCE: u32 = 2;
 const OLDEST_FORMAT: u32 = 1;
@@ -480,16 +488,23 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_from_before_the_fleet_is_taken_up() {
+    fn a_snapshot_from_before_the_fleet_or_the_sessions_is_taken_up() {
         let (settings, mut scorer, event) = small();
         scorer.step(event.time, &event);
         let new = scorer.snapshot();
-        let joined = new.len() - CHECKSUM_BYTES - 1;
-        let mut old = new[..joined].to_vec();
-        old[8..12].copy_from_slice(&2_u32.to_le_bytes());
-        old.extend_from_slice(&scorer.keys.checksum(&old));
-        assert!(!Scorer::is_of_older_format(&old));
-        let restored = Scorer::restore(settings, &old).unwrap();
-        assert_eq!((restored.snapshot(), restored.sketch()), (new, None));
+        let mut sessions = Vec::new();
+        scorer.sessions.write(&mut sessions);
+        let behind_the_fleet = new.len() - CHECKSUM_BYTES - sessions.len();
+        for (format, end) in [(2_u32, behind_the_fleet - 1), (3, behind_the_fleet)] {
+            let mut old = new[..end].to_vec();
+            old[8..12].copy_from_slice(&format.to_le_bytes());
+            old.extend_from_slice(&scorer.keys.checksum(&old));
+            assert!(!Scorer::is_of_older_format(&old));
+            let restored = Scorer::restore(settings, &old).unwrap();
+            assert_eq!(
+                (restored.snapshot(), restored.sketch()),
+                (new.clone(), None)
+            );
+        }
     }
 }

@@ -7,6 +7,7 @@ mod promises {
     mod hostile;
     mod learning;
     mod recomputation;
+    mod sessions;
     mod snapshot;
     mod windows;
     mod world;

@@ -210,7 +210,7 @@ impl Loaded {
         for json in events {
             let event = picket_event::json::from_value(json)?.event;
             self.rules.evaluate(&event, scratch, &mut hits);
-            let rules = hits.iter().filter_map(|hit| self.rules.rule(hit.rule));
+            let rules = hits.iter().filter_map(|hit| self.rules.counted(hit.rule));
             verdicts = rules.map(RuleInfo::verdict).collect();
             verdicts.extend(self.correlations.step(&event, &hits));
         }

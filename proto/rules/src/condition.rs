@@ -7,7 +7,8 @@
 //! primary = "(" or ")" | ("1" | "any" | "all") "of" ("them" | PATTERN) | NAME
 //! ```
 //!
-//! A pattern is a name with `*` in it. `them` is every search whose name does not begin with `_`.
+//! A pattern is a name with `*` in it. A search whose name begins with `_` is chosen by a pattern that begins so too, and never by
+//! `them`.
 //! The result refers to searches by their index, so a condition that was parsed has no loose ends.
 
 use crate::refusal::Reason;
@@ -196,13 +197,9 @@ impl<'a> Parser<'a> {
             return Err(wrong("nothing follows `of`"));
         };
         let them = pattern.eq_ignore_ascii_case("them");
-        let fits = |name: &str| {
-            if them {
-                !name.starts_with('_')
-            } else {
-                fits(pattern.as_bytes(), name.as_bytes())
-            }
-        };
+        let hidden = |name: &str| name.starts_with('_') && !pattern.starts_with('_');
+        let fits =
+            |name: &str| !hidden(name) && (them || fits(pattern.as_bytes(), name.as_bytes()));
         let chosen: Vec<Condition> = self
             .names
             .iter()
@@ -290,7 +287,12 @@ mod tests {
             parsed("all of them"),
             Ok(All(vec![Search(0), Search(1), Search(2)]))
         );
-        assert_eq!(parsed("all of *_hidden"), Ok(Search(3)));
+        assert_eq!(parsed("all of _*"), Ok(Search(3)));
+        assert_eq!(
+            parsed("1 of *"),
+            Ok(Any(vec![Search(0), Search(1), Search(2)]))
+        );
+        assert!(parsed("all of *_hidden").is_err());
     }
 
     #[test]

@@ -1,29 +1,34 @@
 //! Rules over several events: correlations, which judge hits of other rules, and the rules of `x-sequence` and
 //! `x-first-seen`, whose questions are hits without a name.
 //!
-//! Four kinds of Sigma: so many hits (`event_count`), so many different values of a field
-//! (`value_count`), every rule at least once (`temporal`), every rule in its order
-//! (`temporal_ordered`) are correlations; each within a time span, for events that agree in the fields of `group-by`.
+//! Of Sigma: so many hits (`event_count`), so many different values of a field (`value_count`), a number that the numbers in a
+//! field give (`value_sum`, `value_avg`, `value_median`, `value_percentile`), rules together (`temporal`) or in their order
+//! (`temporal_ordered`); each within a time span, for events that agree in the fields of `group-by`. The condition is asked at each
+//! event, of the span that ends with it.
 //!
 //! # Invariants
 //!
 //! - Time is that of the events; the clock is never asked.
 //! - At most [`MOST_GROUPS`] groups with [`MOST_SEEN`] hits and values are remembered; the one that was touched least
-//!   recently goes first. A group never holds more than the number that its rule waits for.
+//!   recently goes first.
 //! - A correlation that matched begins anew for that group: a storm is one hit in each round.
-//! - An event that lacks a field of `group-by` belongs to no group and counts for none.
+//! - An event that lacks a field of `group-by` belongs to no group and counts for none. An event counts once in a group, however
+//!   many of the rules found it, and is one step of an order.
+//! - A correlation stands behind those that it waits for: one pass over an event judges all.
 
+mod condition;
 mod document;
 mod groups;
 mod several;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use picket_event::{Event, Evidence, Verdict};
 
 use crate::first_seen::Firsts;
+use crate::program;
 use crate::record::{FieldId, Fields, Record, Span, Values};
-use crate::refusal::Refusal;
+use crate::refusal::{Fault, Refusal};
 use crate::rule::RuleInfo;
 use crate::ruleset::RuleHit;
 use crate::sequence::Sequences;
@@ -31,7 +36,8 @@ use crate::view::Columns;
 use crate::view::event::EventRecord;
 use crate::yaml::Node;
 
-use groups::{Groups, Seen, Wanted};
+use condition::Wanted;
+use groups::{Asked, Groups, Seen};
 pub use several::Forgotten;
 pub(crate) use several::Several;
 
@@ -41,12 +47,20 @@ pub const MOST_GROUPS: usize = 4_096;
 /// Most hits and values that are remembered, of all groups together.
 pub const MOST_SEEN: usize = 1 << 18;
 
+/// Most numbers of a group that sums and percentiles are made of; the oldest goes first.
+const MOST_NUMBERS: usize = 4_096;
+
 /// Rules over several events with what they remember.
 #[derive(Debug, Default)]
 pub struct Correlations {
     rules: Vec<Correlation>,
     /// For each number that a hit may have: which correlations wait for it, and as which of their rules.
     waiting: Vec<Vec<(usize, usize)>>,
+    /// The number of the first correlation.
+    correlated: usize,
+    /// Numbers of what correlations count, and of what they let be told.
+    counted: HashSet<usize>,
+    told: HashSet<usize>,
     columns: Columns,
     groups: Groups,
     several: Vec<several::Member>,
@@ -65,24 +79,42 @@ pub struct Correlations {
 pub(crate) struct Correlation {
     info: RuleInfo,
     kind: CorrelationKind,
-    /// In their order, each by what the document calls it: an id or a name.
-    rules: Vec<String>,
-    group_by: Vec<FieldId>,
+    wanted: Wanted,
+    /// For each of its rules, in their order.
+    places: Vec<Place>,
     /// In nanoseconds.
     span: i64,
 }
 
-/// What must come together.
+/// What is looked at in the events of one of the rules.
+#[derive(Debug)]
+struct Place {
+    group_by: Vec<FieldId>,
+    values: Vec<FieldId>,
+}
+
+/// What is counted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum CorrelationKind {
-    /// This many hits.
-    Events(usize),
-    /// This many different values of the field.
-    Values(FieldId, usize),
-    /// Every rule.
+    /// Events.
+    Events,
+    /// Different values.
+    Values,
+    /// The numbers in a field, together.
+    Metric(Metric),
+    /// Rules.
     Together,
-    /// Every rule, one after the other.
+    /// Rules, one after the other.
     InOrder,
+}
+
+/// What many numbers give.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Metric {
+    Sum,
+    Average,
+    /// 0 to 100; between two numbers, as far from both as it lies between them.
+    Percentile(u8),
 }
 
 impl Correlations {
@@ -99,34 +131,79 @@ impl Correlations {
         for rule in several {
             taken.add_several(rule, &mut fields);
         }
-        let numbers = rules + taken.asked.len() + taken.several.len();
-        taken.waiting = vec![Vec::new(); numbers];
+        let several = taken.asked.len() + taken.several.len();
+        taken.correlated = rules + several;
+        taken.waiting = vec![Vec::new(); taken.correlated];
+        let mut names = names.clone();
+        let mut drafts = Vec::new();
         for (file, document) in documents {
-            let node = document.get("correlation").unwrap_or(document);
-            let parsed = document::parse(document, node, file, &mut fields)
-                .and_then(|rule| Ok((document::places(node, &rule.rules, names)?, rule)));
-            match parsed {
-                Ok((places, rule)) => taken.add(places, rule),
-                Err(fault) => refused.push(Refusal {
-                    file: file.clone(),
-                    id: crate::rule::id(document),
-                    line: fault.line,
-                    reason: fault.reason,
-                }),
+            match document::parse(document, file) {
+                Ok(draft) => drafts.push(draft),
+                Err(fault) => refused.push(refusal(file, document, fault)),
             }
         }
+        // What is elsewhere and here is meant here.
+        for name in drafts.iter().flat_map(document::Draft::names) {
+            if names.get(&name) == Some(&usize::MAX) {
+                names.remove(&name);
+            }
+        }
+        // Each is taken after all that it waits for; what is left waits for nobody, or for each other.
+        while let Some(at) = drafts.iter().position(|draft| draft.is_ready(&names)) {
+            let draft = drafts.remove(at);
+            match draft.bound(&names, &mut fields) {
+                Ok((numbers, correlation)) => {
+                    let number = taken.add(numbers, correlation);
+                    draft.names().for_each(|name| {
+                        names.entry(name).or_insert(number);
+                    });
+                    taken.quieten(&draft, number, &names);
+                }
+                Err(fault) => refused.push(refusal(draft.file, draft.document, fault)),
+            }
+        }
+        let left = drafts.iter();
+        refused
+            .extend(left.map(|draft| refusal(draft.file, draft.document, draft.missing(&names))));
         taken.columns = Columns::new(&fields);
         (taken, refused)
     }
 
-    fn add(&mut self, places: Vec<usize>, rule: Correlation) {
+    /// Gives the correlation its number.
+    fn add(&mut self, waits_for: Vec<usize>, rule: Correlation) -> usize {
         let number = self.rules.len();
-        for (position, place) in places.into_iter().enumerate() {
+        for (position, place) in waits_for.into_iter().enumerate() {
             if let Some(waiting) = self.waiting.get_mut(place) {
                 waiting.push((number, position));
             }
         }
         self.rules.push(rule);
+        self.waiting.push(Vec::new());
+        self.correlated + number
+    }
+
+    /// What a correlation counts is told by itself only where it says so with `generate`.
+    fn quieten(
+        &mut self,
+        draft: &document::Draft<'_>,
+        number: usize,
+        names: &HashMap<String, usize>,
+    ) {
+        let counted = draft
+            .waits_for()
+            .filter_map(|name| names.get(name).copied());
+        for counted in counted.filter(|counted| *counted != number) {
+            if draft.generates() {
+                self.told.insert(counted);
+            } else {
+                self.counted.insert(counted);
+            }
+        }
+    }
+
+    /// Whether what this rule finds is counted by a correlation and not told.
+    pub(crate) fn silences(&self, number: usize) -> bool {
+        self.counted.contains(&number) && !self.told.contains(&number)
     }
 
     /// What these rules say about themselves: sequences and rules about new values in the order of the sources, then
@@ -153,22 +230,61 @@ impl Correlations {
         event: &Event,
         hits: impl Iterator<Item = &'a RuleHit>,
     ) -> Vec<Verdict> {
-        let mut complete: Vec<(usize, Vec<Evidence>)> = Vec::new();
+        let mut due: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for hit in hits {
-            let waiting = self.waiting.get(hit.rule).cloned().unwrap_or_default();
-            for (number, position) in waiting {
-                let known = complete.iter().any(|(known, _)| *known == number);
-                if let Some(evidence) = self.one(event, number, position)
-                    && !known
-                {
-                    complete.push((number, evidence));
-                }
-            }
+            self.wake(hit.rule, &mut due);
         }
-        let complete = complete.into_iter();
+        let mut verdicts = Vec::new();
+        while let Some((number, mut positions)) = due.pop_first() {
+            // In order, the last rule first: one event is not two steps.
+            positions.sort_unstable_by(|a, b| b.cmp(a));
+            positions.dedup();
+            let Some(rests_on) = self.judge(event, number, &positions) else {
+                continue;
+            };
+            self.wake(self.correlated + number, &mut due);
+            let told = !self.silences(self.correlated + number);
+            let rule = self.rules.get(number).filter(|_| told);
+            verdicts.extend(rule.map(|rule| resting(&rule.info, rests_on)));
+        }
+        verdicts
+    }
+
+    /// Whoever waits for this number has an event to judge.
+    fn wake(&self, number: usize, due: &mut BTreeMap<usize, Vec<usize>>) {
+        for (correlation, position) in self.waiting.get(number).into_iter().flatten() {
+            due.entry(*correlation).or_default().push(*position);
+        }
+    }
+
+    /// The events that the correlation rests on, if it is complete with this one.
+    fn judge(
+        &mut self,
+        event: &Event,
+        number: usize,
+        positions: &[usize],
+    ) -> Option<Vec<Evidence>> {
+        let (mut complete, mut keys) = (None, Vec::new());
+        for position in positions {
+            let Some((key, seen)) = self.seen(event, number, *position) else {
+                continue;
+            };
+            let counts = !matches!(seen, Seen::Rule(_));
+            if counts && keys.contains(&key) {
+                continue;
+            }
+            keys.push(key.clone());
+            let rule = self.rules.get(number)?;
+            let asked = Asked {
+                kind: rule.kind,
+                wanted: &rule.wanted,
+                rules: rule.places.len(),
+                span: rule.span,
+            };
+            let rests_on = self.groups.step(key, asked, Evidence::of(event), seen);
+            complete = complete.or(rests_on);
+        }
         complete
-            .filter_map(|(number, rests_on)| Some(resting(&self.rules.get(number)?.info, rests_on)))
-            .collect()
     }
 
     /// How many rules there are.
@@ -186,29 +302,45 @@ impl Correlations {
         self.groups.len()
     }
 
-    /// The events that the correlation rests on, if it is complete with this one.
-    fn one(&mut self, event: &Event, number: usize, position: usize) -> Option<Vec<Evidence>> {
+    /// The group of an event, and what it adds there; `None` if it lacks a field.
+    fn seen(&mut self, event: &Event, number: usize, position: usize) -> Option<(Vec<u8>, Seen)> {
         let rule = self.rules.get(number)?;
+        let place = rule.places.get(position)?;
         let record = EventRecord::new(event, &self.columns.event);
+        let (bytes, spans) = (&mut self.bytes, &mut self.spans);
+        let mut together = |fields: &[FieldId], key: &mut Vec<u8>| {
+            for field in fields {
+                let value = first(&record, *field, bytes, spans)?;
+                key.extend_from_slice(&value.len().to_le_bytes());
+                key.extend_from_slice(value);
+            }
+            Some(())
+        };
         let mut key = number.to_le_bytes().to_vec();
-        for field in &rule.group_by {
-            let value = first(&record, *field, &mut self.bytes, &mut self.spans)?;
-            key.extend_from_slice(&value.len().to_le_bytes());
-            key.extend_from_slice(value);
-        }
+        together(&place.group_by, &mut key)?;
         let seen = match rule.kind {
-            CorrelationKind::Events(_) => Seen::Hit,
-            CorrelationKind::Values(field, _) => {
-                Seen::Value(first(&record, field, &mut self.bytes, &mut self.spans)?.to_vec())
+            CorrelationKind::Events => Seen::Hit,
+            CorrelationKind::Values => {
+                let mut value = Vec::new();
+                together(&place.values, &mut value)?;
+                Seen::Value(value)
+            }
+            CorrelationKind::Metric(_) => {
+                let field = *place.values.first()?;
+                Seen::Number(program::number(first(&record, field, bytes, spans)?)?)
             }
             CorrelationKind::Together | CorrelationKind::InOrder => Seen::Rule(position),
         };
-        let wanted = Wanted {
-            kind: rule.kind,
-            rules: rule.rules.len(),
-            span: rule.span,
-        };
-        self.groups.step(key, wanted, Evidence::of(event), seen)
+        Some((key, seen))
+    }
+}
+
+fn refusal(file: &str, document: &Node, fault: Fault) -> Refusal {
+    Refusal {
+        file: file.to_owned(),
+        id: crate::rule::id(document),
+        line: fault.line,
+        reason: fault.reason,
     }
 }
 

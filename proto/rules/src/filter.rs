@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::logsource::{self, Scope};
+use crate::logsource::{self, Scope, View};
 use crate::program::Program;
 use crate::record::Fields;
 use crate::refusal::{Fault, Reason};
@@ -15,7 +15,8 @@ use crate::yaml::Node;
 /// A filter, ready to be put on rules.
 #[derive(Debug)]
 pub(crate) struct Filter {
-    scope: Scope,
+    /// Of all rules, if the log source names neither category nor service.
+    scope: Option<Scope>,
     program: Program,
     rules: Rules,
     line: u64,
@@ -33,12 +34,17 @@ enum Rules {
 pub(crate) fn parse(document: &Node, file: &str, fields: &mut Fields) -> Result<Filter, Fault> {
     rule::info(document, file)?;
     let node = rule::required(document, "filter")?;
-    let scope = logsource::parse(rule::required(document, "logsource")?)?;
+    let source = rule::required(document, "logsource")?;
+    let scope = logsource::parse(source)?;
+    let general = ["category", "service"]
+        .iter()
+        .all(|key| source.get(key).is_none());
     let mut draft = Draft::new(node, &["condition", "rules"], fields)?;
     let program = rule::whole(node, &mut draft)?;
-    rule::never(&program, scope.view, fields).map_err(|reason| node.fault(reason))?;
+    let view = if general { View::Sigma } else { scope.view };
+    rule::never(&program, view, fields).map_err(|reason| node.fault(reason))?;
     Ok(Filter {
-        scope,
+        scope: (!general).then_some(scope),
         program,
         rules: rules(node)?,
         line: node.line,
@@ -53,8 +59,10 @@ fn rules(node: &Node) -> Result<Rules, Fault> {
         })
     };
     let rules = node.get("rules").ok_or_else(fault)?;
-    if rules.text() == Some("any") {
-        return Ok(Rules::Any);
+    match rules.text() {
+        Some("any") => return Ok(Rules::Any),
+        Some(one) => return Ok(Rules::These(vec![one.to_owned()])),
+        None => {}
     }
     let named = rules.list().filter(|list| !list.is_empty());
     let texts = named.ok_or_else(fault)?.iter().map(Node::text);
@@ -72,7 +80,7 @@ impl Filter {
     ) -> Result<(), Fault> {
         let places = match &self.rules {
             Rules::Any => (0..rules.len())
-                .filter(|place| rules.get(*place).and_then(Rule::scope) == Some(self.scope))
+                .filter(|place| self.is_for(rules.get(*place)))
                 .collect(),
             Rules::These(called) => self.places(called, rules, names)?,
         };
@@ -82,6 +90,11 @@ impl Filter {
             }
         }
         Ok(())
+    }
+
+    fn is_for(&self, rule: Option<&Rule>) -> bool {
+        let scope = rule.and_then(Rule::scope);
+        scope.is_some() && (self.scope.is_none() || self.scope == scope)
     }
 
     /// All of them, before any is changed.
@@ -97,13 +110,12 @@ impl Filter {
                 let detail = "no rule has this id or name";
                 Reason::Value { key, value, detail }.at(self.line)
             })?;
-            match rules.get(place).and_then(Rule::scope) {
-                Some(scope) if scope != self.scope => {
-                    let rule = name.clone();
-                    Err(Reason::FilterElsewhere { rule }.at(self.line))
-                }
-                Some(_) | None => Ok(place),
+            let rule = rules.get(place);
+            if rule.is_some() && !self.is_for(rule) {
+                let rule = name.clone();
+                return Err(Reason::FilterElsewhere { rule }.at(self.line));
             }
+            Ok(place)
         };
         called.iter().map(place).collect()
     }

@@ -273,7 +273,7 @@ fn trigger(pattern: &Pattern) -> Option<(Form, &[u8])> {
         Pattern::Glob(pieces) => {
             let literals = pieces.iter().filter_map(|piece| match piece {
                 Piece::Literal(text) => Some(text.as_slice()),
-                Piece::Any | Piece::One => None,
+                Piece::Any | Piece::One | Piece::Dash => None,
             });
             literals
                 .max_by_key(|text| text.len())

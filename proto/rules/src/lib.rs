@@ -17,9 +17,12 @@
 #![warn(clippy::indexing_slicing)]
 
 mod check;
+mod collection;
 mod condition;
 mod correlation;
+mod date;
 mod encode;
+mod expression;
 mod filter;
 mod first_seen;
 mod grams;

@@ -1,5 +1,6 @@
 //! The modifiers after a field's name: how its values are to be read and compared.
 
+use crate::date::Part;
 use crate::refusal::Reason;
 
 /// How a value is compared with the field.
@@ -37,7 +38,7 @@ pub(crate) enum Transform {
     Base64,
     /// Base64 at all three alignments.
     Base64Offset,
-    /// Every dash also as the other dashes that Windows programs take.
+    /// Every dash that begins an option also as the other dashes that Windows programs take.
     Windash,
 }
 
@@ -54,6 +55,8 @@ pub(crate) struct Key {
     pub(crate) not_equal: bool,
     /// The value names another field.
     pub(crate) field_reference: bool,
+    /// The field is a date, and the value a number in it.
+    pub(crate) part: Option<Part>,
 }
 
 /// Longest chain of modifiers.
@@ -92,13 +95,19 @@ impl Key {
             "gt" => self.relate(text, Relation::Greater)?,
             "gte" => self.relate(text, Relation::GreaterOrEqual)?,
             "exists" => self.relate(text, Relation::Exists)?,
-            "i" | "m" | "s" => self.flag(text, modifier)?,
+            "i" | "ignorecase" | "m" | "multiline" | "s" | "dotall" => self.flag(text, modifier)?,
             "wide" | "utf16le" => self.transforms.push(Transform::Utf16Le),
             "utf16be" => self.transforms.push(Transform::Utf16Be),
             "utf16" => self.transforms.push(Transform::Utf16),
             "base64" => self.transforms.push(Transform::Base64),
             "base64offset" => self.transforms.push(Transform::Base64Offset),
             "windash" => self.transforms.push(Transform::Windash),
+            "minute" => self.part(text, Part::Minute)?,
+            "hour" => self.part(text, Part::Hour)?,
+            "day" => self.part(text, Part::Day)?,
+            "week" => self.part(text, Part::Week)?,
+            "month" => self.part(text, Part::Month)?,
+            "year" => self.part(text, Part::Year)?,
             "expand" => {
                 return Err(wrong(
                     text,
@@ -122,13 +131,20 @@ impl Key {
         Ok(())
     }
 
+    fn part(&mut self, text: &str, part: Part) -> Result<(), Reason> {
+        match self.part.replace(part) {
+            Some(_) => Err(wrong(text, "two parts of a date")),
+            None => Ok(()),
+        }
+    }
+
     fn flag(&mut self, text: &str, modifier: &str) -> Result<(), Reason> {
         let Relation::Regex(flags) = &mut self.relation else {
             return Err(wrong(text, "`i`, `m` and `s` only follow `re`"));
         };
         match modifier {
-            "i" => flags.ignore_case = true,
-            "m" => flags.multi_line = true,
+            "i" | "ignorecase" => flags.ignore_case = true,
+            "m" | "multiline" => flags.multi_line = true,
             _ => flags.dot_all = true,
         }
         Ok(())
@@ -152,10 +168,28 @@ impl Key {
         if self.field_reference && !self.transforms.is_empty() {
             return Err(wrong(text, "a field reference cannot be transformed"));
         }
-        if self.field.is_empty() && (self.field_reference || self.relation == Relation::Exists) {
+        if self.part.is_some() && !self.compares_numbers() {
+            return Err(wrong(text, "a part of a date is a number"));
+        }
+        if self.field.is_empty()
+            && (self.part.is_some() || self.field_reference || self.relation == Relation::Exists)
+        {
             return Err(wrong(text, "keywords have no field"));
         }
         Ok(self)
+    }
+
+    /// Whether nothing but a number can be meant.
+    fn compares_numbers(&self) -> bool {
+        let of_text = self.cased || self.field_reference || !self.transforms.is_empty();
+        let relations = [
+            Relation::Equals,
+            Relation::Less,
+            Relation::LessOrEqual,
+            Relation::Greater,
+            Relation::GreaterOrEqual,
+        ];
+        !of_text && relations.contains(&self.relation)
     }
 }
 
@@ -181,6 +215,11 @@ mod tests {
         );
         let key = parse("Image|re|i").unwrap();
         assert!(matches!(key.relation, Relation::Regex(flags) if flags.ignore_case));
+        let key = parse("time|hour|gte").unwrap();
+        assert_eq!(
+            (key.part, key.relation),
+            (Some(Part::Hour), Relation::GreaterOrEqual)
+        );
     }
 
     #[test]
@@ -197,6 +236,9 @@ mod tests {
             "a|i",
             "a|exists|all",
             "a|expand",
+            "a|hour|contains",
+            "a|hour|cased",
+            "a|hour|minute",
         ] {
             assert!(
                 matches!(parse(text), Err(Reason::Modifiers { .. })),

@@ -20,7 +20,12 @@ pub(crate) enum Piece {
     Any,
     /// One character.
     One,
+    /// One of [`DASHES`].
+    Dash,
 }
+
+/// What Windows programs take for the beginning of an option.
+pub(crate) const DASHES: [&str; 5] = ["-", "/", "\u{2013}", "\u{2014}", "\u{2015}"];
 
 /// One value, sorted by how it can be looked up.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -220,6 +225,7 @@ fn glob(pieces: &[Piece], value: &[u8]) -> bool {
             }
             Some(Piece::One) => after_character(rest),
             Some(Piece::Literal(text)) => rest.strip_prefix(text.as_slice()),
+            Some(Piece::Dash) => after_dash(rest),
         };
         if let Some(next) = next {
             at += 1;
@@ -236,6 +242,12 @@ fn glob(pieces: &[Piece], value: &[u8]) -> bool {
         at = star + 1;
         rest = from;
     }
+}
+
+fn after_dash(text: &[u8]) -> Option<&[u8]> {
+    DASHES
+        .iter()
+        .find_map(|dash| text.strip_prefix(dash.as_bytes()))
 }
 
 /// What follows the first character: one byte and the continuation bytes of UTF-8 behind it.

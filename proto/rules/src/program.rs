@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use regex::bytes::Regex;
 
+use crate::date::Part;
 use crate::modifier::Relation;
 use crate::pattern::Patterns;
 use crate::record::{FieldId, Record};
@@ -37,6 +38,8 @@ pub(crate) enum Question {
     Regex(Regex),
     Cidr(Vec<Network>),
     Compare(Relation, f64),
+    /// The same of a number in a date.
+    ComparePart(Part, Relation, f64),
     /// The field has a value.
     Known,
     /// One of its values stands in this relation to a value of the other field.
@@ -96,7 +99,7 @@ impl Program {
             Self::All(parts) => parts.iter().all(|part| part.possible(has)),
             Self::Any(parts) => parts.iter().any(|part| part.possible(has)),
             Self::Not(_) => true,
-            Self::Test(test) => has(test.field),
+            Self::Test(test) => has(test.field) && test.other().is_none_or(has),
         }
     }
 
@@ -105,12 +108,23 @@ impl Program {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.fields(each)),
             Self::Not(part) => part.fields(each),
-            Self::Test(test) => each(test.field),
+            Self::Test(test) => {
+                each(test.field);
+                test.other().into_iter().for_each(each);
+            }
         }
     }
 }
 
 impl Test {
+    /// The field that its own is compared with.
+    fn other(&self) -> Option<FieldId> {
+        match &self.question {
+            Question::Field(other, ..) => Some(*other),
+            _ => None,
+        }
+    }
+
     fn holds<R: Record>(&self, record: &R, scratch: &mut Scratch) -> bool {
         let slot = scratch.load(record, self.field);
         match &self.question {
@@ -121,7 +135,12 @@ impl Test {
             Question::Cidr(networks) => slot.raw(scratch).any(|value| inside(value, networks)),
             Question::Compare(relation, limit) => slot
                 .raw(scratch)
-                .any(|value| compares(value, *relation, *limit)),
+                .filter_map(number)
+                .any(|number| compares(number, *relation, *limit)),
+            Question::ComparePart(part, relation, limit) => slot
+                .raw(scratch)
+                .filter_map(|value| part.of(value))
+                .any(|number| compares(number, *relation, *limit)),
             Question::Field(other, relation, cased) => {
                 let other = scratch.load(record, *other);
                 match cased {
@@ -144,7 +163,7 @@ impl Test {
         match &self.question {
             Question::Known => 1,
             Question::Text(patterns) | Question::CasedText(patterns) => patterns.cost(),
-            Question::Compare(..) => 5,
+            Question::Compare(..) | Question::ComparePart(..) => 5,
             Question::Field(..) => 8,
             Question::Cidr(networks) => u32::try_from(networks.len()).unwrap_or(u32::MAX).max(10),
             Question::Regex(_) => 10_000,
@@ -152,11 +171,9 @@ impl Test {
     }
 }
 
-fn compares(value: &[u8], relation: Relation, limit: f64) -> bool {
-    let Some(number) = number(value) else {
-        return false;
-    };
+fn compares(number: f64, relation: Relation, limit: f64) -> bool {
     match relation {
+        Relation::Equals => number.total_cmp(&limit).is_eq(),
         Relation::Less => number < limit,
         Relation::LessOrEqual => number <= limit,
         Relation::Greater => number > limit,
@@ -264,8 +281,11 @@ mod tests {
 
     #[test]
     fn only_finite_numbers_compare() {
-        assert!(compares(b"10", Relation::GreaterOrEqual, 10.0));
-        assert!(!compares(b"nan", Relation::Less, 10.0));
-        assert!(!compares(b"ten", Relation::Less, 10.0));
+        let is = |text: &[u8], relation| {
+            number(text).is_some_and(|number| compares(number, relation, 10.0))
+        };
+        assert!(is(b"10", Relation::GreaterOrEqual));
+        assert!(!is(b"nan", Relation::Less));
+        assert!(!is(b"ten", Relation::Less));
     }
 }

@@ -40,11 +40,11 @@ pub enum Reason {
         /// What the parser says.
         detail: String,
     },
-    /// YAML aliases can blow up a small text.
-    #[error("YAML aliases are not taken")]
+    /// An alias of nothing that stood before it.
+    #[error("the YAML alias names nothing that stands before it")]
     YamlAlias,
-    /// YAML tags mean nothing in a rule.
-    #[error("YAML tags are not taken")]
+    /// Tags other than those of YAML's own types mean nothing in a rule.
+    #[error("the YAML tag is not one of YAML's own types")]
     YamlTag,
     /// Lists and maps are nested too deep.
     #[error("nested deeper than {limit} levels")]
@@ -114,9 +114,12 @@ pub enum Reason {
     /// `timeframe` belongs to the abolished pipe.
     #[error("`timeframe` counts over time, which only correlations may")]
     Timeframe,
-    /// The abolished rule collections.
-    #[error("rule collections with `action` are not taken, Sigma abolished them")]
-    Collection,
+    /// A document of a rule collection that does what nobody knows.
+    #[error("action `{}` is not one of global, repeat, reset", one_line(action))]
+    Collection {
+        /// What.
+        action: String,
+    },
     /// Two extensions that have no meaning together.
     #[error("`x-sequence` and `x-first-seen` have no meaning together")]
     Together,

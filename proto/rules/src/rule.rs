@@ -20,7 +20,7 @@ use draft::Draft;
 /// What a rule says about itself. It goes into every verdict.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RuleInfo {
-    /// Its UUID; the source's name, if it has none.
+    /// Its UUID; the source's name, if it has none, with a number behind it for further ones of a source.
     pub id: String,
     /// Its title.
     pub title: String,
@@ -97,7 +97,7 @@ pub(crate) fn parse(document: &Node, file: &str, fields: &mut Fields) -> Result<
             wanted: "a map",
         }));
     }
-    refuse_what_is_not_a_rule(document)?;
+    refuse_what_is_not_known(document)?;
     let info = info(document, file)?;
     let detection = required(document, "detection")?;
     refuse_counting(detection)?;
@@ -188,12 +188,10 @@ fn over(document: &Node, draft: &mut Draft, whole: Ask) -> Result<(Over, Vec<Ask
     }
 }
 
-/// Collections look like rules and are none; extensions change what a rule means, so one that is not known
-/// must not be left out.
-fn refuse_what_is_not_a_rule(document: &Node) -> Result<(), Fault> {
+/// Extensions change what a rule means, so one that is not known must not be left out.
+fn refuse_what_is_not_known(document: &Node) -> Result<(), Fault> {
     for (key, value) in document.map().unwrap_or_default() {
         let reason = match key.text.as_str() {
-            "action" => Reason::Collection,
             "x-ancestor" | "x-first-seen" | "x-sequence" | "x-tests" => continue,
             name if name.starts_with("x-") => Reason::ExtensionUnknown {
                 name: name.to_owned(),

@@ -76,6 +76,8 @@ pub enum Remark {
     },
     /// No text is required for a match, so it is asked about every event.
     AskedAlways,
+    /// Correlations count it, and none lets it be told by itself.
+    CountedAlone,
 }
 
 impl fmt::Display for Remark {
@@ -88,6 +90,9 @@ impl fmt::Display for Remark {
             Self::Unused { searches } => {
                 write!(f, "the condition does not use {}", searches.join(", "))
             }
+            Self::CountedAlone => f.write_str(
+                "is counted by a correlation and not told by itself (`generate: true` there tells it)",
+            ),
             Self::AskedAlways => f.write_str("is asked about every event: it requires no text"),
         }
     }
@@ -118,6 +123,8 @@ pub struct Figures {
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     infos: Vec<RuleInfo>,
+    /// For each of them, whether a correlation counts it and does not let it be told.
+    silent: Vec<bool>,
     fields: Fields,
     columns: Columns,
     /// By subject of the event, the audit records last.
@@ -205,8 +212,15 @@ impl RuleSet {
             .collect()
     }
 
-    /// What the rule of this index says about itself; `None` for a part of a rule over several events.
+    /// What the rule of this index says about itself; `None` for a part of a rule over several events, and for a rule that is
+    /// counted by correlations alone: its hits are for [`Correlations::step`].
     pub fn rule(&self, index: usize) -> Option<&RuleInfo> {
+        let silent = self.silent.get(index).copied().unwrap_or(false);
+        self.infos.get(index).filter(|_| !silent)
+    }
+
+    /// The same also of a rule that is counted alone.
+    pub(crate) fn counted(&self, index: usize) -> Option<&RuleInfo> {
         self.infos.get(index)
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use regex::bytes::RegexBuilder;
 
 use crate::encode;
+use crate::expression;
 use crate::modifier::{self, Key, RegexFlags, Relation};
 use crate::pattern::{Pattern, Patterns};
 use crate::program::{Cased, Network, Program, Question, Test, number};
@@ -134,6 +135,9 @@ impl Compiler<'_> {
             return Ok(Part::Program(Program::Not(Box::new(known(field)))));
         }
         let question = match key.relation {
+            relation if let Some(part) = key.part => number(scalar.text.as_bytes())
+                .map(|limit| Question::ComparePart(part, relation, limit))
+                .ok_or("not a number"),
             _ if key.field_reference => self.reference(key, scalar).ok_or("too many fields"),
             Relation::Regex(flags) => regex(&scalar.text, flags)
                 .map_err(|reason| node.fault(reason))
@@ -204,7 +208,7 @@ fn patterns(key: &Key, scalar: &Scalar) -> Result<Vec<Pattern>, &'static str> {
 }
 
 fn regex(text: &str, flags: RegexFlags) -> Result<Question, Reason> {
-    RegexBuilder::new(text)
+    RegexBuilder::new(&expression::translated(text))
         .case_insensitive(flags.ignore_case)
         .multi_line(flags.multi_line)
         .dot_matches_new_line(flags.dot_all)

@@ -52,7 +52,12 @@ fn what_is_not_taken_is_refused_by_name() {
     );
     let both = "x-first-seen: {fields: Image, within: 1d}\nx-sequence: {}";
     assert_eq!(plain(both), Reason::Together);
-    assert_eq!(plain("action: global"), Reason::Collection);
+    assert_eq!(
+        plain("action: forget"),
+        Reason::Collection {
+            action: "forget".into()
+        }
+    );
     let timed = rule("process_creation", "Image: x", "")
         .replace("  condition", "  timeframe: 5m\n  condition");
     assert_eq!(refused(&timed), Reason::Timeframe);
@@ -257,4 +262,64 @@ fn event(json: &Value) -> Event {
     picket_event::json::from_value(&json)
         .expect("an event")
         .event
+}
+
+/// An id is not required, also where several rules stand in one file.
+#[test]
+fn rules_of_one_file_need_no_ids() {
+    let rule =
+        "title: x\nlogsource: {category: exec}\ndetection: {s: {process.exe: /x}, condition: s}\n";
+    let source = Source {
+        name: "x.yml".into(),
+        text: [rule, rule, rule].join("---\n"),
+    };
+    let loaded = RuleSet::compile(&[source]);
+    assert_eq!(loaded.refused, []);
+    let ids: Vec<&str> = loaded
+        .rules
+        .rules()
+        .iter()
+        .map(|rule| rule.id.as_str())
+        .collect();
+    assert_eq!(ids, ["x.yml", "x.yml#2", "x.yml#3"]);
+}
+
+/// Collections of old: what is global is in every rule behind it, what repeats is the rule before with what it says itself.
+#[test]
+fn collections_are_read_as_if_each_rule_stood_for_itself() {
+    let text = "
+action: global
+title: shared
+logsource: {product: linux, category: process_creation}
+detection: {condition: s}
+---
+id: one
+detection: {s: {Image: /one}}
+---
+action: repeat
+id: two
+title: own
+detection: {s: {Image: /two}}
+---
+action: reset
+---
+id: three
+title: whole
+logsource: {product: linux, category: file_event}
+detection: {s: {TargetFilename: /three}, condition: s}
+";
+    let source = Source {
+        name: "collection".into(),
+        text: text.into(),
+    };
+    let loaded = RuleSet::compile(&[source]);
+    assert_eq!(loaded.refused, []);
+    let rules = loaded.rules.rules().iter();
+    let named: Vec<(&str, &str)> = rules
+        .map(|rule| (rule.id.as_str(), rule.title.as_str()))
+        .collect();
+    assert_eq!(
+        named,
+        [("one", "shared"), ("two", "own"), ("three", "whole")]
+    );
 }

@@ -36,6 +36,22 @@ fn a_filter_narrows_the_rules_that_it_names_wherever_they_stand() {
     assert!(hits(&mut other, "/bin/sh", "adm_ada"), "not named");
 }
 
+/// One that names neither category nor service is for rules of all log sources.
+#[test]
+fn a_filter_may_be_for_all_log_sources() {
+    for rules in ["[shells, writes]", "any", "shells"] {
+        let mut sources = vec![source("rules", RULES)];
+        let filter = format!(
+            "title: f\nid: f\nlogsource: {{product: linux}}\nfilter: {{rules: {rules}, admin: {{User|startswith: adm_}}, condition: not admin}}\n"
+        );
+        sources.push(source("filter", &filter));
+        let mut loaded = RuleSet::compile(&sources);
+        assert_eq!(loaded.refused, [], "{rules}");
+        assert!(hits(&mut loaded, "/bin/sh", "eve"), "{rules}");
+        assert!(!hits(&mut loaded, "/bin/sh", "adm_ada"), "{rules}");
+    }
+}
+
 #[test]
 fn of_a_sequence_the_last_step_is_narrowed() {
     let mut loaded = with("[twice]", "not admin", "process_creation", true);
@@ -88,15 +104,18 @@ filter:
   condition: {condition}
 "
     );
-    let source = |name: &str, text: &str| Source {
-        name: name.into(),
-        text: text.into(),
-    };
     let mut sources = vec![source("rules", RULES), source("filter", &filter)];
     if !after {
         sources.reverse();
     }
     RuleSet::compile(&sources)
+}
+
+fn source(name: &str, text: &str) -> Source {
+    Source {
+        name: name.into(),
+        text: text.into(),
+    }
 }
 
 fn exec(exe: &str, user: &str) -> serde_json::Value {

@@ -209,6 +209,13 @@ fn all_rules_together_have_a_bound_too() {
 #[test]
 fn a_correlation_may_count_sequences() {
     let counted = "---\ntitle: often\nid: often\ncorrelation: {type: event_count, rules: [several], timespan: 1h, condition: {gte: 2}}\n";
+    let told = format!("{counted}generate: true\n");
+    assert_eq!(ids_of(&told), ["several", "several", "often"]);
+    assert_eq!(ids_of(counted), ["often"]);
+}
+
+/// What is told of two sequences, with this document behind their rule.
+fn ids_of(counted: &str) -> Vec<String> {
     let mut judge = Judge::of(&(text(&format!("{STEPS}, by: host, maxspan: 1m")) + counted));
     let mut ids = Vec::new();
     for (second, name) in (0..).zip(["curl", "chmod", "payload", "curl", "chmod", "payload"]) {
@@ -222,7 +229,7 @@ fn a_correlation_may_count_sequences() {
                 }),
         );
     }
-    assert_eq!(ids, ["several", "several", "often"]);
+    ids
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn any_flipped_byte_is_refused() {
             8..12 => {
                 let got = u32::from_le_bytes([bad[8], bad[9], bad[10], bad[11]]);
                 // One says that it is of the format before, which is read.
-                let other = SnapshotError::Version { expected: 3, got };
+                let other = SnapshotError::Version { expected: 4, got };
                 if got == 2 {
                     SnapshotError::Checksum
                 } else {

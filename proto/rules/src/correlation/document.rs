@@ -2,68 +2,105 @@
 
 use std::collections::HashMap;
 
-use super::{Correlation, CorrelationKind};
+use super::condition::{Bound, MOST_WANTED, Operator, Wanted};
+use super::{Correlation, CorrelationKind, Metric, Place};
+use crate::program::number;
 use crate::record::Fields;
 use crate::refusal::{Fault, Reason};
-use crate::rule;
+use crate::rule::{self, RuleInfo};
 use crate::view::event::Field;
-use crate::yaml::Node;
+use crate::yaml::{Node, Scalar};
 
-/// A group would hold as many times or values: more is refused.
-const MOST_WANTED: usize = 10_000;
 /// More rules than this cannot be waited for at once.
 const MOST_RULES: usize = 64;
 
-/// The places of these rules; one that is not there is a fault.
-pub(super) fn places(
-    node: &Node,
-    rules: &[String],
-    names: &HashMap<String, usize>,
-) -> Result<Vec<usize>, Fault> {
-    let place = |rule: &String| {
-        names.get(rule).copied().ok_or_else(|| {
-            let value = rule.clone();
-            wrong(
-                node,
-                "correlation.rules",
-                &value,
-                "no rule has this id or name",
-            )
-        })
-    };
-    rules.iter().map(place).collect()
+/// What other tools call the host that an event is of. Here all are of the one host, so nothing is told apart by it.
+const HOST: [&str; 8] = [
+    "Computer",
+    "ComputerName",
+    "Hostname",
+    "HostName",
+    "hostname",
+    "host",
+    "host.name",
+    "host_name",
+];
+
+/// What a document says, before it is known which rules and fields it means.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    pub(super) file: &'a str,
+    pub(super) document: &'a Node,
+    node: &'a Node,
+    info: RuleInfo,
+    kind: CorrelationKind,
+    wanted: Wanted,
+    rules: Vec<String>,
+    group_by: Vec<String>,
+    values: Vec<String>,
+    aliases: HashMap<String, Vec<(String, String)>>,
+    span: i64,
+    generate: bool,
 }
 
-/// The correlation in `node` of `document`.
-pub(super) fn parse(
-    document: &Node,
-    node: &Node,
-    file: &str,
-    fields: &mut Fields,
-) -> Result<Correlation, Fault> {
-    if node.map().is_none() {
-        return Err(shape(node, "correlation", "a map"));
-    }
-    for (key, value) in node.map().unwrap_or_default() {
-        let known = ["type", "rules", "group-by", "timespan", "condition"];
-        if !known.contains(&key.text.as_str()) {
-            return Err(wrong(value, "correlation", &key.text, "not supported"));
-        }
-    }
+/// The correlation in `document`.
+pub(super) fn parse<'a>(document: &'a Node, file: &'a str) -> Result<Draft<'a>, Fault> {
+    let node = document.get("correlation").unwrap_or(document);
+    refuse_unknown_keys(node)?;
     let rules = texts(node, "rules")?;
     if rules.is_empty() || rules.len() > MOST_RULES {
         return Err(shape(node, "correlation.rules", "a list of 1 to 64 rules"));
     }
-    let mut group_by = Vec::new();
-    for name in texts(node, "group-by").or_else(|fault| absent(node, "group-by", fault))? {
-        group_by.push(field(node, &name, fields)?);
+    let group_by = texts(node, "group-by").or_else(|fault| absent(node, "group-by", fault))?;
+    let kind = kind(node)?;
+    let wanted = wanted(node, kind, &rules)?;
+    if let Some(detail) = wanted.never(kind, rules.len()) {
+        let reason = Reason::Condition {
+            detail: detail.into(),
+        };
+        return Err(node.get("condition").unwrap_or(node).fault(reason));
     }
-    Ok(Correlation {
-        info: rule::info(document, file)?,
-        kind: kind(node, fields)?,
+    let mut info = rule::info(document, file)?;
+    if let (None, Some(name)) = (
+        rule::id(document),
+        document.get("name").and_then(Node::text),
+    ) {
+        name.clone_into(&mut info.id);
+    }
+    Ok(Draft {
+        file,
+        document,
+        node,
+        info,
+        kind,
+        wanted,
         rules,
         group_by,
+        values: values(node, kind)?,
+        aliases: aliases(node)?,
         span: span(node)?,
+        generate: generate(document)? || generate(node)?,
+    })
+}
+
+fn refuse_unknown_keys(node: &Node) -> Result<(), Fault> {
+    let known = [
+        "type",
+        "rules",
+        "group-by",
+        "timespan",
+        "condition",
+        "aliases",
+        "generate",
+    ];
+    let pairs = node
+        .map()
+        .ok_or_else(|| shape(node, "correlation", "a map"))?;
+    let unknown = pairs
+        .iter()
+        .find(|(key, _)| !known.contains(&key.text.as_str()));
+    unknown.map_or(Ok(()), |(key, value)| {
+        Err(wrong(value, "correlation", &key.text, "not supported"))
     })
 }
 
@@ -74,87 +111,212 @@ fn absent(node: &Node, key: &str, fault: Fault) -> Result<Vec<String>, Fault> {
     }
 }
 
-fn kind(node: &Node, fields: &mut Fields) -> Result<CorrelationKind, Fault> {
-    let name = node.get("type").and_then(Node::text).unwrap_or_default();
-    let counts = matches!(name, "event_count" | "value_count");
-    if !counts && node.get("condition").is_some() {
-        return Err(wrong(
-            node,
-            "correlation.condition",
-            name,
-            "only counts have one",
-        ));
+impl Draft<'_> {
+    /// Whether all that it waits for has a number.
+    pub(super) fn is_ready(&self, names: &HashMap<String, usize>) -> bool {
+        self.rules.iter().all(|rule| names.contains_key(rule))
     }
-    match name {
-        "event_count" => Ok(CorrelationKind::Events(wanted(node)?)),
-        "value_count" => {
-            let condition = node.get("condition");
-            let name = condition
-                .and_then(|it| it.get("field"))
-                .and_then(Node::text);
-            let name = name.ok_or_else(|| shape(node, "correlation.condition.field", "a field"))?;
-            let name = name.to_owned();
-            Ok(CorrelationKind::Values(
-                field(node, &name, fields)?,
-                wanted(node)?,
-            ))
+
+    /// What others call it.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        let keys = ["id", "name"].into_iter();
+        keys.filter_map(|key| self.document.get(key)?.text().map(str::to_owned))
+    }
+
+    pub(super) fn waits_for(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(String::as_str)
+    }
+
+    /// Whether what it counts is told by itself too.
+    pub(super) const fn generates(&self) -> bool {
+        self.generate
+    }
+
+    /// Why it never got ready.
+    pub(super) fn missing(&self, names: &HashMap<String, usize>) -> Fault {
+        let missing = self.rules.iter().find(|rule| !names.contains_key(*rule));
+        let name = missing.map(String::as_str).unwrap_or_default();
+        let detail = "no rule has this id or name, or they wait for each other";
+        wrong(self.node, "correlation.rules", name, detail)
+    }
+
+    /// The numbers of its rules, and the correlation over them.
+    pub(super) fn bound(
+        &self,
+        names: &HashMap<String, usize>,
+        fields: &mut Fields,
+    ) -> Result<(Vec<usize>, Correlation), Fault> {
+        let number = |rule: &String| names.get(rule).copied();
+        let numbers: Option<Vec<usize>> = self.rules.iter().map(number).collect();
+        let numbers = numbers.ok_or_else(|| self.missing(names))?;
+        let mut places = Vec::new();
+        for rule in &self.rules {
+            let mut ids = |called: &[String]| {
+                let told_apart = called.iter().filter(|name| !HOST.contains(&name.as_str()));
+                let names = told_apart.map(|name| self.named(name, rule, names));
+                names
+                    .map(|name| field(self.node, name, fields))
+                    .collect::<Result<Vec<_>, Fault>>()
+            };
+            places.push(Place {
+                group_by: ids(&self.group_by)?,
+                values: ids(&self.values)?,
+            });
         }
-        "temporal" => Ok(CorrelationKind::Together),
-        "temporal_ordered" => Ok(CorrelationKind::InOrder),
-        other => Err(wrong(
-            node,
-            "correlation.type",
-            other,
-            "not a type that is known",
-        )),
+        let correlation = Correlation {
+            info: self.info.clone(),
+            kind: self.kind,
+            wanted: self.wanted.clone(),
+            places,
+            span: self.span,
+        };
+        Ok((numbers, correlation))
+    }
+
+    /// The field that `name` stands for in the events of a rule.
+    fn named<'a>(&'a self, name: &'a str, rule: &str, names: &HashMap<String, usize>) -> &'a str {
+        let meant = names.get(rule);
+        let of_rule = |(other, _): &&(String, String)| other == rule || names.get(other) == meant;
+        let mapped = self
+            .aliases
+            .get(name)
+            .and_then(|map| map.iter().find(of_rule));
+        mapped.map_or(name, |(_, field)| field.as_str())
     }
 }
 
-/// How many there must be: `gte: n`, or `gt: n`, which is one more. Fewer than so many would only be
-/// known when the time is over, and is refused.
-fn wanted(node: &Node) -> Result<usize, Fault> {
+fn kind(node: &Node) -> Result<CorrelationKind, Fault> {
+    let name = node.get("type").and_then(Node::text).unwrap_or_default();
+    Ok(match name {
+        "event_count" => CorrelationKind::Events,
+        "value_count" => CorrelationKind::Values,
+        "value_sum" => CorrelationKind::Metric(Metric::Sum),
+        "value_avg" => CorrelationKind::Metric(Metric::Average),
+        "value_median" => CorrelationKind::Metric(Metric::Percentile(50)),
+        "value_percentile" => CorrelationKind::Metric(Metric::Percentile(percentile(node)?)),
+        "temporal" => CorrelationKind::Together,
+        "temporal_ordered" => CorrelationKind::InOrder,
+        other => {
+            let detail = "not a type that is known";
+            return Err(wrong(node, "correlation.type", other, detail));
+        }
+    })
+}
+
+fn percentile(node: &Node) -> Result<u8, Fault> {
+    let text = node.get("condition").and_then(|it| it.get("percentile"));
+    let text = text.and_then(Node::text).unwrap_or_default();
+    let number = text.parse().ok().filter(|number| *number <= 100);
+    let key = "correlation.condition.percentile";
+    number.ok_or_else(|| wrong(node, key, text, "not a whole number from 0 to 100"))
+}
+
+/// The fields whose values are counted.
+fn values(node: &Node, kind: CorrelationKind) -> Result<Vec<String>, Fault> {
     let condition = node.get("condition");
-    let pairs = condition.and_then(Node::map).unwrap_or_default();
-    let mut wanted = None;
-    for (key, value) in pairs {
-        let more = match key.text.as_str() {
-            "field" => continue,
-            "gte" => 0,
-            "gt" => 1,
-            other => {
-                return Err(wrong(
-                    value,
-                    "correlation.condition",
-                    other,
-                    "not `gt` or `gte`",
-                ));
-            }
-        };
-        let text = value.text().unwrap_or_default();
-        let number = text
-            .parse::<usize>()
-            .ok()
-            .and_then(|number| number.checked_add(more));
-        let number = number.filter(|number| (1..=MOST_WANTED).contains(number));
-        let fault = || {
-            wrong(
-                value,
-                "correlation.condition",
-                text,
-                "not a number from 1 to 10,000",
-            )
-        };
-        wanted = Some(number.ok_or_else(fault)?);
+    let field = condition.filter(|condition| condition.get("field").is_some());
+    let values = match (kind, field) {
+        (CorrelationKind::Values | CorrelationKind::Metric(_), Some(condition)) => {
+            texts(condition, "field")?
+        }
+        (CorrelationKind::Values | CorrelationKind::Metric(_), None) => Vec::new(),
+        _ => return Ok(Vec::new()),
+    };
+    let most = if kind == CorrelationKind::Values {
+        8
+    } else {
+        1
+    };
+    if values.is_empty() || values.len() > most {
+        return Err(shape(node, "correlation.condition.field", "a field"));
     }
-    wanted.ok_or_else(|| shape(node, "correlation.condition", "a map with `gte` or `gt`"))
+    Ok(values)
+}
+
+/// What the condition waits for. Rules together need none: all of them.
+fn wanted(node: &Node, kind: CorrelationKind, rules: &[String]) -> Result<Wanted, Fault> {
+    let of_rules = matches!(kind, CorrelationKind::Together | CorrelationKind::InOrder);
+    let missing = || {
+        shape(
+            node,
+            "correlation.condition",
+            "a map with `gte`, `gt`, `lte`, `lt`, `eq` or `neq`",
+        )
+    };
+    let Some(condition) = node.get("condition") else {
+        return of_rules
+            .then(|| Wanted::all(rules.len()))
+            .ok_or_else(missing);
+    };
+    if let (Some(text), true) = (condition.text(), of_rules) {
+        return Wanted::of_rules(text, rules).map_err(|reason| condition.fault(reason));
+    }
+    let mut bounds = Vec::new();
+    for (key, value) in condition.map().ok_or_else(missing)? {
+        let (key, is_number) = (key.text.as_str(), !of_rules);
+        match (key, Operator::named(key)) {
+            ("field" | "percentile", _) if is_number => {}
+            (_, Some(operator)) => bounds.push(bound(operator, value, kind)?),
+            _ => return Err(wrong(value, "correlation.condition", key, "not known")),
+        }
+    }
+    if bounds.is_empty() {
+        return Err(missing());
+    }
+    Ok(Wanted::Number(bounds))
+}
+
+fn bound(operator: Operator, value: &Node, kind: CorrelationKind) -> Result<Bound, Fault> {
+    let text = value.text().unwrap_or_default();
+    let key = "correlation.condition";
+    let limit = number(text.as_bytes()).ok_or_else(|| wrong(value, key, text, "not a number"))?;
+    let of_events = !matches!(kind, CorrelationKind::Metric(_));
+    let least = match operator {
+        Operator::GreaterOrEqual | Operator::Equal => 1.0,
+        _ => 0.0,
+    };
+    if of_events && !(least..=f64::from(MOST_WANTED)).contains(&limit) {
+        return Err(wrong(value, key, text, "not a number from 1 to 10,000"));
+    }
+    Ok(Bound { operator, limit })
+}
+
+/// For each alias, the field that it stands for in the events of each rule.
+fn aliases(node: &Node) -> Result<HashMap<String, Vec<(String, String)>>, Fault> {
+    let mut aliases = HashMap::new();
+    let Some(all) = node.get("aliases") else {
+        return Ok(aliases);
+    };
+    let fault = |node: &Node| {
+        shape(
+            node,
+            "correlation.aliases",
+            "a map of aliases to maps of rules to fields",
+        )
+    };
+    for (alias, fields) in all.map().ok_or_else(|| fault(all))? {
+        let mut of_rules = Vec::new();
+        for (rule, field) in fields.map().ok_or_else(|| fault(fields))? {
+            let field = field.text().ok_or_else(|| fault(field))?;
+            of_rules.push((rule.text.clone(), field.to_owned()));
+        }
+        aliases.insert(alias.text.clone(), of_rules);
+    }
+    Ok(aliases)
+}
+
+fn generate(node: &Node) -> Result<bool, Fault> {
+    let Some(value) = node.get("generate") else {
+        return Ok(false);
+    };
+    let truth = value.scalar().and_then(Scalar::truth);
+    truth.ok_or_else(|| shape(value, "generate", "true or false"))
 }
 
 /// `30s`, `5m`, `2h`, `1d`, in nanoseconds.
 fn span(node: &Node) -> Result<i64, Fault> {
-    let text = node
-        .get("timespan")
-        .and_then(Node::text)
-        .unwrap_or_default();
+    let text = node.get("timespan").and_then(Node::text);
+    let text = text.unwrap_or_default();
     crate::span::nanoseconds(text)
         .ok_or_else(|| wrong(node, "correlation.timespan", text, "not a time as `5m`"))
 }

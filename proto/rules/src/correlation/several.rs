@@ -121,7 +121,9 @@ impl Correlations {
             if !found.contains(&RuleHit { rule })
                 && let Some(member) = self.several.get(number)
             {
-                verdicts.push(resting(&member.info, rests_on));
+                if !self.silences(rule) {
+                    verdicts.push(resting(&member.info, rests_on));
+                }
                 found.push(RuleHit { rule });
             }
         }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Group, Loaded, Member, Note, Remark, RuleSet, Source, Subject};
+use crate::collection;
 use crate::correlation::{Correlations, Several};
 use crate::filter::{self, Filter};
 use crate::index::Index;
@@ -28,6 +29,8 @@ pub(super) struct Builder {
     rules: Vec<Rule>,
     fields: Fields,
     by_id: HashMap<String, String>,
+    /// How many rules of a file have a number for an id.
+    numbered: HashMap<String, usize>,
     /// Ids, and names that documents give themselves, with the place of the rule.
     names: HashMap<String, usize>,
     correlations: Vec<(String, Node)>,
@@ -53,7 +56,14 @@ impl Builder {
             Ok(documents) => documents,
             Err(fault) => return self.refuse(&source.name, None, fault),
         };
-        for document in documents {
+        for document in collection::apart(documents) {
+            let document = match document {
+                Ok(document) => document,
+                Err(fault) => {
+                    self.refuse(&source.name, None, fault);
+                    continue;
+                }
+            };
             if document.get("correlation").is_some() {
                 self.correlations.push((source.name.clone(), document));
                 continue;
@@ -77,7 +87,10 @@ impl Builder {
     }
 
     fn document(&mut self, source: &Source, document: &Node) -> Result<(), Fault> {
-        let rule = rule::parse(document, &source.name, &mut self.fields)?;
+        let mut rule = rule::parse(document, &source.name, &mut self.fields)?;
+        if rule::id(document).is_none() {
+            rule.info.id = self.free_id(rule.info.id);
+        }
         if self.rules.len() >= MAX_RULES {
             return Err(document.fault(Reason::TooManyRules { limit: MAX_RULES }));
         }
@@ -96,6 +109,17 @@ impl Builder {
         self.remark(&rule);
         self.rules.push(rule);
         Ok(())
+    }
+
+    /// The first rule of a file that names no id has the file's name, further ones have a number behind it.
+    fn free_id(&mut self, file: String) -> String {
+        let mut id = file.clone();
+        while self.by_id.contains_key(&id) {
+            let number = self.numbered.entry(file.clone()).or_insert(1);
+            *number += 1;
+            id = format!("{file}#{number}");
+        }
+        id
     }
 
     fn remark(&mut self, rule: &Rule) {
@@ -140,10 +164,15 @@ impl Builder {
         let (infos, several) = Numbers::apart(rules);
         let (correlations, refused) =
             Correlations::compile(&self.correlations, &names.collect(), infos.len(), several);
+        let silent: Vec<bool> = (0..infos.len())
+            .map(|number| correlations.silences(number))
+            .collect();
+        self.remark_on_counted(&infos, &silent);
         self.loaded.correlations = correlations;
         self.loaded.refused.extend(refused);
         self.loaded.rules = RuleSet {
             infos,
+            silent,
             fields: self.fields,
             columns,
             groups,
@@ -190,6 +219,12 @@ impl Builder {
             group.index = Index::new(programs, |field| is_dear(self.fields.name(field)));
         }
         groups
+    }
+
+    fn remark_on_counted(&mut self, infos: &[RuleInfo], silent: &[bool]) {
+        for (info, _) in infos.iter().zip(silent).filter(|(_, silent)| **silent) {
+            self.note(info, Remark::CountedAlone);
+        }
     }
 
     fn remark_on_slow(&mut self, rules: &[Rule], numbers: &Numbers, groups: &[Group]) {

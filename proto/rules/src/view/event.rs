@@ -84,6 +84,19 @@ const NAMES: &[(&str, Field)] = &[
     ("file.set_id", Field::File(OfFile::SetId)),
 ];
 
+/// More names of Sigma, each with the path of ours that holds the same.
+const PATHS: &[(&str, &str)] = &[
+    ("ProcessGuid", "process.uid"),
+    ("ParentProcessGuid", "process.parent_uid"),
+    ("UtcTime", "time"),
+    ("QueryName", "dns.query"),
+    ("QueryResults", "dns.answers"),
+    ("QueryStatus", "dns.rcode"),
+    ("query", "dns.query"),
+    ("record_type", "dns.type"),
+    ("answer", "dns.answers"),
+];
+
 impl Field {
     /// What `name` means; `None` if no event ever has it.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
@@ -94,9 +107,10 @@ impl Field {
             ));
         }
         let known = NAMES.iter().find(|(known, _)| *known == name);
-        known
-            .map(|(_, field)| field.clone())
-            .or_else(|| field::Field::named(name).map(Self::Path))
+        known.map(|(_, field)| field.clone()).or_else(|| {
+            let path = PATHS.iter().find(|(known, _)| *known == name);
+            field::Field::named(path.map_or(name, |(_, path)| path)).map(Self::Path)
+        })
     }
 }
 
