@@ -145,12 +145,15 @@ impl Collected {
 
     /// How many bytes a signed command asks this host for.
     async fn wanted(&self, host: HostId, id: CommandId) -> Result<Option<u64>, Status> {
-        let find = move |t: &rusqlite::Transaction<'_>| commands::find(t, &id);
+        let find = move |t: &rusqlite::Transaction<'_>| -> Result<_, DatabaseError> {
+            let is_for = commands::is_for(t, &id, &host)?;
+            Ok(commands::find(t, &id)?.filter(|_| is_for))
+        };
         let found = self.database.call(find).await.map_err(failed)?;
         let command = found.and_then(|row| Command::decode(&row.signed.body).ok());
         Ok(command.and_then(|command| match command.action {
-            Action::Collect(what) if command.hosts.contains(&host) => Some(what.max_bytes),
-            Action::Triage(most) if command.hosts.contains(&host) => Some(most),
+            Action::Collect(what) => Some(what.max_bytes),
+            Action::Triage(most) => Some(most),
             _ => None,
         }))
     }

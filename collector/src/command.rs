@@ -21,7 +21,7 @@ mod refused;
 use std::sync::Arc;
 use std::time::Duration;
 
-use picket_event::audit::{action, command_proof};
+use picket_event::audit::{action, approval_proof, request_proof};
 use picket_event::command::{Command, Mode};
 use picket_event::trust::{ActionClass, Signed, Standing, TrustRoot};
 use picket_event::{CommandId, HostId, UnixNanos};
@@ -67,10 +67,11 @@ impl Commands {
     /// Takes a signed command. Approved by enough persons it goes to the hosts that are connected, else it waits.
     pub async fn submit(
         &self,
-        signed: v1::SignedCommand,
+        mut signed: v1::SignedCommand,
         operator: String,
         now: UnixNanos,
     ) -> Result<v1::CommandStatus, SubmitError> {
+        signed.proof = None;
         let trust = self.trust.current();
         let (command, standing) = self.check(&trust, &signed, now)?;
         let row = row(&command, &standing, signed, now);
@@ -110,7 +111,7 @@ impl Commands {
         if signed.body.len() > MAX_COMMAND_BYTES || signed.signatures.len() > MAX_SIGNATURES {
             return Err(SubmitError::TooLarge);
         }
-        let command = Command::decode(&signed.body)?;
+        let command = Command::read(signed)?;
         if command.hosts.is_empty() {
             return Err(SubmitError::NoHost);
         }
@@ -187,13 +188,19 @@ impl Commands {
 
     fn shown(&self, row: CommandRow, hosts: Vec<HostState>, now: UnixNanos) -> v1::CommandStatus {
         let state = state(&row, Some(&hosts), now);
+        // Only rings hold hosts back, and only then it matters which host is in which.
         let command = Command::decode(&row.signed.body).ok();
+        let command = command.filter(|command| !command.rings.is_empty());
+        let command = command.and_then(|_| Command::read(&row.signed).ok());
+        let largest = LARGEST_RECEIPTS / hosts.len().max(1);
         let shown = |host: HostState| v1::HostOutcome {
             host_name: self.registry.name(&host.host),
             host_id: host.host.as_bytes().to_vec(),
             state: host_state(&host, &row, (command.as_ref(), now)).to_owned(),
             time_unix_ns: host.received.0.max(host.delivered.0),
-            receipt: host.receipt,
+            receipt: host
+                .receipt
+                .map(|receipt| commands::bounded(receipt, largest)),
         };
         let outcomes = hosts.into_iter().map(shown).collect();
         v1::CommandStatus {
@@ -291,10 +298,10 @@ fn audit_signatures(
         if known.contains(&&person.name) {
             continue;
         }
-        let action = if known.is_empty() {
-            action::REQUEST
+        let (action, proof) = if known.is_empty() {
+            (action::REQUEST, request_proof(&row.signed, signature))
         } else {
-            action::APPROVE
+            (action::APPROVE, approval_proof(&row.signed.body, signature))
         };
         known.push(&person.name);
         let detail = format!("{}: {}; handed in by {operator}", row.action, row.reason);
@@ -304,7 +311,7 @@ fn audit_signatures(
             action,
             object: &row.id.to_string(),
             detail: &detail,
-            proof: &command_proof(&row.signed.body, signature),
+            proof: &proof,
         };
         audit::add(t, entry)?;
     }
@@ -358,6 +365,9 @@ fn host_state(
         None => "waiting",
     }
 }
+
+/// All receipts of a command as they are shown, in bytes: of many hosts each is cut to its share.
+const LARGEST_RECEIPTS: usize = 6 << 20;
 
 const LONGEST: Duration = Duration::from_hours(25);
 const HOUR: Duration = Duration::from_hours(1);

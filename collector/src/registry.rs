@@ -352,6 +352,14 @@ impl Registry {
         }
     }
 
+    /// Whether the host's agent said, when it was last heard of, that it takes commands by the root of their hosts.
+    pub fn takes_host_sets(&self, host: &HostId) -> bool {
+        let hosts = self.hosts();
+        hosts
+            .get(host)
+            .is_some_and(|known| known.facts.takes_host_sets)
+    }
+
     /// Tells the host's session, if it has one, that there is a command for it.
     pub fn wake(&self, host: &HostId) {
         if let Some(known) = self.hosts().get(host) {

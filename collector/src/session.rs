@@ -393,7 +393,7 @@ impl Sessions {
             if given.contains(&command.id) {
                 continue;
             }
-            let signed = v1::SignedCommand::clone(&command.signed);
+            let signed = command.to_host();
             let frame = match command.start {
                 None => ToAgent::Command(signed),
                 start => ToAgent::Started(v1::StartedCommand {

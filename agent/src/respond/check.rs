@@ -71,9 +71,9 @@ pub(crate) fn addressed(
 ) -> Result<Checked, Refusal> {
     size(signed, MAX_COMMAND_BYTES)?;
     let checked = signatures(signed, to.trust, now)?;
-    host(&checked, to.host, to.host_epoch)?;
+    let own_ring = host(&checked, (to.host, to.host_epoch), signed.proof.as_ref())?;
     let begun = start.map(|start| (start, signed.body.as_slice()));
-    ring(&checked, to.host, begun, to.trust)?;
+    ring(&checked, own_ring, begun, to.trust)?;
     Ok(checked)
 }
 
@@ -83,7 +83,9 @@ pub(crate) fn size(signed: &v1::SignedCommand, limit: usize) -> Result<(), Refus
         .signatures
         .iter()
         .map(|one| one.key_id.len() + one.signature.len());
-    let bytes = signed.body.len().saturating_add(signatures.sum());
+    let path = signed.proof.iter().flat_map(|proof| &proof.path);
+    let beside = path.chain(&signed.host_ids).map(Vec::len).sum::<usize>();
+    let bytes = signed.body.len() + signatures.sum::<usize>() + beside;
     if bytes > limit {
         return Err(Refusal::unsigned(
             "too_large",
@@ -129,30 +131,39 @@ pub(crate) fn signatures(
     })
 }
 
-/// Third: it is for this host in this state.
-pub(crate) fn host(checked: &Checked, own: HostId, own_epoch: u64) -> Result<(), Refusal> {
-    if !checked.command.hosts.contains(&own) {
-        return Err(checked.refuse("wrong_host", "the command is for other hosts"));
-    }
+/// Third: it is for this host in this state. The host's ring, from 1; 0: the command has none.
+pub(crate) fn host(
+    checked: &Checked,
+    (own, own_epoch): (HostId, u64),
+    proof: Option<&v1::HostProof>,
+) -> Result<u32, Refusal> {
+    let ring = checked.command.ring_for(&own, proof);
+    let ring = ring.ok_or_else(|| {
+        let words = match checked.command.host_set {
+            Some(_) => "nothing shows that this host is one of those that were signed",
+            None => "the command is for other hosts",
+        };
+        checked.refuse("wrong_host", words)
+    })?;
     if ![0, own_epoch].contains(&checked.command.host_epoch) {
         return Err(checked.refuse(
             "wrong_epoch",
             "the command is for an earlier state of this host",
         ));
     }
-    Ok(())
+    Ok(ring)
 }
 
 /// Fourth: of a command in rings, who asked for it has said that this host's ring, or a later one, began.
 pub(crate) fn ring(
     checked: &Checked,
-    own: HostId,
+    ring: u32,
     begun: Option<(&v1::SignedStatement, &[u8])>,
     trust: &TrustRoot,
 ) -> Result<(), Refusal> {
-    let Some(ring) = checked.command.ring_of(&own) else {
+    if ring == 0 {
         return Ok(());
-    };
+    }
     let (start, body) = begun.ok_or_else(|| {
         let words = format!("the command is in rings, and nobody says that ring {ring} began");
         checked.refuse("not_begun", &words)

@@ -225,6 +225,7 @@ impl Responder {
                 dry_run_digest: None,
                 break_glass: None,
                 rings: Vec::new(),
+                host_set: None,
             },
             signers: due.taken.signers.clone(),
         }

@@ -117,6 +117,7 @@ impl Bench {
         v1::SignedCommand {
             body,
             signatures: vec![signature],
+            ..v1::SignedCommand::default()
         }
     }
 }
@@ -137,6 +138,7 @@ pub(super) fn command(number: u8, action: Action) -> Command {
         dry_run_digest: None,
         break_glass: None,
         rings: Vec::new(),
+        host_set: None,
     }
 }
 
@@ -211,6 +213,7 @@ fn each_check_has_its_place_and_its_code() {
     let nobody_signed = v1::SignedCommand {
         body: wrong.encode(),
         signatures: Vec::new(),
+        ..v1::SignedCommand::default()
     };
     assert_eq!(code(&wrong, nobody_signed), refused("threshold"));
     assert_eq!(code(&wrong, bench.sign(&wrong)), refused("wrong_host"));
@@ -255,6 +258,7 @@ fn an_altered_command_and_a_foreign_signature_are_refused() {
     let garbage = v1::SignedCommand {
         body: vec![0xff; 40],
         signatures: Vec::new(),
+        ..v1::SignedCommand::default()
     };
     assert_eq!(responder.ask(&garbage).unwrap().reason, "malformed");
 }
@@ -398,6 +402,7 @@ fn strangers_cannot_fill_the_spool_with_refusals() {
     let garbage = v1::SignedCommand {
         body: vec![0xff; 40],
         signatures: Vec::new(),
+        ..v1::SignedCommand::default()
     };
     let told = (0..500)
         .filter(|_| responder.ask(&garbage).is_some())
@@ -569,6 +574,7 @@ fn a_command_in_rings_is_done_only_once_a_person_says_that_the_ring_began() {
     let taken_off = v1::SignedCommand {
         body: bare.encode(),
         signatures: signed.signatures,
+        ..v1::SignedCommand::default()
     };
     let answers = responder.answer(&taken_off, None);
     assert_eq!(answers[0].state, ReceiptState::Refused);

@@ -12,6 +12,7 @@ pub(crate) fn facts() -> v1::HostFacts {
         os: os_name(&std::fs::read_to_string("/etc/os-release").unwrap_or_default()),
         kernel: system.release().to_string_lossy().into_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        takes_host_sets: true,
     }
 }
 

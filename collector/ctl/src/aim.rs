@@ -2,18 +2,20 @@
 //!
 //! What stays true: an effect that cuts off or stops ends by itself unless the operator says `--for never`.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use picket_event::CommandId;
 use picket_event::command::{
     Action, ActionError, Collection, FileTarget, Isolation, MAX_REMOVAL, TRIAGE_BYTES, Target, user,
 };
+use picket_event::{CommandId, HostId};
 use picket_proto::v1;
 use picket_seal::Digest;
 
 use crate::cli::{ContainAction, ContainArgs, Lasting};
 use crate::client::Collector;
 use crate::failure::{Exit, Failure};
+use crate::output::note;
 use crate::target::Typed;
 
 /// How long a host stays isolated unless said otherwise.
@@ -80,11 +82,20 @@ impl Aim {
     /// The hosts that are meant, each once. Whoever is revoked is left out of a group.
     pub(crate) async fn hosts(&self, collector: &mut Collector) -> Result<Vec<v1::Host>, Failure> {
         let mut found = Vec::new();
+        let many = self.hosts.len() > LISTED || !self.groups.is_empty();
+        let all = if many {
+            collector.list_hosts("").await?
+        } else {
+            Vec::new()
+        };
+        let by_name = ByName::of(&all);
         for name in &self.hosts {
-            found.push(collector.host(name).await?);
+            match by_name.find(name) {
+                Some(host) => found.push(host.clone()),
+                None => found.push(collector.host(name).await?),
+            }
         }
         if !self.groups.is_empty() {
-            let all = collector.list_hosts("").await?;
             for group in &self.groups {
                 let members = all
                     .iter()
@@ -112,6 +123,66 @@ impl Aim {
         }
     }
 }
+
+/// Hosts by their ids and names, to find thousands without asking for each.
+struct ByName<'a>(HashMap<String, Option<&'a v1::Host>>);
+
+impl<'a> ByName<'a> {
+    fn of(all: &'a [v1::Host]) -> Self {
+        let mut known = HashMap::new();
+        for host in all {
+            known.insert(hex::encode(&host.host_id), Some(host));
+            // A name that two have, or that is another's id, is the collector's to decide.
+            let same = known.entry(host.name.clone()).or_insert(Some(host));
+            *same = same.filter(|same| same.host_id == host.host_id);
+        }
+        Self(known)
+    }
+
+    /// The one host of this whole id or name, if that is certain.
+    fn find(&self, name: &str) -> Option<&'a v1::Host> {
+        let is_hex = name.bytes().all(|c| c.is_ascii_hexdigit());
+        if is_hex && HostId::parse(name).is_err() {
+            // It may be the beginning of another's id.
+            return None;
+        }
+        self.0.get(name).copied().flatten()
+    }
+}
+
+/// Whether a command names these hosts by their root: so do many, unless an agent is of a version that cannot take it.
+pub(crate) fn by_root(hosts: &[v1::Host]) -> Result<bool, Failure> {
+    if hosts.len() <= LISTED {
+        return Ok(false);
+    }
+    let is_earlier = |host: &&v1::Host| {
+        let facts = host.facts.as_ref();
+        !facts.is_some_and(|facts| facts.takes_host_sets)
+    };
+    let earlier = hosts.iter().filter(is_earlier).count();
+    if earlier == 0 {
+        return Ok(true);
+    }
+    if hosts.len() > MOST_LISTED {
+        let text = format!(
+            "{earlier} of {} hosts have an agent that takes commands for at most {MOST_LISTED} hosts",
+            hosts.len()
+        );
+        let failure = Failure::new(Exit::Usage, text);
+        return Err(failure.hint("update them, or ask for fewer hosts at a time"));
+    }
+    note(&format!(
+        "{earlier} hosts have an agent of an earlier version: each of the {} is sent the whole list",
+        hosts.len()
+    ));
+    Ok(false)
+}
+
+/// So many hosts at most are listed in the bytes that are signed; of more their root is.
+pub(crate) const LISTED: usize = 64;
+
+/// So many fit into a command that lists them.
+const MOST_LISTED: usize = 1_800;
 
 /// An option that the action does not know would be signed for nothing.
 fn refuse_strays(args: &ContainArgs) -> Result<(), Failure> {
@@ -230,4 +301,53 @@ fn hash(text: &str) -> Result<Digest, Failure> {
 
 fn malformed(error: ActionError) -> Failure {
     Failure::new(Exit::Usage, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(id: u8, name: &str, takes_host_sets: bool) -> v1::Host {
+        v1::Host {
+            host_id: vec![id; 32],
+            name: name.to_owned(),
+            facts: Some(v1::HostFacts {
+                takes_host_sets,
+                ..v1::HostFacts::default()
+            }),
+            ..v1::Host::default()
+        }
+    }
+
+    #[test]
+    fn many_are_named_by_their_root_unless_an_agent_cannot_take_it() {
+        let hosts = |count: usize, earlier: usize| {
+            let new = (0..count).map(|at| host(1, "web", at >= earlier));
+            new.collect::<Vec<_>>()
+        };
+        assert!(matches!(by_root(&hosts(LISTED, 0)), Ok(false)));
+        assert!(matches!(by_root(&hosts(LISTED + 1, 0)), Ok(true)));
+        assert!(matches!(by_root(&hosts(LISTED + 1, 1)), Ok(false)));
+        assert!(matches!(by_root(&hosts(MOST_LISTED + 1, 0)), Ok(true)));
+        let refused = by_root(&hosts(MOST_LISTED + 1, 2)).unwrap_err();
+        assert!(refused.to_string().contains("2 of 1801"), "{refused}");
+    }
+
+    #[test]
+    fn only_a_whole_id_or_the_only_name_is_found_without_asking() {
+        let all = [
+            host(1, "web-1", true),
+            host(2, "web-2", true),
+            host(3, "web-2", true),
+            host(4, &"01".repeat(32), true),
+            host(5, "beef", true),
+        ];
+        let known = ByName::of(&all);
+        let found = |name: &str| known.find(name).map(|host| host.host_id[0]);
+        assert_eq!(found("web-1"), Some(1));
+        assert_eq!(found(&"02".repeat(32)), Some(2));
+        for doubtful in ["web-2", "web", &"01".repeat(32), "beef", "0101", ""] {
+            assert_eq!(found(doubtful), None, "{doubtful}");
+        }
+    }
 }

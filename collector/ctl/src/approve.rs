@@ -2,13 +2,14 @@
 //!
 //! # Invariants
 //!
-//! - What is shown is read from the very bytes that are signed, never from what the collector says beside them.
+//! - What is shown is read from the very bytes that are signed, never from what the collector says beside them. Hosts of which the bytes
+//!   have the root alone are shown only if they give that root.
 //! - Signatures are judged by the trust root that is pinned here.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
-use picket_event::command::Command;
+use picket_event::command::{Command, CommandError};
 use picket_event::statement::{Statement, StatementKind};
 use picket_event::trust::{Person, Role, Signed, Standing, TrustRoot};
 use picket_event::{Clock, SystemClock};
@@ -32,7 +33,7 @@ enum ApproveError {
     #[error("the signed bytes are not those of this command")]
     OtherCommand,
     #[error("the signed bytes cannot be read")]
-    Unreadable(#[source] picket_event::command::CommandError),
+    Unreadable(#[source] CommandError),
     #[error("the signatures do not hold under trust root {version}")]
     Signatures {
         version: u64,
@@ -115,11 +116,13 @@ pub(crate) fn state(
     (kind, reason): (StatementKind, &str),
     passphrase: Option<&Path>,
 ) -> Result<v1::SignedStatement, Failure> {
-    let (command, body) = read(status)?;
+    // About these bytes, whatever hosts are shown beside them: nobody is kept from saying no.
+    let signed = signed(status)?;
+    let command = Command::decode(&signed.body);
     let statement = Statement {
         kind,
-        command: command.id,
-        command_sha256: Digest::of(body),
+        command: is_of(status, command)?.id,
+        command_sha256: Digest::of(&signed.body),
         reason: reason.to_owned(),
         time: SystemClock.now(),
         ring: 0,
@@ -129,12 +132,13 @@ pub(crate) fn state(
 
 /// Reads the signed bytes and judges the signatures by this root.
 pub(crate) fn judge(status: &v1::CommandStatus, root: &TrustRoot) -> Result<Judged, Failure> {
-    let (command, body) = read(status)?;
-    let signatures = status.command.as_ref().map(|signed| &signed.signatures);
+    let signed = signed(status)?;
+    let command = is_of(status, Command::read(signed))?;
+    let body = &signed.body;
     let signed = Signed {
         domain: Domain::Command,
         body,
-        signatures: signatures.map_or(&[], Vec::as_slice),
+        signatures: &signed.signatures,
     };
     let version = root.version;
     let standing = root.weigh(&command, signed).map_err(|source| {
@@ -143,21 +147,27 @@ pub(crate) fn judge(status: &v1::CommandStatus, root: &TrustRoot) -> Result<Judg
     })?;
     Ok(Judged {
         standing,
-        body: body.to_vec(),
+        body: body.clone(),
         command,
     })
 }
 
-fn read(status: &v1::CommandStatus) -> Result<(Command, &[u8]), Failure> {
-    let unverified = |error| Failure::new(Exit::Unverified, error);
+fn signed(status: &v1::CommandStatus) -> Result<&v1::SignedCommand, Failure> {
     let signed = status.command.as_ref();
-    let signed = signed.ok_or_else(|| unverified(ApproveError::NoBytes))?;
-    let command = Command::decode(&signed.body)
-        .map_err(|source| unverified(ApproveError::Unreadable(source)))?;
+    signed.ok_or_else(|| Failure::new(Exit::Unverified, ApproveError::NoBytes))
+}
+
+/// The command that was read, if it is the one that is shown.
+fn is_of(
+    status: &v1::CommandStatus,
+    read: Result<Command, CommandError>,
+) -> Result<Command, Failure> {
+    let unverified = |error| Failure::new(Exit::Unverified, error);
+    let command = read.map_err(|source| unverified(ApproveError::Unreadable(source)))?;
     if command.id.as_bytes().as_slice() != status.command_id {
         return Err(unverified(ApproveError::OtherCommand));
     }
-    Ok((command, &signed.body))
+    Ok(command)
 }
 
 async fn show(

@@ -7,6 +7,7 @@
 //! - A host that refuses, does not verify, says nothing or goes away ends the campaign before the next ring.
 //! - Hosts that are away are in the last ring; they hold nobody up and act when they come back in time.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use picket_event::command::{Action, Command, Mode};
@@ -25,8 +26,10 @@ use crate::order::{self, Order};
 use crate::output::{Output, note};
 use crate::receipt::Answer;
 
-/// How often the hosts' answers are looked at.
+/// How often the hosts' answers are looked at, at most.
 const LOOK: Duration = Duration::from_millis(200);
+/// The answers of many are looked at less often: a pause for each host.
+const LOOK_PER_HOST: Duration = Duration::from_micros(50);
 
 /// Why a campaign ended early.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +118,7 @@ impl Campaign<'_> {
     /// Waits for the persons who are missing.
     async fn approved(&mut self, mut status: v1::CommandStatus) -> Result<(), Failure> {
         while status.state == "requested" {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(self.look()).await;
             status = commands::find(self.collector, &self.command.id.to_string()).await?;
         }
         match status.state.as_str() {
@@ -125,6 +128,11 @@ impl Campaign<'_> {
                 format!("the command is {over}"),
             )),
         }
+    }
+
+    fn look(&self) -> Duration {
+        let hosts = u32::try_from(self.command.host_count()).unwrap_or(u32::MAX);
+        LOOK.max(LOOK_PER_HOST.saturating_mul(hosts))
     }
 
     fn word(&self, kind: StatementKind, ring: u32, reason: &str) -> v1::SignedStatement {
@@ -145,11 +153,12 @@ impl Campaign<'_> {
         ring: u32,
         mut status: v1::CommandStatus,
     ) -> Result<Result<usize, Halt>, Failure> {
-        let counted: Vec<Vec<u8>> = {
+        let counted: HashSet<Vec<u8>> = {
             let hosts = self.collector.list_hosts("").await?;
             let wanted = self.command.hosts_of_ring(ring);
             let connected = hosts.iter().filter(|host| host.connected);
-            let ids = connected.filter(|host| is_one_of(wanted, &host.host_id));
+            let wanted: HashSet<&[u8]> = wanted.iter().map(|id| &id.as_bytes()[..]).collect();
+            let ids = connected.filter(|host| wanted.contains(host.host_id.as_slice()));
             ids.map(|host| host.host_id.clone()).collect()
         };
         let until = Instant::now() + self.args.ring_wait;
@@ -163,7 +172,7 @@ impl Campaign<'_> {
                 }
                 Ok(Some(_)) => {}
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(self.look()).await;
             status = commands::find(self.collector, &self.command.id.to_string()).await?;
         }
         tokio::time::sleep(self.args.settle).await;
@@ -199,7 +208,11 @@ impl Campaign<'_> {
             let hint = format!("{} hosts did it; {} undoes it", did.len(), undo.name());
             return Err(failure.hint(hint));
         }
-        let order = undoing(undo, did, &failure.to_string());
+        let by_root = self.command.host_set.is_some() && did.len() > crate::aim::LISTED;
+        let order = Order {
+            by_root,
+            ..undoing(undo, did, &failure.to_string())
+        };
         let made = order.command(SystemClock.now());
         let command = made.map_err(|source| Failure::new(Exit::Failed, source))?;
         let signed = order::sign(&command, self.key);
@@ -229,6 +242,7 @@ fn undoing(action: Action, hosts: Vec<HostId>, reason: &str) -> Order {
         auto_release: None,
         break_glass: None,
         rings: Vec::new(),
+        by_root: false,
     }
 }
 
@@ -245,7 +259,7 @@ fn undo_of(command: &Command) -> Option<Action> {
 }
 
 /// The first of these hosts that has not answered; a halt, if one answered badly.
-fn judge(status: &v1::CommandStatus, counted: &[Vec<u8>]) -> Result<Option<String>, Halt> {
+fn judge(status: &v1::CommandStatus, counted: &HashSet<Vec<u8>>) -> Result<Option<String>, Halt> {
     let mut waits = None;
     for outcome in status
         .hosts
@@ -279,10 +293,6 @@ fn has_done(outcome: &v1::HostOutcome) -> bool {
     let state = outcome.receipt.as_ref().map(|receipt| receipt.state);
     let state = state.and_then(ReceiptState::from_wire);
     matches!(state, Some(ReceiptState::Executed | ReceiptState::Partial))
-}
-
-fn is_one_of(hosts: &[HostId], id: &[u8]) -> bool {
-    hosts.iter().any(|host| host.as_bytes() == id)
 }
 
 /// What `block-hash` answers: programs are ended as they start; or refused by the kernel where they are known. And the later words of a
@@ -335,7 +345,7 @@ mod tests {
             hosts,
             ..v1::CommandStatus::default()
         };
-        let counted = [vec![1; 32], vec![2; 32]];
+        let counted = HashSet::from([vec![1; 32], vec![2; 32]]);
         let done = Some((ReceiptState::Executed, true));
         let all = status(vec![outcome(1, done), outcome(2, done), outcome(3, None)]);
         assert!(matches!(judge(&all, &counted), Ok(None)));

@@ -124,6 +124,7 @@ pub(crate) fn overview(commands: &[&v1::CommandStatus]) -> Table {
 pub(crate) fn as_json(status: &v1::CommandStatus) -> Value {
     let signed = status.command.as_ref();
     let command = signed.and_then(|signed| Command::decode(&signed.body).ok());
+    let host_set = command.as_ref().and_then(|command| command.host_set);
     let process = command
         .as_ref()
         .and_then(|command| command.action.process());
@@ -146,6 +147,7 @@ pub(crate) fn as_json(status: &v1::CommandStatus) -> Value {
         "auto_release_seconds": auto_release.map(|after| after.as_secs()),
         "dry_run_digest": command.as_ref().and_then(|command| command.dry_run_digest).map(|digest| digest.to_string()),
         "exe_sha256": command.and_then(|command| command.exe_sha256).map(|hash| hash.to_string()),
+        "host_set_root": host_set.map(|set| set.root.to_string()),
         "hosts": status.hosts.iter().map(outcome).collect::<Vec<_>>(),
     })
 }
@@ -195,7 +197,15 @@ pub(crate) async fn find(
     let mut commands = collector.list_commands(ALL).await?;
     commands.retain(|status| id_of(status).starts_with(&wanted));
     match (commands.pop(), commands.len()) {
-        (Some(only), 0) => Ok(only),
+        (Some(only), 0) => {
+            // A list has not all that is needed to judge a command.
+            let whole = CommandId::from_slice(&only.command_id).ok();
+            let shown = match whole {
+                Some(whole) => collector.command(whole).await,
+                None => None,
+            };
+            Ok(shown.unwrap_or(only))
+        }
         (None, _) => Err(
             Failure::new(Exit::Failed, format!("no command is called `{id}`"))
                 .hint("picketctl commands"),

@@ -9,7 +9,7 @@ use picket_event::{BootId, Clock, Event, HostId, SystemClock, UnixNanos};
 use picket_proto::v1;
 use picket_seal::{Digest, SigningKey};
 
-use crate::aim::{Aim, Object};
+use crate::aim::{self, Aim, Object};
 use crate::approve;
 use crate::campaign::{self, Campaign};
 use crate::cli::ContainArgs;
@@ -153,6 +153,7 @@ async fn order_of(
         auto_release: aim.auto_release,
         break_glass: None,
         rings: Vec::new(),
+        by_root: aim::by_root(hosts)?,
     })
 }
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use picket_event::command::{Action, Command, MAX_COMMAND_BYTES, Mode};
+use picket_event::command::{Action, Command, HostSetError, MAX_COMMAND_BYTES, Mode};
 use picket_event::{CommandId, HostId, UnixNanos};
 use picket_proto::v1;
 use picket_seal::{Digest, Domain, SealError, SigningKey};
@@ -37,6 +37,8 @@ pub(crate) struct Order {
     pub(crate) break_glass: Option<Digest>,
     /// How many of the hosts, in their order, have it after each ring; empty: all at once.
     pub(crate) rings: Vec<u32>,
+    /// Whether the bytes have the root of the hosts in place of all of them.
+    pub(crate) by_root: bool,
 }
 
 /// Why there is no signed command.
@@ -45,6 +47,9 @@ pub(crate) enum OrderError {
     /// No random id.
     #[error("failed to make a command id")]
     Id(#[source] SealError),
+    /// Hosts that are no set.
+    #[error("failed to make the tree of the hosts")]
+    Hosts(#[source] HostSetError),
     /// The reason is a book.
     #[error("the command takes {0} bytes, more than {MAX_COMMAND_BYTES}: shorten the reason")]
     TooLarge(usize),
@@ -55,9 +60,10 @@ impl Order {
     pub(crate) fn command(self, now: UnixNanos) -> Result<Command, OrderError> {
         let id = picket_seal::random().map_err(OrderError::Id)?;
         let not_before = now.minus(SKEW);
-        Ok(Command {
+        let command = Command {
             id: CommandId::new(id),
             hosts: self.hosts,
+            host_set: None,
             host_epoch: self.host_epoch,
             not_before,
             expires: now.plus(self.ttl).min(not_before.plus(LONGEST)),
@@ -70,7 +76,11 @@ impl Order {
             dry_run_digest: self.dry_run_digest,
             break_glass: self.break_glass,
             rings: self.rings,
-        })
+        };
+        if self.by_root {
+            return command.by_root().map_err(OrderError::Hosts);
+        }
+        Ok(command)
     }
 }
 
@@ -88,6 +98,8 @@ pub(crate) fn sign(command: &Command, key: &SigningKey) -> Result<v1::SignedComm
             key_id: key.public_key().key_id().0.to_vec(),
             signature: signature.0.to_vec(),
         }],
+        host_ids: command.beside(),
+        proof: None,
     })
 }
 
@@ -124,6 +136,7 @@ mod tests {
             dry_run_digest: None,
             break_glass: None,
             rings: Vec::new(),
+            by_root: false,
         }
     }
 
@@ -180,6 +193,36 @@ mod tests {
         let mut changed = signed.body.clone();
         *changed.last_mut().unwrap() ^= 1;
         assert!(approve(&changed).is_err());
+    }
+
+    #[test]
+    fn ten_thousand_hosts_fit_into_a_command_by_their_root_and_go_beside_it() {
+        let key = SigningKey::generate().unwrap();
+        let hosts = (0..10_000_u32).rev();
+        let hosts = hosts.map(|n| HostId::new(*Digest::of(&n.to_le_bytes()).as_bytes()));
+        let order = Order {
+            hosts: hosts.collect(),
+            rings: vec![1, 100, 10_000],
+            by_root: true,
+            ..order()
+        };
+        let command = order.clone().command(NOW).unwrap();
+        let signed = sign(&command, &key).unwrap();
+        assert!(signed.body.len() < 300, "{}", signed.body.len());
+        assert_eq!(Command::read(&signed), Ok(command.clone()));
+        assert_eq!(command.hosts_of_ring(1), &order.hosts[..1]);
+        let listed = Order {
+            by_root: false,
+            ..order
+        };
+        let refused = sign(&listed.command(NOW).unwrap(), &key);
+        assert!(matches!(refused, Err(OrderError::TooLarge(_))));
+        let twice = Order {
+            hosts: vec![HostId::new([1; 32]); 70],
+            by_root: true,
+            ..self::order()
+        };
+        assert!(matches!(twice.command(NOW), Err(OrderError::Hosts(_))));
     }
 
     #[test]

@@ -37,6 +37,10 @@ fn of_body(command: &Command, status: &v1::CommandStatus, row: &mut impl FnMut(&
     if command.hosts.len() > MOST_HOSTS {
         row("", format!("... {} hosts in all", command.hosts.len()));
     }
+    if let Some(set) = command.host_set {
+        row("host set", set.root.to_string());
+        row("", format!("of {} hosts", set.count));
+    }
     if !command.rings.is_empty() {
         let sizes = (1_u32..).take(command.rings.len());
         let sizes = sizes.map(|ring| command.hosts_of_ring(ring).len().to_string());

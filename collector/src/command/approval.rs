@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use picket_event::audit::{action, command_proof, statement_proof};
+use picket_event::audit::{action, approval_proof, statement_proof};
 use picket_event::command::Command;
 use picket_event::statement::{MAX_STATEMENT_REASON, Statement, StatementKind};
 use picket_event::trust::TrustRoot;
@@ -116,7 +116,7 @@ fn approve(
 ) -> Result<Vec<picket_event::HostId>, SubmitError> {
     let mut row = commands::find(t, &id)?.ok_or(SubmitError::NotFound)?;
     let person = trust.signer(Domain::Command, &row.signed.body, &signature)?;
-    let command = Command::decode(&row.signed.body)?;
+    let command = Command::read(&row.signed)?;
     let before = trust.weigh(&command, said(&row.signed))?;
     if before.requester == person.name {
         return Err(SubmitError::OwnRequest(person.name.clone()));
@@ -152,7 +152,7 @@ fn approve(
         action: action::APPROVE,
         object: &id.to_string(),
         detail: &detail,
-        proof: &command_proof(&row.signed.body, &signature),
+        proof: &approval_proof(&row.signed.body, &signature),
     };
     audit::add(t, entry)?;
     Ok(if complete { command.hosts } else { Vec::new() })
@@ -171,7 +171,7 @@ fn start(
         return Err(SubmitError::NotRequester(row.requester));
     }
     let (statement, _) = Statement::read(&signed, trust)?;
-    let command = Command::decode(&row.signed.body)?;
+    let command = Command::read(&row.signed)?;
     match state(&row, None, now) {
         "pending" | "delivered" => {}
         "expired" => return Err(SubmitError::Expired(row.expires)),

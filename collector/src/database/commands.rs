@@ -118,6 +118,13 @@ pub fn list(t: &Transaction<'_>, limit: u64) -> Result<Vec<CommandRow>, Database
     Ok(commands)
 }
 
+/// Whether a command is for this host.
+pub fn is_for(t: &Transaction<'_>, id: &CommandId, host: &HostId) -> Result<bool, DatabaseError> {
+    let sql = "SELECT 1 FROM command_host WHERE command = ?1 AND host = ?2";
+    let mut query = t.prepare_cached(sql)?;
+    Ok(query.exists((id.as_bytes(), host.as_bytes()))?)
+}
+
 /// How far the command's hosts have come.
 pub fn hosts(t: &Transaction<'_>, id: &CommandId) -> Result<Vec<HostState>, DatabaseError> {
     let sql = "SELECT host, delivered, receipt, received FROM command_host WHERE command = ?1";
@@ -247,7 +254,7 @@ pub fn receipt(
     receipt: &v1::Containment,
     time: UnixNanos,
 ) -> Result<bool, DatabaseError> {
-    let (last, receipt) = (is_final(receipt), &bounded(receipt));
+    let (last, receipt) = (is_final(receipt), bounded(receipt.clone(), LARGEST_RECEIPT));
     let sql = "UPDATE command_host SET receipt = ?3, received = ?4, final = ?5
                WHERE command = ?1 AND host = ?2 AND (final = 0 OR ?6)";
     let command = receipt.command_id.as_slice();
@@ -276,15 +283,16 @@ pub fn cancel(
     Ok(t.prepare_cached(sql)?.execute(parameters)? == 1)
 }
 
-/// A receipt beyond any honest size is kept without its particulars; all of it is in the store.
-fn bounded(receipt: &v1::Containment) -> v1::Containment {
-    if receipt.encoded_len() <= LARGEST_RECEIPT {
-        return receipt.clone();
+/// A receipt of more bytes goes without its particulars; all of it is in the store.
+pub fn bounded(receipt: v1::Containment, largest: usize) -> v1::Containment {
+    if receipt.encoded_len() <= largest {
+        return receipt;
     }
     v1::Containment {
-        command_id: receipt.command_id.clone(),
+        command_id: receipt.command_id,
         state: receipt.state,
         verified: receipt.verified,
+        reason: receipt.reason,
         effect: "the receipt is too large to be shown; see the event".to_owned(),
         ..v1::Containment::default()
     }

@@ -37,6 +37,7 @@ pub(crate) fn command(host: HostId) -> Command {
         dry_run_digest: None,
         break_glass: None,
         rings: Vec::new(),
+        host_set: None,
     }
 }
 
@@ -49,6 +50,8 @@ pub(crate) fn signed(command: &Command, key: &SigningKey) -> v1::SignedCommand {
     v1::SignedCommand {
         body,
         signatures: vec![signature],
+        host_ids: command.beside(),
+        proof: None,
     }
 }
 

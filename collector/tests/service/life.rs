@@ -92,7 +92,10 @@ fn row(number: u8) -> HostRow {
         token: String::new(),
         enrolled: NOW,
         revoked: false,
-        facts: v1::HostFacts::default(),
+        facts: v1::HostFacts {
+            takes_host_sets: true,
+            ..v1::HostFacts::default()
+        },
         heartbeat: None,
         last_seen: NOW,
         host_epoch: 0,
@@ -187,11 +190,16 @@ impl Walk {
         one.not_before = self.now;
         let minutes = 1 + self.random.below(20) as u64;
         one.expires = self.now.plus(Duration::from_mins(minutes));
+        if self.random.below(2) == 0 {
+            one = one.by_root().unwrap();
+        }
         let who = self.random.below(5);
         let body = one.encode();
         let signed = v1::SignedCommand {
             signatures: vec![self.signature(who, &body)],
             body,
+            host_ids: one.beside(),
+            proof: None,
         };
         let taken = self.commands.submit(signed, "x".to_owned(), self.now).await;
         assert_eq!(taken.is_ok(), who < 4, "{taken:?}");
@@ -286,13 +294,14 @@ impl Walk {
                 .iter_mut()
                 .find(|known| known.command.id == row.id);
             known.unwrap().left_collector = true;
-            self.captured.push((*row.signed).clone());
+            let handed = row.to_host();
+            self.captured.push(handed.clone());
             self.commands.delivered(row.id, id, self.now).await.unwrap();
             // The way there, or the way back, is sometimes lost.
             if self.random.below(5) == 0 {
                 continue;
             }
-            let state = self.host_takes(host, &row.signed);
+            let state = self.host_takes(host, &handed);
             if self.random.below(5) > 0 {
                 let receipt = v1::Containment {
                     command_id: row.id.as_bytes().to_vec(),
@@ -312,10 +321,10 @@ impl Walk {
             return;
         }
         let mut signed = self.captured[self.random.below(self.captured.len())].clone();
-        let others = self.captured[self.random.below(self.captured.len())]
-            .signatures
-            .clone();
-        match self.random.below(5) {
+        let other = &self.captured[self.random.below(self.captured.len())];
+        let (others, proof) = (other.signatures.clone(), other.proof.clone());
+        match self.random.below(6) {
+            4 => signed.proof = proof,
             0 => signed.signatures.reverse(),
             1 => signed.signatures.truncate(1),
             2 => signed.signatures.extend(others),
@@ -340,7 +349,8 @@ impl Walk {
             body: &signed.body,
             signatures: &signed.signatures,
         };
-        if self.root.authorize(&command, said, now).is_err() || !command.hosts.contains(&own) {
+        let is_for = command.ring_for(&own, signed.proof.as_ref()).is_some();
+        if self.root.authorize(&command, said, now).is_err() || !is_for {
             return ReceiptState::Refused;
         }
         if let Some((body, state)) = model.seen.get(&command.id) {
@@ -372,7 +382,8 @@ impl Walk {
             .iter()
             .find(|known| known.command.id == command.id);
         let known = known.expect("nothing is done that nobody asked for");
-        assert_eq!(&known.command, command, "the very bytes");
+        assert_eq!(known.command.encode(), command.encode(), "the very bytes");
+        let command = &known.command;
         assert!(
             command.hosts.contains(&self.ids[host]),
             "never on another host"
@@ -388,11 +399,9 @@ impl Walk {
             .copied()
             .filter(|who| *who < 3)
             .collect();
-        let needed = if command.hosts.contains(&self.ids[0]) {
-            2
-        } else {
-            1
-        };
+        // The first host is critical; by a root anybody may be.
+        let critical = command.hosts.contains(&self.ids[0]) || command.host_set.is_some();
+        let needed = if critical { 2 } else { 1 };
         assert!(persons.len() >= needed, "{:?} of {needed}", known.signers);
         let times = self.hosts[host]
             .done

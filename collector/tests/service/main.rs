@@ -17,6 +17,7 @@ mod enrolment;
 mod export;
 mod export_http;
 mod forgery;
+mod host_sets;
 mod identity;
 mod ingest;
 mod life;

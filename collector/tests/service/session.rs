@@ -18,10 +18,15 @@ pub(crate) struct Session {
 }
 
 pub(crate) async fn open(host: &Host, collector: &Collector) -> Session {
+    open_as(host, collector, v1::HostFacts::default()).await
+}
+
+/// The same by an agent that says more of itself.
+pub(crate) async fn open_as(host: &Host, collector: &Collector, facts: v1::HostFacts) -> Session {
     let (to, frames) = mpsc::channel(8);
     let facts = v1::HostFacts {
         hostname: "web-2".to_owned(),
-        ..v1::HostFacts::default()
+        ..facts
     };
     let hello = v1::Hello {
         facts: Some(facts),

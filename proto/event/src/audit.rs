@@ -11,6 +11,8 @@
 //! - The collector and whoever verifies count the same bytes: this is the only place that does.
 //! - From the first trust root on, whatever a person has to sign is an entry with their signature.
 
+use std::collections::BTreeSet;
+
 use picket_proto::v1;
 use picket_proto::v1::audit_proof::Signed as Proof;
 use picket_seal::{Digest, Domain};
@@ -77,11 +79,22 @@ impl Entry<'_> {
     }
 }
 
-/// The proof of a command's one signature.
-pub fn command_proof(body: &[u8], signature: &v1::Signature) -> Vec<u8> {
+/// The proof of the request for a command: its requester's signature, and all its hosts if the bytes have only their root.
+pub fn request_proof(signed: &v1::SignedCommand, signature: &v1::Signature) -> Vec<u8> {
+    proof(Proof::Command(v1::SignedCommand {
+        body: signed.body.clone(),
+        signatures: vec![signature.clone()],
+        host_ids: signed.host_ids.clone(),
+        proof: None,
+    }))
+}
+
+/// The proof of an approval of a command: its one signature.
+pub fn approval_proof(body: &[u8], signature: &v1::Signature) -> Vec<u8> {
     proof(Proof::Command(v1::SignedCommand {
         body: body.to_vec(),
         signatures: vec![signature.clone()],
+        ..v1::SignedCommand::default()
     }))
 }
 
@@ -188,6 +201,8 @@ pub struct Chain {
     trust: Option<TrustRoot>,
     /// Of the exact bytes of the first trust root.
     first_trust: Option<Digest>,
+    /// Commands whose hosts were named beside their root: the hashes of their bytes.
+    named: BTreeSet<Digest>,
     signed: u64,
 }
 
@@ -198,6 +213,7 @@ impl Chain {
             heads: Vec::new(),
             trust: None,
             first_trust: None,
+            named: BTreeSet::new(),
             signed: 0,
         }
     }
@@ -296,7 +312,7 @@ impl Chain {
     }
 
     fn command(
-        &self,
+        &mut self,
         number: u64,
         entry: &Entry<'_>,
         signed: &v1::SignedCommand,
@@ -308,10 +324,20 @@ impl Chain {
         let person = trust
             .signer(Domain::Command, &signed.body, signature)
             .map_err(|source| AuditError::Trust { number, source })?;
-        let command = Command::decode(&signed.body)
-            .map_err(|source| AuditError::Command { number, source })?;
+        let person = person.name.clone();
+        let body = Digest::of(&signed.body);
+        // Whoever asked named the hosts; approvals rest on the same bytes, and come later.
+        let command = if entry.action == action::APPROVE && self.named.contains(&body) {
+            Command::decode(&signed.body)
+        } else {
+            Command::read(signed)
+        };
+        let command = command.map_err(|source| AuditError::Command { number, source })?;
+        if command.host_set.is_some() {
+            self.named.insert(body);
+        }
         Ok(Said {
-            person: person.name.clone(),
+            person,
             object: command.id.to_string(),
             actions: &[action::REQUEST, action::APPROVE],
         })

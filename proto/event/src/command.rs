@@ -12,6 +12,7 @@ use crate::{CommandId, EventError, HostId, UnixNanos};
 
 mod action;
 mod break_glass;
+mod hosts;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ pub use action::{
     Action, ActionError, Collection, FileTarget, Isolation, TRIAGE_BYTES, Target, user,
 };
 pub use break_glass::{BreakGlass, NoCode};
+pub use hosts::{HostSet, HostSetError, HostTree, MAX_HOST_SET, Missing};
 
 /// Largest signed command, in bytes.
 pub const MAX_COMMAND_BYTES: usize = 64 << 10;
@@ -43,8 +45,10 @@ pub const MAX_AUTO_RELEASE: Duration = Duration::from_hours(30 * 24);
 pub struct Command {
     /// Its id.
     pub id: CommandId,
-    /// The hosts it is for.
+    /// The hosts it is for; of one with their root none, where only its bytes are known.
     pub hosts: Vec<HostId>,
+    /// Their root, where that is signed in place of the hosts themselves.
+    pub host_set: Option<HostSet>,
     /// The agent's state generation it is for; 0: any.
     pub host_epoch: u64,
     /// Not to be done before.
@@ -109,6 +113,9 @@ pub enum CommandError {
         /// The signed number.
         said: u32,
     },
+    /// The hosts are not those of the root, or it is none.
+    #[error("the hosts of the command are not those that were signed")]
+    Hosts(#[source] HostSetError),
 }
 
 impl Command {
@@ -118,8 +125,86 @@ impl Command {
         Self::from_wire(wire)
     }
 
+    /// From what operators and their collector hold: the exact bytes, and beside them the hosts if those name only their root.
+    ///
+    /// Fails with [`CommandError::Hosts`] also where the hosts give another root, are missing, or belong to no root.
+    pub fn read(signed: &v1::SignedCommand) -> Result<Self, CommandError> {
+        let mut command = Self::decode(&signed.body)?;
+        if let Some(tree) = command.tree_of(&signed.host_ids)? {
+            command.hosts = tree.into_hosts();
+        }
+        Ok(command)
+    }
+
+    /// The tree of these hosts, which are those of the root; `None`: the command lists its hosts itself.
+    ///
+    /// Fails as [`Command::read`].
+    pub fn tree_of(&self, host_ids: &[Vec<u8>]) -> Result<Option<HostTree>, CommandError> {
+        let wrong = |error| Err(CommandError::Hosts(error));
+        let Some(HostSet { root, count }) = self.host_set else {
+            let stray = !host_ids.is_empty();
+            return if stray {
+                wrong(HostSetError::Stray)
+            } else {
+                Ok(None)
+            };
+        };
+        match host_ids.len() {
+            0 => return wrong(HostSetError::NoList),
+            many if many > MAX_HOST_SET => return wrong(HostSetError::Size(many)),
+            _ => {}
+        }
+        let hosts = host_ids.iter().map(|host| HostId::from_slice(host));
+        let hosts = hosts.collect::<Result<Vec<_>, _>>();
+        let hosts = hosts.map_err(|_length| CommandError::Hosts(HostSetError::Id))?;
+        let tree = HostTree::of(hosts, &self.rings).map_err(CommandError::Hosts)?;
+        let got = tree.set();
+        if (got.root, got.count) == (root, count) {
+            return Ok(Some(tree));
+        }
+        wrong(HostSetError::OtherHosts {
+            signed: root,
+            count,
+            got: got.root,
+            hosts: got.count,
+        })
+    }
+
+    /// The same command with the root of its hosts in place of them, in the order of the tree.
+    ///
+    /// Fails with [`HostSetError::Size`] or [`HostSetError::Order`], the latter where a host is named twice.
+    pub fn by_root(mut self) -> Result<Self, HostSetError> {
+        let tree = HostTree::sorting(self.hosts, &self.rings)?;
+        self.host_set = Some(tree.set());
+        self.hosts = tree.into_hosts();
+        Ok(self)
+    }
+
+    /// The hosts that go beside the bytes, to a collector; none where the bytes list them.
+    pub fn beside(&self) -> Vec<Vec<u8>> {
+        let hosts = self.host_set.map_or(&[][..], |_| &self.hosts);
+        hosts.iter().map(|host| host.as_bytes().to_vec()).collect()
+    }
+
+    /// For how many hosts it is, as it is signed.
+    pub fn host_count(&self) -> usize {
+        let count = self.host_set.map(|set| usize::try_from(set.count));
+        count.map_or(self.hosts.len(), |count| count.unwrap_or(usize::MAX))
+    }
+
+    /// Whether the command is for this host, by its list or by what the host is shown: the ring that it is in, from 1; 0: there are
+    /// none. `None`: it is for others.
+    pub fn ring_for(&self, host: &HostId, proof: Option<&v1::HostProof>) -> Option<u32> {
+        match &self.host_set {
+            Some(set) => set.ring_shown(&self.rings, host, proof).ok(),
+            None if self.rings.is_empty() => self.hosts.contains(host).then_some(0),
+            None => self.ring_of(host),
+        }
+    }
+
     fn from_wire(wire: v1::CommandBody) -> Result<Self, CommandError> {
-        if usize::try_from(wire.host_count) != Ok(wire.host_ids.len()) {
+        let host_set = host_set(&wire)?;
+        if host_set.is_none() && usize::try_from(wire.host_count) != Ok(wire.host_ids.len()) {
             let named = wire.host_ids.len();
             return Err(CommandError::HostCount {
                 named,
@@ -137,6 +222,7 @@ impl Command {
             hosts: hosts
                 .collect::<Result<_, _>>()
                 .map_err(CommandError::Field)?,
+            host_set,
             host_epoch: wire.host_epoch,
             not_before: UnixNanos(wire.not_before_unix_ns),
             expires: UnixNanos(wire.expires_unix_ns),
@@ -171,7 +257,14 @@ impl Command {
 
     /// The ring that a host is in, from 1; `None`: the command has no rings, or is not for this host.
     pub fn ring_of(&self, host: &HostId) -> Option<u32> {
-        let at = self.hosts.iter().position(|one| one == host)?;
+        let at = match self.host_set {
+            Some(_) => hosts::find(
+                &self.hosts,
+                &hosts::ends(&self.rings, self.hosts.len()),
+                host,
+            )?,
+            None => self.hosts.iter().position(|one| one == host)?,
+        };
         let at = u32::try_from(at).ok()?;
         let ring = self.rings.iter().position(|end| at < *end)?;
         u32::try_from(ring).ok()?.checked_add(1)
@@ -194,7 +287,7 @@ impl Command {
     /// Every class whose threshold must be met: its own, and the fleet's if it is for many hosts.
     pub fn classes(&self) -> impl Iterator<Item = ActionClass> {
         let acts = self.mode == Mode::Enforce;
-        let fleet = (acts && self.hosts.len() > FLEET).then_some(ActionClass::Fleet);
+        let fleet = (acts && self.host_count() > FLEET).then_some(ActionClass::Fleet);
         [self.class()].into_iter().chain(fleet)
     }
 
@@ -208,14 +301,12 @@ impl Command {
     pub fn encode(&self) -> Vec<u8> {
         let exe_sha256 = digest_bytes(self.exe_sha256);
         let auto_release = self.auto_release.unwrap_or_default().as_millis();
+        let listed = self.hosts.iter().filter(|_| self.host_set.is_none());
         v1::CommandBody {
             command_id: self.id.as_bytes().to_vec(),
-            host_ids: self
-                .hosts
-                .iter()
-                .map(|host| host.as_bytes().to_vec())
-                .collect(),
-            host_count: u32::try_from(self.hosts.len()).unwrap_or(u32::MAX),
+            host_ids: listed.map(|host| host.as_bytes().to_vec()).collect(),
+            host_set_root: digest_bytes(self.host_set.map(|set| set.root)),
+            host_count: u32::try_from(self.host_count()).unwrap_or(u32::MAX),
             host_epoch: self.host_epoch,
             not_before_unix_ns: self.not_before.0,
             expires_unix_ns: self.expires.0,
@@ -248,6 +339,23 @@ impl Mode {
             Self::Enforce => v1::Mode::Enforce as i32,
         }
     }
+}
+
+/// The root of the hosts, where there is one in place of them.
+fn host_set(wire: &v1::CommandBody) -> Result<Option<HostSet>, CommandError> {
+    let root = digest_or_none("host_set_root", &wire.host_set_root);
+    let Some(root) = root.map_err(CommandError::Field)? else {
+        return Ok(None);
+    };
+    if !wire.host_ids.is_empty() {
+        return Err(CommandError::Hosts(HostSetError::Stray));
+    }
+    let count = wire.host_count;
+    let hosts = usize::try_from(count).unwrap_or(usize::MAX);
+    if count == 0 || hosts > MAX_HOST_SET {
+        return Err(CommandError::Hosts(HostSetError::Size(hosts)));
+    }
+    Ok(Some(HostSet { root, count }))
 }
 
 /// Ascending, up to all hosts.

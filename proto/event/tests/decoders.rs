@@ -109,6 +109,7 @@ fn command() -> Command {
         dry_run_digest: None,
         break_glass: None,
         rings: Vec::new(),
+        host_set: None,
     }
 }
 
@@ -195,6 +196,33 @@ proptest! {
     fn mutated_commands_are_refused_or_can_be_said_again(wounds in wounds()) {
         if let Ok(command) = Command::decode(&mutated(&command().encode(), &wounds)) {
             prop_assert_eq!(Command::decode(&command.encode()), Ok(command));
+        }
+    }
+
+    /// The bytes, the list beside them and what a host is shown: each mutated by itself.
+    #[test]
+    fn mutated_commands_by_their_root_are_refused_or_the_same(wounds in wounds(), at in 0..2_u8) {
+        let hosts = (0..9).map(|n| HostId::new([n; 32])).collect();
+        let command = Command { hosts, rings: vec![2, 9], ..command() }.by_root().unwrap();
+        let (body, host_ids) = (command.encode(), command.beside());
+        let tree = command.tree_of(&host_ids).unwrap().unwrap();
+        if at == 0 {
+            if let Ok(taken) = Command::decode(&mutated(&body, &wounds)) {
+                prop_assert_eq!(Command::decode(&taken.encode()), Ok(taken));
+            }
+            let beside = v1::SignedCommand { host_ids, ..v1::SignedCommand::default() };
+            let taken = v1::SignedCommand::decode(mutated(&beside.encode_to_vec(), &wounds).as_slice());
+            if let Ok(read) = taken.map(|taken| Command::read(&v1::SignedCommand { body, ..taken })) {
+                prop_assert!(read.is_err() || read == Ok(command));
+            }
+        } else {
+            let host = HostId::new([5; 32]);
+            let honest = tree.proof(&host).unwrap();
+            let bytes = mutated(&honest.encode_to_vec(), &wounds);
+            if let Ok(shown) = v1::HostProof::decode(bytes.as_slice()) {
+                let ring = command.ring_for(&host, Some(&shown));
+                prop_assert_eq!(ring, (shown == honest).then_some(2));
+            }
         }
     }
 

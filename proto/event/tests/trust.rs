@@ -147,5 +147,6 @@ fn command() -> Command {
         dry_run_digest: None,
         break_glass: None,
         rings: Vec::new(),
+        host_set: None,
     }
 }

@@ -44,11 +44,13 @@ pub enum Domain {
     Fleet,
     /// What a fleet knows, signed by its collector.
     Prior,
+    /// A host in the tree of a command's hosts.
+    HostSet,
 }
 
 impl Domain {
     /// Every domain.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BatchHeader,
         Self::Succession,
         Self::Command,
@@ -67,6 +69,7 @@ impl Domain {
         Self::Replacement,
         Self::Fleet,
         Self::Prior,
+        Self::HostSet,
     ];
 
     /// The fixed text that opens every message of this domain, without the zero byte that ends it.
@@ -90,6 +93,7 @@ impl Domain {
             Self::Replacement => "picket/replacement/v1",
             Self::Fleet => "picket/fleet/v1",
             Self::Prior => "picket/prior/v1",
+            Self::HostSet => "picket/host-set/v1",
         }
     }
 

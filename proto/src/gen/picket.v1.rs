@@ -1442,6 +1442,10 @@ pub struct CommandBody {
     pub command_id: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub host_ids: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// in place of host_ids: the root of the tree of hosts
+    #[prost(bytes = "vec", tag = "3")]
+    pub host_set_root: ::prost::alloc::vec::Vec<u8>,
+    /// how many of them there are, in either form
     #[prost(uint32, tag = "4")]
     pub host_count: u32,
     /// the agent's state generation; 0: any
@@ -1468,7 +1472,7 @@ pub struct CommandBody {
     /// SHA-256 under "picket/break-glass/v1" of the code that releases on the host
     #[prost(bytes = "vec", tag = "15")]
     pub break_glass_hash: ::prost::alloc::vec::Vec<u8>,
-    /// how many of host_ids, in their order, are in the rings up to each; empty: all at once
+    /// how many of the hosts, in their order, are in the rings up to each; empty: all at once
     #[prost(uint32, repeated, tag = "19")]
     pub ring_ends: ::prost::alloc::vec::Vec<u32>,
     #[prost(
@@ -1633,6 +1637,24 @@ pub struct SignedCommand {
     pub body: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, repeated, tag = "2")]
     pub signatures: ::prost::alloc::vec::Vec<Signature>,
+    /// Of a command with a root. Neither is signed: the root, which is, says whether they are right.
+    ///
+    /// between operators and their collector: all hosts, in the order of the tree
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub host_ids: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// to a host: that it is one of them
+    #[prost(message, optional, tag = "4")]
+    pub proof: ::core::option::Option<HostProof>,
+}
+/// Where a host stands in the tree of a command's hosts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostProof {
+    /// which leaf of host_count
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// RFC 9162, from the leaf up
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub path: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Signature {
@@ -2054,6 +2076,9 @@ pub struct HostFacts {
     pub kernel: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub agent_version: ::prost::alloc::string::String,
+    /// whether it takes commands that name their hosts by a root
+    #[prost(bool, tag = "6")]
+    pub takes_host_sets: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Challenge {

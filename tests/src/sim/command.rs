@@ -29,8 +29,8 @@ pub struct Answers {
     pub whole: Duration,
 }
 
-/// Hosts in one command at most; it has 64 KiB.
-pub(crate) const MOST_HOSTS: usize = 1_800;
+/// Hosts in one command at most.
+pub(crate) const MOST_HOSTS: usize = picket_event::command::MAX_HOST_SET;
 
 impl Play {
     /// Commands to these hosts: as many as they take, approved one after the other, all under way at once.
@@ -46,7 +46,7 @@ impl Play {
         }
         let mut answers = Times::default();
         for id in &ids {
-            answers.take(&self.done(id)?)?;
+            answers.take(&self.done(id, hosts.len())?)?;
         }
         Ok(answers.told())
     }
@@ -55,11 +55,11 @@ impl Play {
     pub fn command_one(&self, host: usize) -> Result<Answers, Failure> {
         let id = self.ask(host..host + 1, &[])?;
         let mut answers = Times::default();
-        answers.take(&self.done(&id)?)?;
+        answers.take(&self.done(&id, 1)?)?;
         Ok(answers.told())
     }
 
-    /// A command in rings, on at most 1,800 hosts; how long it took until the last ring was judged, and how many rings there were.
+    /// A command in rings; how long it took until the last ring was judged, and how many rings there were.
     pub fn campaign(&self, hosts: Range<usize>) -> Result<(Duration, usize), Failure> {
         let began = Instant::now();
         std::thread::scope(|scope| {
@@ -99,9 +99,12 @@ impl Play {
         done.map(drop)
     }
 
-    /// The command once every host has said its last word.
-    fn done(&self, id: &str) -> Result<Value, Failure> {
+    /// The command once every host has said its last word. Whoever looks at the answers of thousands uses the processors that are measured:
+    /// the more hosts, the less often.
+    fn done(&self, id: &str, hosts: usize) -> Result<Value, Failure> {
+        let rest = REST.saturating_mul(u32::try_from(hosts).unwrap_or(u32::MAX));
         wait::until("the answers of all hosts", LIMIT, || {
+            wait::pause(rest);
             let shown = self.site().ctl_json(&["command", "show", id])?;
             Ok(shown.into_iter().find(|one| one["state"] == "done"))
         })
@@ -166,6 +169,8 @@ pub(super) const APPROVER: &str = "bob";
 /// A content that nobody has.
 const NOBODYS: &str = "00000000000000000000000000000000000000000000000000000000000000ff";
 const LIMIT: Duration = Duration::from_mins(2);
+/// For each host of the command.
+const REST: Duration = Duration::from_micros(50);
 
 #[cfg(test)]
 mod tests {

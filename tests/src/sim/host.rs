@@ -363,6 +363,7 @@ pub(super) fn facts(name: &str) -> v1::HostFacts {
         os: "simulated (picket-sim)".to_owned(),
         kernel: "0.0.0-sim".to_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        takes_host_sets: true,
     }
 }
 

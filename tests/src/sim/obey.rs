@@ -103,6 +103,7 @@ mod tests {
             dry_run_digest: None,
             break_glass: None,
             rings: Vec::new(),
+            host_set: None,
         }
     }
 
@@ -114,6 +115,7 @@ mod tests {
         v1::SignedCommand {
             body,
             signatures: vec![signature],
+            ..v1::SignedCommand::default()
         }
     }
 

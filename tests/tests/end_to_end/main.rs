@@ -16,6 +16,7 @@ mod evaluation;
 mod fleet;
 mod holes;
 mod hostile;
+mod many_hosts;
 mod outage;
 mod path;
 mod query;

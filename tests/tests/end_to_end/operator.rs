@@ -31,6 +31,7 @@ pub(crate) fn kill(host: HostId, process: ProcessUid) -> Command {
         dry_run_digest: None,
         break_glass: None,
         rings: Vec::new(),
+        host_set: None,
     }
 }
 
@@ -49,5 +50,6 @@ pub(crate) fn sign(command: &Command, key: &SigningKey) -> v1::SignedCommand {
             key_id: key.public_key().key_id().as_bytes().to_vec(),
             signature: signature.as_bytes().to_vec(),
         }],
+        ..v1::SignedCommand::default()
     }
 }

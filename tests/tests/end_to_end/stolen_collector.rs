@@ -51,6 +51,7 @@ fn a_command_without_a_signature_is_refused() {
     assert_planted_is_refused("threshold", |_, command| v1::SignedCommand {
         body: command.encode(),
         signatures: Vec::new(),
+        ..v1::SignedCommand::default()
     });
 }
 

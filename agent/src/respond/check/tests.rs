@@ -11,6 +11,8 @@ use picket_seal::SigningKey;
 use super::*;
 use crate::respond::tests::{NOW, OWN, command};
 
+mod by_root;
+
 /// Inputs of one run; set `PICKET_MUTATIONS` for more.
 const INPUTS: u32 = 12_000;
 const EPOCH: u64 = 3;
@@ -82,6 +84,7 @@ fn originals(signers: &Signers) -> Vec<Original> {
         let signed = v1::SignedCommand {
             signatures: signatures.collect(),
             body,
+            ..v1::SignedCommand::default()
         };
         originals.push(Original { signed, good });
     };
@@ -121,7 +124,7 @@ fn accepted(
 ) -> Option<Checked> {
     size(signed, MAX_COMMAND_BYTES).ok()?;
     let checked = signatures(signed, trust, NOW).ok()?;
-    host(&checked, OWN, EPOCH).ok()?;
+    host(&checked, (OWN, EPOCH), signed.proof.as_ref()).ok()?;
     if seen.contains(&checked.command.id) {
         return None;
     }
@@ -143,12 +146,8 @@ fn no_mutated_envelope_is_accepted_and_every_whole_one_is_once() {
             "replayed"
         );
     }
-    let asked = std::env::var("PICKET_MUTATIONS").ok();
-    let inputs = asked
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(INPUTS);
     let mut random = Random(0x2545_f491_4f6c_dd1d);
-    for input in 0..inputs {
+    for input in 0..inputs() {
         let mut signed = originals[random.below(originals.len())].signed.clone();
         for _ in 0..=random.below(2) {
             mutate(&mut signed, (&signers, &originals), &mut random);
@@ -160,6 +159,12 @@ fn no_mutated_envelope_is_accepted_and_every_whole_one_is_once() {
             );
         }
     }
+}
+
+fn inputs() -> u32 {
+    let asked = std::env::var("PICKET_MUTATIONS").ok();
+    let asked = asked.and_then(|number| number.parse().ok());
+    asked.unwrap_or(INPUTS)
 }
 
 /// Accepted is only the body of a good original, and with nothing but signatures that its persons made for it. Those

@@ -61,6 +61,7 @@ fn sign(body: &[u8], by: &SigningKey) -> v1::SignedCommand {
             key_id: by.public_key().key_id().0.to_vec(),
             signature: by.sign(Domain::Command, body).0.to_vec(),
         }],
+        ..v1::SignedCommand::default()
     }
 }
 

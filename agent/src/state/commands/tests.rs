@@ -25,6 +25,7 @@ fn command(number: u8, expires: i64) -> Command {
         dry_run_digest: None,
         break_glass: None,
         rings: Vec::new(),
+        host_set: None,
     }
 }
 

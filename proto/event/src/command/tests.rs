@@ -19,6 +19,7 @@ fn command(action: Action) -> Command {
         dry_run_digest: Some(Digest::of(b"seen")),
         break_glass: Some(Digest::of(b"code")),
         rings: Vec::new(),
+        host_set: None,
     }
 }
 
@@ -151,4 +152,95 @@ fn rings_hold_each_host_once_in_their_order() {
         let refused = Command::decode(&ringed(bad).encode());
         assert_eq!(refused, Err(CommandError::Rings), "{bad:?}");
     }
+}
+
+/// A command for 100 hosts in rings, by its root, as it is signed and with its hosts beside it.
+fn by_root() -> (Command, v1::SignedCommand) {
+    let hosts = (0..100_u8).rev().map(|n| HostId::new([n; 32]));
+    let command = Command {
+        hosts: hosts.collect(),
+        rings: vec![1, 10, 100],
+        ..command(Action::Release)
+    };
+    let command = command.by_root().unwrap();
+    let signed = v1::SignedCommand {
+        body: command.encode(),
+        host_ids: command.beside(),
+        ..v1::SignedCommand::default()
+    };
+    (command, signed)
+}
+
+#[test]
+fn a_command_by_its_root_is_read_with_all_its_hosts_in_their_rings() {
+    let (command, signed) = by_root();
+    assert!(signed.body.len() < 250, "{}", signed.body.len());
+    assert_eq!(Command::read(&signed), Ok(command.clone()));
+    assert_eq!(command.hosts_of_ring(1), &[HostId::new([99; 32])]);
+    assert_eq!(command.ring_of(&HostId::new([99; 32])), Some(1));
+    assert_eq!(command.ring_of(&HostId::new([95; 32])), Some(2));
+    assert_eq!(command.ring_of(&HostId::new([0; 32])), Some(3));
+    assert_eq!(command.ring_of(&HostId::new([100; 32])), None);
+    let bare = Command::decode(&signed.body).unwrap();
+    assert_eq!((bare.hosts.len(), bare.host_count()), (0, 100));
+    assert!(bare.classes().any(|class| class == ActionClass::Fleet));
+    let tree = bare.tree_of(&signed.host_ids).unwrap().unwrap();
+    for host in tree.hosts() {
+        let proof = tree.proof(host);
+        assert_eq!(bare.ring_for(host, proof.as_ref()), command.ring_of(host));
+        assert_eq!(bare.ring_for(host, None), None);
+    }
+}
+
+#[test]
+fn hosts_that_do_not_give_the_signed_root_are_not_those_of_the_command() {
+    let (_, signed) = by_root();
+    let refused = |change: &dyn Fn(&mut Vec<Vec<u8>>)| {
+        let mut other = signed.clone();
+        change(&mut other.host_ids);
+        matches!(Command::read(&other), Err(CommandError::Hosts(_)))
+    };
+    assert!(!refused(&|_| {}));
+    assert!(refused(&Vec::clear));
+    assert!(refused(&|hosts| drop(hosts.pop())));
+    assert!(refused(&|hosts| hosts.push(vec![200; 32])));
+    assert!(refused(&|hosts| hosts.swap(3, 4)));
+    assert!(refused(&|hosts| hosts.swap(5, 50)));
+    assert!(refused(&|hosts| hosts[7] = vec![200; 32]));
+    assert!(refused(&|hosts| hosts[7] = hosts[8].clone()));
+    assert!(refused(&|hosts| hosts[7].truncate(31)));
+    assert!(refused(&|hosts| hosts.resize(MAX_HOST_SET + 1, vec![0; 32])));
+}
+
+#[test]
+fn a_command_names_its_hosts_in_one_way_only() {
+    let (_, signed) = by_root();
+    let mut wire = v1::CommandBody::decode(signed.body.as_slice()).unwrap();
+    let decoded = |wire: &v1::CommandBody| Command::decode(&wire.encode_to_vec());
+    assert!(decoded(&wire).is_ok());
+    wire.host_ids = vec![vec![1; 32]; 100];
+    assert!(matches!(
+        decoded(&wire),
+        Err(CommandError::Hosts(HostSetError::Stray))
+    ));
+    (wire.host_ids, wire.ring_ends) = (Vec::new(), Vec::new());
+    for (count, well) in [
+        (0, false),
+        (1, true),
+        (20_000, true),
+        (20_001, false),
+        (u32::MAX, false),
+    ] {
+        wire.host_count = count;
+        assert_eq!(decoded(&wire).is_ok(), well, "{count}");
+    }
+    wire.host_set_root.pop();
+    assert!(matches!(decoded(&wire), Err(CommandError::Field(_))));
+    let listed = v1::SignedCommand {
+        body: command(Action::Release).encode(),
+        host_ids: vec![vec![2; 32]],
+        ..v1::SignedCommand::default()
+    };
+    let stray = CommandError::Hosts(HostSetError::Stray);
+    assert_eq!(Command::read(&listed), Err(stray));
 }

@@ -130,12 +130,13 @@ impl TrustRoot {
         strictest
     }
 
+    /// Whether a critical host is among the command's. Who is shown a root alone cannot know, so everybody takes it that one is, where
+    /// there are any.
     fn touches_critical(&self, command: &Command) -> bool {
+        let mut hosts = command.hosts.iter();
         command.class() == ActionClass::Destructive
-            && command
-                .hosts
-                .iter()
-                .any(|host| self.critical_hosts.contains(host))
+            && !self.critical_hosts.is_empty()
+            && (command.host_set.is_some() || hosts.any(|host| self.critical_hosts.contains(host)))
     }
 
     /// The first signature is the requester's; a person counts once, whatever they sign with.

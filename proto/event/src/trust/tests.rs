@@ -104,6 +104,7 @@ fn kill(hosts: usize) -> Command {
         dry_run_digest: None,
         break_glass: None,
         rings: Vec::new(),
+        host_set: None,
     }
 }
 
@@ -169,6 +170,35 @@ fn automation_asks_and_never_counts() {
         TrustRoot::decode(&double.root.encode()),
         Err(TrustError::Automation(_))
     ));
+}
+
+/// Who is shown a root does not see whether a critical host is among the others.
+#[test]
+fn by_a_root_whatever_cannot_be_undone_is_for_a_critical_host_where_there_are_any() {
+    let mut people = People::new(&[BOTH, BOTH, BOTH]);
+    people.root.thresholds.push((ActionClass::Critical, 3));
+    let few = kill(2).by_root().unwrap();
+    let bare = |command: &Command| Command::decode(&command.encode()).unwrap();
+    assert!(people.weigh(&few, &[0]).is_ok(), "no host is critical");
+    people.root.critical_hosts.insert(host(200));
+    for same in [&few, &bare(&few)] {
+        assert!(too_few(2, 3)(&people.weigh(same, &[0, 1])));
+        assert!(people.weigh(same, &[0, 1, 2]).is_ok());
+    }
+    assert!(
+        people.weigh(&kill(2), &[0]).is_ok(),
+        "a list shows that it is not"
+    );
+    let mut end = kill(FLEET + 1);
+    end.action = Action::Release;
+    let end = end.by_root().unwrap();
+    for same in [&end, &bare(&end)] {
+        assert!(
+            too_few(1, 2)(&people.weigh(same, &[0])),
+            "a fleet by its number"
+        );
+        assert!(people.weigh(same, &[0, 1]).is_ok());
+    }
 }
 
 #[test]
