@@ -71,6 +71,10 @@ fn readable(status: &Value) -> Vec<String> {
             text("/rules_over_several/learning")
         ),
         format!("policy    {}", policy(status)),
+        format!(
+            "settings  of the host's own file, under signed content: version {}",
+            text("/content/configuration")
+        ),
         format!("trust     {}", trust(status)),
         format!("scorer    {}", scorer(status)),
         format!(
