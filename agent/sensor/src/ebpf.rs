@@ -227,7 +227,7 @@ impl KernelSensor {
 
     /// Sleeps until a ring is filled as the kernel programs were told, at most for `timeout`.
     fn wait(&self, timeout: Duration) {
-        if let Err(error) = self.rings.poll(timeout)
+        if let Err(error) = self.rings.poll(in_whole_millis(timeout))
             && error.kind() != ErrorKind::Interrupted
         {
             tracing::warn!(%error, "waiting for kernel records failed");
@@ -506,6 +506,13 @@ fn check_host(settings: &Settings) -> Result<(), SensorError> {
     Ok(())
 }
 
+/// Rounded up: what is waited for is counted in milliseconds, and the rest of one would be no wait at all, again and again until it is
+/// over.
+fn in_whole_millis(timeout: Duration) -> Duration {
+    let millis = timeout.as_nanos().div_ceil(1_000_000);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
 /// What a ring does with a record.
 fn accept_into(intake: &Arc<Mutex<Intake>>) -> impl FnMut(&[u8]) -> i32 + 'static {
     let intake = Arc::clone(intake);
@@ -542,3 +549,17 @@ const MISSES_PAUSE: Duration = Duration::from_secs(2);
 /// Between the order to stop and the last look.
 const LAST_WORDS: Duration = Duration::from_millis(10);
 const LEAST_RING: u32 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_never_shorter_than_asked_and_none_stays_none() {
+        let rounded = |nanos| in_whole_millis(Duration::from_nanos(nanos));
+        assert_eq!(rounded(0), Duration::ZERO);
+        assert_eq!(rounded(1), Duration::from_millis(1));
+        assert_eq!(rounded(1_000_000), Duration::from_millis(1));
+        assert_eq!(rounded(499_000_001), Duration::from_millis(500));
+    }
+}
