@@ -33,7 +33,7 @@ use crate::state::{StateDir, StateError};
 mod tests;
 
 const DIRECTORY: &str = "content";
-/// Content with which the agent was started so often without living for a minute are set aside.
+/// Content with which the agent was started so often without living for a minute is set aside.
 const STARTS: u32 = 3;
 /// What can keep an agent from living.
 const ON_TRIAL: [ContentKind; 2] = [ContentKind::Rules, ContentKind::Configuration];
@@ -203,10 +203,12 @@ impl Contents {
         Offered::Taken(Box::new(taken), rules.map(Box::new))
     }
 
-    /// The agent has lived with what it uses for long enough, or ends in order.
+    /// The agent has lived with what it uses for long enough, or ends in order. What only the next start uses is still to be tried.
     pub(crate) fn end_trials(&self) {
-        for kind in ON_TRIAL {
-            self.end_trial(kind);
+        for (kind, used) in self.used() {
+            if ON_TRIAL.contains(&kind) && used == self.highest(kind) {
+                self.end_trial(kind);
+            }
         }
     }
 

@@ -122,7 +122,10 @@ fn a_configuration_with_which_the_agent_does_not_live_gives_way_to_the_one_befor
     world.take(&world.contents(), &first);
     world.contents().end_trials();
     let second = world.signed(configuration, 2, "cpu_percent = 2");
-    world.take(&world.contents(), &second);
+    let contents = world.contents();
+    world.take(&contents, &second);
+    // The run that took it ends in order, to start anew with it: that is not to have lived with it.
+    contents.end_trials();
     let used = || world.contents().configuration().cpu_percent;
     assert_eq!([used(), used(), used()], [Some(2), Some(2), Some(1)]);
     // The host never takes the bad one again, and a newer one.
