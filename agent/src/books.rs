@@ -172,11 +172,14 @@ impl Books {
         }
         self.due.rotated = Instant::now();
         self.flush_all()?;
+        let before = self.epochs.epoch();
         if let Err(error) = self.epochs.rotate(self.clock.now()) {
-            tracing::error!(
-                reason = chain(&error),
+            let what = if self.epochs.epoch() == before {
                 "event key not changed, keeping the old one"
-            );
+            } else {
+                "the event key that has ended could not be erased, trying again with the next one"
+            };
+            tracing::error!(reason = chain(&error), "{what}");
             self.due.rotate_again(self.epoch_length);
         }
         self.health.status().epoch = self.epochs.epoch();

@@ -17,6 +17,11 @@ pub trait Disk: Send {
     fn create(&mut self, name: &str) -> io::Result<()>;
     /// Writes all `bytes` at the end. Durable only after `sync`.
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Sets space aside, so that the file can grow to `len` bytes when others fill the disk. Changes neither its size nor its
+    /// bytes. An error means that no space is set aside; the file may still grow.
+    fn reserve(&mut self, name: &str, len: u64) -> io::Result<()>;
+    /// Gives back what was set aside for the file and not used.
+    fn release(&mut self, name: &str) -> io::Result<()>;
     /// Reads exactly `len` bytes from `offset`.
     fn read(&mut self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>>;
     /// Cuts the file to `len` bytes.

@@ -79,3 +79,11 @@ pub enum SpoolError {
         quota_bytes: u64,
     },
 }
+
+impl SpoolError {
+    /// Whether the disk has no room left.
+    pub(crate) fn is_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
+    }
+}

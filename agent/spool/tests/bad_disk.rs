@@ -3,7 +3,7 @@
 
 use picket_spool::{Class, SpoolError};
 
-use crate::fake::{Cut, FakeDisk, fill, open, read_all, record, seqs};
+use crate::fake::{Cut, FakeDisk, LIMITS, fill, open, read_all, record, seqs};
 
 #[test]
 fn a_full_disk_fails_the_sync_and_the_records_wait_for_room() {
@@ -33,6 +33,34 @@ fn a_full_disk_fails_the_sync_and_the_records_wait_for_room() {
     assert_eq!(seqs(&mut spool, Class::Alert), [0, 1, 2, 3]);
     disk.power_cut(Cut::LosesAll);
     assert_eq!(seqs(&mut open(&disk).0, Class::Alert), [0, 1, 2, 3]);
+}
+
+#[test]
+fn what_was_set_aside_is_there_when_others_fill_the_disk_and_goes_to_what_is_worth_more() {
+    let disk = FakeDisk::default();
+    disk.world().reserves = true;
+    let (mut spool, _) = open(&disk);
+    fill(&mut spool, 1, Class::Bulk, 0..2);
+    // Others took everything but what was set aside.
+    disk.world().capacity = Some(LIMITS.segment_bytes.try_into().unwrap());
+    fill(&mut spool, 1, Class::Bulk, 2..5);
+    spool.append(record(1, Class::Alert, 0, 1, 300)).unwrap();
+    assert!(spool.sync().is_err(), "nothing is left for a second segment");
+    spool.sync().unwrap();
+    assert_eq!(seqs(&mut spool, Class::Alert), [0]);
+    assert_eq!(seqs(&mut spool, Class::Bulk), [0, 1, 2, 3, 4]);
+    // The next segment needs none of the one before, nor does a spool that was opened anew.
+    disk.mend();
+    fill(&mut spool, 1, Class::Bulk, 5..30);
+    let set_aside = || {
+        let world = disk.world();
+        let files = world.files.values();
+        files.filter(|file| file.reserved > file.data.len()).count()
+    };
+    assert!(set_aside() <= 1, "{}", set_aside());
+    drop(spool);
+    drop(open(&disk));
+    assert_eq!(set_aside(), 0);
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) fail_after_rename: bool,
     /// Reading these bytes of any file fails.
     pub(crate) unreadable: Option<Range<u64>>,
+    /// Whether it can set space aside; not every one can.
+    pub(crate) reserves: bool,
     /// Successful syncs, to count what a group costs.
     pub(crate) syncs: u32,
 }
@@ -40,6 +42,8 @@ pub(crate) struct World {
 #[derive(Clone, Default)]
 pub(crate) struct FakeFile {
     pub(crate) data: Vec<u8>,
+    /// Bytes that others cannot take, the file's own included.
+    pub(crate) reserved: usize,
     durable: Vec<u8>,
     doomed: Vec<Range<usize>>,
 }
@@ -89,6 +93,7 @@ impl FakeDisk {
         *world = World {
             files,
             syncs: world.syncs,
+            reserves: world.reserves,
             ..World::default()
         };
     }
@@ -167,10 +172,13 @@ impl World {
             .ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    fn room(&self) -> usize {
-        let used: usize = self.files.values().map(|file| file.data.len()).sum();
+    /// What this file can grow by.
+    fn room(&self, name: &str) -> usize {
+        let takes = |file: &FakeFile| file.data.len().max(file.reserved);
+        let used: usize = self.files.values().map(takes).sum();
+        let own = self.files.get(name).map_or(0, |file| takes(file) - file.data.len());
         self.capacity
-            .map_or(usize::MAX, |capacity| capacity.saturating_sub(used))
+            .map_or(usize::MAX, |capacity| capacity.saturating_sub(used) + own)
     }
 }
 
@@ -194,7 +202,7 @@ impl Disk for FakeDisk {
     fn append(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let mut world = self.world();
         let allowed = world.write();
-        let room = world.room();
+        let room = world.room(name);
         let read_only = world.read_only;
         let file = world.file(name)?;
         if let Err(error) = allowed {
@@ -208,6 +216,30 @@ impl Disk for FakeDisk {
             return Err(ErrorKind::StorageFull.into());
         }
         file.data.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn reserve(&mut self, name: &str, len: u64) -> Result<()> {
+        let mut world = self.world();
+        if world.read_only || !world.reserves {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        let room = world.room(name);
+        let file = world.file(name)?;
+        let len = usize::try_from(len).unwrap();
+        if len.saturating_sub(file.data.len()) > room {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        file.reserved = len;
+        Ok(())
+    }
+
+    fn release(&mut self, name: &str) -> Result<()> {
+        let mut world = self.world();
+        if world.read_only {
+            return Err(ErrorKind::ReadOnlyFilesystem.into());
+        }
+        world.file(name)?.reserved = 0;
         Ok(())
     }
 

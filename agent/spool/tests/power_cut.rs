@@ -174,6 +174,8 @@ enum Fault {
     Rename,
     ReadOnly,
     Full { room: usize },
+    /// From now on it does, or does not, set space aside.
+    Reserves(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -190,6 +192,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Fault::Rename),
         Just(Fault::ReadOnly),
         (0usize..3000).prop_map(|room| Fault::Full { room }),
+        any::<bool>().prop_map(Fault::Reserves),
     ];
     prop_oneof![
         12 => (class(), 1u64..4, 0usize..1500)
@@ -426,6 +429,7 @@ impl Model {
             Fault::Rename => world.fail_after_rename = true,
             Fault::ReadOnly => world.read_only = true,
             Fault::Full { room: more } => world.capacity = Some(room + more),
+            Fault::Reserves(does) => world.reserves = does,
         }
     }
 

@@ -95,7 +95,8 @@ impl Epochs {
         &self.log
     }
 
-    /// Begins the next epoch. Afterwards the old private key is gone.
+    /// Begins the next epoch. Afterwards the old private key is gone; after an error with a new [`Self::epoch`] it may not be, and the
+    /// next rotation erases it.
     pub(crate) fn rotate(&mut self, now: UnixNanos) -> Result<(), StateError> {
         self.rotate_until(Step::OldErased, now)
     }
@@ -121,9 +122,9 @@ impl Epochs {
         if last == Step::Vouched {
             return Ok(());
         }
-        let old = key_path(&self.keys, self.epoch);
         (self.epoch, self.key) = (next, key);
-        erase(&old)
+        // Also what an earlier rotation could not erase.
+        erase_all_but(&self.keys, self.epoch)
     }
 
     fn vouch(&self, epoch: u64, public: PublicKey, now: UnixNanos) -> v1::Succession {
@@ -396,6 +397,22 @@ mod tests {
         fs::write(epochs.log(), [9, 0, 0, 0, 1, 2]).unwrap();
         epochs.rotate(UnixNanos(2)).unwrap();
         assert_eq!(Epochs::open(&state, &host).unwrap().epoch(), 1);
+    }
+
+    #[test]
+    fn a_key_that_could_not_be_erased_goes_with_the_next_rotation() {
+        let (_dir, state, host) = enrolled();
+        let mut epochs = Epochs::open(&state, &host).unwrap();
+        // What no file can be: it can be neither overwritten nor removed as one.
+        let stuck = state.path("keys/epoch-0.p8");
+        fs::remove_file(&stuck).unwrap();
+        fs::create_dir(&stuck).unwrap();
+        assert!(epochs.rotate(UnixNanos(1)).is_err());
+        assert_eq!(epochs.epoch(), 1, "the new key is in force all the same");
+        fs::remove_dir(&stuck).unwrap();
+        fs::write(&stuck, b"the old key").unwrap();
+        epochs.rotate(UnixNanos(2)).unwrap();
+        assert_eq!(key_files(&state), ["epoch-2.p8"]);
     }
 
     #[test]

@@ -85,6 +85,13 @@ impl Disk for Moody {
         self.mood()?;
         self.disk.append(name, bytes)
     }
+    fn reserve(&mut self, name: &str, len: u64) -> io::Result<()> {
+        self.mood()?;
+        self.disk.reserve(name, len)
+    }
+    fn release(&mut self, name: &str) -> io::Result<()> {
+        self.disk.release(name)
+    }
     fn read(&mut self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         self.disk.read(name, offset, len)
     }

@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! - In each class batches go in order, from the first that is not acknowledged.
-//! - Bytes under way never exceed the collector's credit, nor batches [`MAX_UNDER_WAY`].
+//! - Bytes under way never exceed the collector's credit by more than the last batch, nor batches [`MAX_UNDER_WAY`].
+//! - Of both, a part is kept for the more important classes ([`share`]): an alert never waits for answers to bulk.
 //! - A class whose batch was refused waits; the others go on.
 //! - Where the collector misses what cannot be sent any more, a signed header that says so goes first.
 
@@ -53,6 +54,16 @@ const MAX_SUCCESSIONS: usize = 1_000;
 
 /// The classes in the order in which they go.
 const ORDER: [Class; 3] = [Class::Alert, Class::Security, Class::Bulk];
+
+/// Batches and bytes that may be under way, of all classes together, while one of this class is sent; `credit` is what the collector
+/// grants, in bytes. Security leaves an eighth to alerts, bulk a quarter to both.
+const fn share(class: Class, credit: u64) -> (usize, u64) {
+    match class {
+        Class::Alert => (MAX_UNDER_WAY, credit),
+        Class::Security => (MAX_UNDER_WAY - MAX_UNDER_WAY / 8, credit - credit / 8),
+        Class::Bulk => (MAX_UNDER_WAY - MAX_UNDER_WAY / 4, credit - credit / 4),
+    }
+}
 
 /// Sends until the connection ends.
 pub(super) async fn send(
@@ -192,9 +203,7 @@ impl<'a> Sender<'a> {
     async fn send_next(&mut self) -> Result<(), LinkError> {
         loop {
             let wake = self.uplink.store.wake.notified();
-            let may_send =
-                self.under_way.len() < MAX_UNDER_WAY && self.bytes_under_way < self.credit;
-            if !may_send {
+            if !self.has_room(ORDER[0]) {
                 // Only an answer changes this, and it drops this wait.
                 return std::future::pending().await;
             }
@@ -215,10 +224,20 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// The next batch of the most important class that has one and does not wait.
+    /// Whether a batch of this class may go before anything that is under way is answered.
+    fn has_room(&self, class: Class) -> bool {
+        let (batches, credit) = share(class, self.credit);
+        self.under_way.len() < batches && self.bytes_under_way < credit
+    }
+
+    /// The next batch of the most important class that has one, has room and does not wait.
     fn next(&mut self) -> Result<Option<(usize, Next)>, LinkError> {
         let now = Instant::now();
         for (index, class) in ORDER.into_iter().enumerate() {
+            // The classes behind it have less.
+            if !self.has_room(class) {
+                break;
+            }
             if let Some(range) = self.uplink.store.ranges.take(class) {
                 return Ok(Some((index, Next::Range(range))));
             }

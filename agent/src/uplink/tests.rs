@@ -515,6 +515,32 @@ async fn a_collector_that_does_not_answer_gets_no_more_than_it_may_have() {
 }
 
 #[tokio::test]
+async fn an_alert_does_not_wait_for_answers_to_bulk() {
+    let bench = Bench::new();
+    let firsts: Vec<u64> = (0..100).map(|number| number * 2).collect();
+    bench.spool(Class::Bulk, 0, &firsts);
+    let script = Arc::new(Script {
+        silent: true,
+        ..Script::default()
+    });
+    let later = async {
+        tokio::time::sleep(A_WHILE / 2).await;
+        assert_eq!(script.numbers(Class::Bulk).len(), 36, "bulk has its share");
+        bench.spool(Class::Security, 0, &[0]);
+        bench.spool(Class::Alert, 0, &[0]);
+        bench.uplink.store.wake.notify_one();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ended = bench.talk(&script, A_WHILE) => {}
+        () = later => {}
+    }
+    assert_eq!(script.numbers(Class::Alert), [0]);
+    assert_eq!(script.numbers(Class::Security), [0]);
+    assert_eq!(script.numbers(Class::Bulk).len(), 36);
+}
+
+#[tokio::test]
 async fn a_certificate_past_half_of_its_life_is_renewed_under_the_same_key() {
     let bench = Bench::new();
     let next = certificate();

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
 
 use super::{Disk, FileInfo};
 use crate::error::SpoolError;
@@ -139,6 +139,20 @@ impl Disk for RealDisk {
         self.file(name, Access::Append)?.write_all(bytes)
     }
 
+    fn reserve(&mut self, name: &str, len: u64) -> io::Result<()> {
+        let file = self.file(name, Access::Append)?;
+        let reserved = rustix::fs::fallocate(&*file, FallocateFlags::KEEP_SIZE, 0, len);
+        if reserved.is_err() {
+            // A disk that got full may keep a part of it, which others need more.
+            give_back(file)?;
+        }
+        Ok(reserved?)
+    }
+
+    fn release(&mut self, name: &str) -> io::Result<()> {
+        give_back(self.file(name, Access::Append)?)
+    }
+
     fn read(&mut self, name: &str, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let file = self.file(name, Access::Read)?;
         let mut bytes = vec![0; len];
@@ -168,6 +182,17 @@ impl Disk for RealDisk {
     }
 }
 
+/// Blocks behind the end of a file go when it is cut to the size that it has.
+fn give_back(file: &File) -> io::Result<()> {
+    let stat = rustix::fs::fstat(file)?;
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+    if blocks.saturating_mul(BLOCK) > size.next_multiple_of(LARGEST_BLOCK) {
+        file.set_len(size)?;
+    }
+    Ok(())
+}
+
 fn open_private_dir(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(path, flags, Mode::empty())?;
@@ -188,6 +213,12 @@ fn plain(name: &str) -> io::Result<&str> {
     }
     Ok(name)
 }
+
+/// What the kernel counts blocks of a file in, in bytes.
+const BLOCK: u64 = 512;
+
+/// What a file system gives to a file at once, at most, in bytes; a file that ends in its last block has nothing set aside.
+const LARGEST_BLOCK: u64 = 64 << 10;
 
 /// Three classes and a rewritten segment, each written and read.
 const OPEN_FILES: usize = 8;
@@ -233,6 +264,27 @@ mod tests {
         assert!(disk.create("link").is_err());
         assert!(disk.list().unwrap().is_empty());
         assert_eq!(std::fs::read(&outside).unwrap(), b"keep");
+    }
+
+    #[test]
+    fn space_is_set_aside_and_given_back_and_no_byte_changes() {
+        use std::os::unix::fs::MetadataExt;
+        let temp = tempfile::tempdir().unwrap();
+        let mut disk = RealDisk::new(temp.path()).unwrap();
+        disk.create("a").unwrap();
+        disk.append("a", b"one").unwrap();
+        let blocks = || std::fs::metadata(temp.path().join("a")).unwrap().blocks() * BLOCK;
+        disk.reserve("a", 4 << 20).unwrap();
+        assert!(blocks() >= 4 << 20);
+        disk.append("a", b"two").unwrap();
+        disk.sync("a").unwrap();
+        assert_eq!(std::fs::read(temp.path().join("a")).unwrap(), b"onetwo");
+        disk.release("a").unwrap();
+        assert!(blocks() <= LARGEST_BLOCK, "{}", blocks());
+        assert_eq!(std::fs::read(temp.path().join("a")).unwrap(), b"onetwo");
+        assert!(disk.reserve("a", u64::MAX >> 1).is_err());
+        assert!(blocks() <= LARGEST_BLOCK, "{}", blocks());
+        assert!(disk.release("b").is_err());
     }
 
     #[test]

@@ -142,6 +142,8 @@ impl Spool {
     fn confirm(&mut self, recovery: &mut Recovery) {
         for class in Class::ALL {
             for segment in &self.lanes.of(class).segments {
+                // Nothing is written to it any more; a disk that refuses keeps what it set aside.
+                let _kept = self.disk.release(&segment.name());
                 recovery.unconfirmed |= self.disk.sync(&segment.name()).is_err();
             }
         }

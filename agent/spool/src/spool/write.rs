@@ -5,6 +5,8 @@
 //! - A group is one write and one fsync. After either fails, nothing more is written to that file:
 //!   what the kernel still holds of it cannot be trusted. The group stays in memory and goes to a
 //!   new segment.
+//! - Space for a whole segment is set aside when it begins, where the disk can do that, and what is left of it is given back
+//!   when the next one begins, at the next start, or when a more important class finds the disk full.
 
 use std::io;
 
@@ -80,10 +82,18 @@ impl Spool {
             return Ok(());
         }
         self.clear_debris();
-        if self.fits_growing(class) {
-            self.flush_to_growing(class)?;
+        let written = if self.fits_growing(class) {
+            self.flush_to_growing(class)
         } else {
-            self.flush_to_new(class)?;
+            self.release_growing(class);
+            self.flush_to_new(class)
+        };
+        if let Err(error) = written {
+            if error.is_full() {
+                let less = Class::ALL.into_iter().skip_while(|one| *one != class);
+                less.skip(1).for_each(|less| self.release_growing(less));
+            }
+            return Err(error);
         }
         let pending = std::mem::take(&mut self.lanes.of_mut(class).pending);
         let end = pending.entries.last().map_or(0, |entry| entry.seq_end);
@@ -95,6 +105,13 @@ impl Spool {
             line.synced = end;
         }
         Ok(())
+    }
+
+    /// Gives back what is set aside for the growing segment of a class. A disk that refuses keeps it until the next start.
+    fn release_growing(&mut self, class: Class) {
+        if let Some(segment) = self.lanes.of_mut(class).growing() {
+            let _kept = self.disk.release(&segment.name());
+        }
     }
 
     fn fits_growing(&mut self, class: Class) -> bool {
@@ -125,6 +142,7 @@ impl Spool {
         self.next_segment = id.saturating_add(1);
         let stream = self.lanes.of(class).pending.stream;
         let run = self.runs.number_of(stream);
+        let segment_bytes = self.limits.segment_bytes;
         let lane = self.lanes.of_mut(class);
         lane.active = false;
         let floor = lane
@@ -144,7 +162,11 @@ impl Spool {
             .disk
             .create(&name)
             .map_err(failed("create", &name))
-            .and_then(|()| write_synced(&mut *self.disk, &name, &[&header, &lane.pending.bytes]));
+            .and_then(|()| {
+                // Without it the segment grows as long as the disk has room.
+                let _unreserved = self.disk.reserve(&name, segment_bytes);
+                write_synced(&mut *self.disk, &name, &[&header, &lane.pending.bytes])
+            });
         if let Err(error) = written {
             self.leave(Debris { name, keep: 0 });
             return Err(error);
