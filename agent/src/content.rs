@@ -372,6 +372,11 @@ impl Contents {
         Offered::Refused(reason)
     }
 
+    /// What was offered could not be had: the collector hears why.
+    pub(crate) fn not_fetched(&self, kind: ContentKind, offered: u64, reason: String) {
+        self.tell(kind, offered, reason);
+    }
+
     fn tell(&self, kind: ContentKind, offered: u64, refused: String) {
         let used = self.used().into_iter().find(|(one, _)| *one == kind);
         let ack = v1::ContentAck {

@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | frames to the collector | [`FRAMES`] | the heartbeat waits; nothing else uses it |
 //! | batches to the collector | [`events::QUEUE`], and bytes by the collector's credit | batches wait in the spool |
+//! | offers of content that wait to be fetched | [`fetch::OFFERS`] | the session is not read |
 //! | commands to the responder | [`COMMANDS`] | the session is not read; the collector keeps the rest |
 //!
 //! # Invariants
@@ -44,6 +45,7 @@ pub(crate) mod certificate;
 mod connection;
 mod events;
 pub(crate) mod facts;
+mod fetch;
 mod holes;
 pub(crate) mod places;
 mod renewal;

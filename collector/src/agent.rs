@@ -49,6 +49,7 @@ impl Agent for AgentService {
     type SessionStream = Answers<v1::CollectorFrame>;
     type EventsStream = Answers<v1::EventAck>;
     type UploadStream = Answers<v1::ChunkAck>;
+    type FetchStream = Answers<v1::Chunk>;
 
     async fn session(
         &self,
@@ -91,6 +92,25 @@ impl Agent for AgentService {
         let collected = self.collected.clone();
         tasks.spawn(collected.receive(host.id(), request.into_inner(), answer));
         Ok(Response::new(Answers::new(answers, tasks)))
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<v1::FetchRequest>,
+    ) -> Result<Response<Self::FetchStream>, Status> {
+        let host = self.host(&request)?;
+        let contents = &self.sessions.contents;
+        let count = |refusal: &Refusal| self.metrics.call_refused(*refusal);
+        let fetching = contents.begin_fetch(host.id()).inspect_err(count)?;
+        let wanted = request.into_inner();
+        let parcel = contents.named(host.id(), &wanted.sha256).await;
+        let parcel = parcel.inspect_err(count)?;
+        let give = |parts| async move {
+            let given = parcel.give(wanted.offset, parts).await;
+            drop(fetching);
+            given
+        };
+        Ok(Response::new(Answers::filled(host.closing(), 1, give)))
     }
 
     async fn renew_certificate(

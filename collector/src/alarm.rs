@@ -53,7 +53,9 @@ impl Alarm {
             Self::OlderKeys => {
                 "it speaks with an event key that has ended: its state is an old copy, or was copied to another machine"
             }
-            Self::OtherMachine => "its machine id has changed",
+            Self::OtherMachine => {
+                "its machine id has changed: it was copied or moved, and what comes from there is kept apart"
+            }
             Self::TwoSuccessors => {
                 "one of its event keys vouched for two: it was cloned, or a key was stolen"
             }
@@ -77,16 +79,17 @@ impl Alarm {
         }
     }
 
+    /// Whether a hello names another machine than the host's own sessions did; one that names none does not.
+    pub fn says_other_machine(hello: &v1::Hello, known: &Known) -> bool {
+        let before = &known.facts.machine_id_hash;
+        let now = hello.facts.as_ref().map(|it| &it.machine_id_hash);
+        now.is_some_and(|now| !before.is_empty() && !now.is_empty() && before != now)
+    }
+
     /// What a hello gives away, compared with what is known.
     pub fn of_hello(hello: &v1::Hello, known: &Known, known_epoch: u64) -> Vec<Self> {
-        let machine = |facts: &v1::HostFacts| facts.machine_id_hash.clone();
-        let (before, now) = (
-            machine(&known.facts),
-            hello.facts.as_ref().map(machine).unwrap_or_default(),
-        );
-        let moved = !before.is_empty() && !now.is_empty() && before != now;
         let older = hello.epoch < known_epoch;
-        let moved = moved.then_some(Self::OtherMachine);
+        let moved = Self::says_other_machine(hello, known).then_some(Self::OtherMachine);
         moved
             .into_iter()
             .chain(older.then_some(Self::OlderKeys))
@@ -108,8 +111,9 @@ pub struct Alarms {
 }
 
 impl Alarms {
-    /// The host's keys branch off: what the other branch sends is taken in and marked.
-    pub async fn branches_begun(&self, host: HostId, begun: Vec<Branch>) {
+    /// The host's keys branch off, because they vouched for two or because the host `moved` to another machine: what the other branch
+    /// sends is taken in and marked.
+    pub async fn branches_begun(&self, host: HostId, begun: Vec<Branch>, moved: bool) {
         for branch in &begun {
             let (name, fork_epoch) = (branch.name, branch.fork_epoch);
             tracing::error!(%host, branch = %name, fork_epoch, "two speak for one host");
@@ -117,7 +121,12 @@ impl Alarms {
         }
         if !begun.is_empty() {
             self.registry.branches_begun(&host, begun);
-            self.raise(host, Alarm::TwoSuccessors).await;
+            let alarm = if moved {
+                Alarm::OtherMachine
+            } else {
+                Alarm::TwoSuccessors
+            };
+            self.raise(host, alarm).await;
         }
     }
 

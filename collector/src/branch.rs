@@ -10,7 +10,7 @@
 
 use picket_event::{HostId, UnixNanos};
 use picket_seal::KeyId;
-use picket_store::{Lineage, SignedBy, TRUNK};
+use picket_store::{ChainKey, Lineage, Reader, SignedBy, StoredEvent, TRUNK};
 
 /// One branch.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -144,6 +144,16 @@ impl Branches {
             }
         }
     }
+}
+
+/// The branch that signed an event, if that is not the host; `all` are those of its host.
+pub fn doubtful(all: &Branches, reader: &Reader, stored: &StoredEvent) -> Option<KeyId> {
+    let key = ChainKey {
+        stream: stored.stream,
+        class: stored.class,
+    };
+    let by = reader.signed_by(&stored.host, key, stored.event.seq)?;
+    (all.standing(by) != Standing::Host).then(|| all.name(by.branch, &stored.host))
 }
 
 /// The first branch is called by the key that names the host.

@@ -6,6 +6,8 @@
 //! - What the collector believes decides nothing: hosts verify each version against their own trust root.
 //! - A host is offered only a version above the one that it says it took.
 
+mod fetch;
+
 use std::sync::Arc;
 
 use picket_event::audit::{action, content_proof};
@@ -21,12 +23,15 @@ use crate::database::{Database, DatabaseError, audit, contents};
 use crate::refusal::Refusal;
 use crate::trust::Trust;
 
+pub use fetch::{Fetching, Parcel};
+
 /// All content. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Contents {
     database: Database,
     trust: Trust,
     changed: Arc<watch::Sender<u64>>,
+    parcels: Arc<fetch::Parcels>,
 }
 
 /// Why content was not taken or released.
@@ -73,6 +78,7 @@ impl Contents {
             database,
             trust,
             changed: Arc::new(watch::Sender::new(0)),
+            parcels: Arc::default(),
         }
     }
 
@@ -181,25 +187,6 @@ impl Contents {
             .call(move |t| -> Result<_, PublishError> {
                 let kept = contents::get(t, this)?.ok_or(PublishError::NotFound)?;
                 Ok((state(t, this, &trust)?, kept.signed))
-            })
-            .await
-    }
-
-    /// What the host may have beyond what it took; `has` is what it took of the kind.
-    pub async fn due(
-        &self,
-        host: HostId,
-        kind: ContentKind,
-        has: u64,
-    ) -> Result<Option<(u64, v1::SignedContent)>, DatabaseError> {
-        self.database
-            .call(move |t| {
-                let due = contents::due(t, kind, &host)?;
-                if due <= has {
-                    return Ok(None);
-                }
-                let kept = contents::get(t, (kind, due))?;
-                Ok(kept.map(|kept| (due, kept.signed)))
             })
             .await
     }

@@ -22,6 +22,7 @@ use picket_event::HostId;
 use picket_store::{Cursor, KindSet, Query, Reader, StoreError};
 use tokio::sync::watch;
 
+use crate::branch::{self, Branches};
 use crate::database::{self, Database, DatabaseError};
 use crate::failure::chain;
 use crate::metrics::Metrics;
@@ -128,7 +129,7 @@ impl Export {
     async fn follow(&self, from: Cursor) -> Result<(Cursor, Vec<Message>), ExportError> {
         let (reader, registry) = (self.reader.clone(), self.registry.clone());
         let settings = self.settings.clone();
-        let followed = tokio::task::spawn_blocking(move || {
+        let followed = tokio::task::spawn_blocking(move || -> Result<_, ExportError> {
             let kinds = settings
                 .kinds
                 .iter()
@@ -138,22 +139,29 @@ impl Export {
                 min_severity: settings.min_severity,
                 ..Query::default()
             };
-            let mut names: HashMap<HostId, String> = HashMap::new();
-            let mut messages = Vec::new();
+            let mut taken = Vec::new();
             let next = reader.follow(from, &query, &mut |stored| {
-                let name = names
-                    .entry(stored.host)
-                    .or_insert_with(|| registry.name(&stored.host));
-                messages.push(message(&stored, name, settings.format));
-                if messages.len() < GROUP {
+                taken.push(stored);
+                if taken.len() < GROUP {
                     ControlFlow::Continue(())
                 } else {
                     ControlFlow::Break(())
                 }
+            })?;
+            let mut hosts: HashMap<HostId, (String, Option<Branches>)> = HashMap::new();
+            let messages = taken.iter().map(|stored| {
+                let (name, branches) = hosts.entry(stored.host).or_insert_with(|| {
+                    (registry.name(&stored.host), registry.branches(&stored.host))
+                });
+                let doubtful = branches.as_ref();
+                let doubtful = doubtful.and_then(|all| branch::doubtful(all, &reader, stored));
+                let doubtful = doubtful.map(|name| name.to_string());
+                let of = (name.as_str(), doubtful.as_deref());
+                message(stored, of, settings.format)
             });
-            next.map(|next| (next, messages))
+            Ok((next, messages.collect()))
         });
-        Ok(followed.await.map_err(|_ended| ExportError::Ended)??)
+        followed.await.map_err(|_ended| ExportError::Ended)?
     }
 
     /// Sends a group, however long the receiver is away. `false`: the collector ends before it could.

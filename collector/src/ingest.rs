@@ -183,13 +183,19 @@ impl Ingest {
     async fn signer(&self, header: &Header, batch: &v1::SignedBatch) -> Result<Signer, Refusal> {
         let successions = batch.successions.clone();
         let (host, epoch, name) = (header.host, header.epoch, header.key_id);
-        let forks = Forks::Taken(self.clock.now());
+        let now = self.clock.now();
+        let moved = self.alarms.registry.has_moved(&host, header.stream);
+        let forks = if moved {
+            Forks::Apart(now)
+        } else {
+            Forks::Taken(now)
+        };
         let found = self.database.call(move |t| -> Result<_, KeyError> {
             let begun = keys::accept(t, &host, &successions, forks)?;
             Ok((begun, keys::signer(t, &host, epoch, name)?))
         });
         let (begun, found) = found.await.map_err(|refused| key_refusal(&refused))?;
-        self.alarms.branches_begun(host, begun).await;
+        self.alarms.branches_begun(host, begun, moved).await;
         let (branch, key) = found.ok_or(Refusal::UnknownEpoch)?;
         let by = SignedBy { branch, epoch };
         if key.key_id() == name {

@@ -63,6 +63,8 @@ pub struct Known {
     pub branches: Branches,
     /// Its session, and those of others that speak for it.
     lives: Lives,
+    /// Runs that said that they are on another machine; the latest ones.
+    moved: Vec<StreamId>,
     /// Tells its session that there are commands to look for.
     wake: watch::Sender<u64>,
     events_calls: u32,
@@ -321,9 +323,34 @@ impl Registry {
         }
     }
 
-    /// An operator decided which branch is the host: all that speak for it begin anew.
+    /// A run says that it is on another machine than the host was.
+    pub fn moved(&self, host: &HostId, stream: StreamId) {
+        let mut hosts = self.hosts();
+        let Some(known) = hosts.get_mut(host).filter(|it| !it.moved.contains(&stream)) else {
+            return;
+        };
+        if known.moved.len() >= MOST_MOVED {
+            known.moved.remove(0);
+        }
+        known.moved.push(stream);
+    }
+
+    /// Whether a run said that it is on another machine than the host was.
+    pub fn has_moved(&self, host: &HostId, stream: StreamId) -> bool {
+        let hosts = self.hosts();
+        hosts.get(host).is_some_and(|it| it.moved.contains(&stream))
+    }
+
+    /// An operator decided which branch is the host: all that speak for it begin anew, and its machine is the one that this branch runs on.
     pub fn decided(&self, host: HostId, branches: Branches) {
         if let Some(known) = self.hosts().get_mut(&host) {
+            let changed = known.branches.current() != branches.current();
+            if changed {
+                let told = known.told(branches.current()).facts.unwrap_or_default();
+                known.facts.machine_id_hash = told.machine_id_hash;
+                known.moved.clear();
+                known.dirty = true;
+            }
             known.branches = branches;
         }
         self.close_host(Some(host), Refusal::Superseded);
@@ -492,6 +519,7 @@ impl From<HostRow> for Known {
             alarms: BTreeMap::new(),
             branches: Branches::default(),
             lives: Lives::default(),
+            moved: Vec::new(),
             wake: watch::Sender::new(0),
             events_calls: 0,
             dirty: false,
@@ -571,6 +599,9 @@ const MAX_CONNECTIONS_PER_HOST: usize = 4;
 
 /// Of the ledger of another that speaks for a host, in lines.
 const MOST_CLASSES: usize = 64;
+
+/// Runs of one host on other machines that are remembered.
+const MOST_MOVED: usize = 8;
 
 /// Two for each session, so that a host may open a new call while the old one is still ending.
 const MAX_EVENTS_CALLS: u32 = 2;

@@ -106,7 +106,7 @@ impl Sessions {
             ended = self.hand_out(id, &session, wake, to) => ended,
             ended = tell_checkpoints(newest, to) => ended,
             ended = self.tell_trust(hello.trust_version, to) => ended,
-            ended = self.give_content(id, &hello.content, to) => ended,
+            ended = self.give_content(id, &hello, to) => ended,
             ended = self.give_prior(hello.prior, to) => ended,
         }
     }
@@ -130,7 +130,13 @@ impl Sessions {
 
     /// Compares what the host says of itself with what is known of it, and finds out for whom it speaks.
     async fn look_at(&self, host: HostId, hello: &v1::Hello) -> Result<Place, Refusal> {
-        self.learn(host, hello).await?;
+        let known = self.registry.known(&host).ok_or(Refusal::UnknownPeer)?;
+        let stream = StreamId::from_slice(&hello.stream).ok();
+        let moved = Alarm::says_other_machine(hello, &known);
+        if let Some(stream) = stream.filter(|_| moved) {
+            self.registry.moved(&host, stream);
+        }
+        self.learn(host, hello, moved).await?;
         let name = KeyId::from_slice(&hello.key_id).ok();
         let epoch = hello.epoch;
         let found = self.database.call(move |t| -> Result<_, DatabaseError> {
@@ -160,24 +166,30 @@ impl Sessions {
         // One that is behind its own branch has a copy that is not.
         let is_behind = name.is_some() && epoch < latest;
         Ok(Place {
-            stream: StreamId::from_slice(&hello.stream).ok(),
+            stream,
             by,
-            is_host: standing == Standing::Host && !is_behind,
+            is_host: standing == Standing::Host && !is_behind && !moved,
         })
     }
 
-    /// Takes the newest keys that the host names, so that it is known at once if they branch off.
-    async fn learn(&self, host: HostId, hello: &v1::Hello) -> Result<(), Refusal> {
+    /// Takes the newest keys that the host names, so that it is known at once if they branch off. Of one that `moved` to another machine
+    /// the new ones do.
+    async fn learn(&self, host: HostId, hello: &v1::Hello, moved: bool) -> Result<(), Refusal> {
         let successions = hello.successions.clone();
         if successions.is_empty() || successions.len() > MOST_SUCCESSIONS {
             return Ok(());
         }
-        let forks = Forks::Taken(self.clock.now());
+        let now = self.clock.now();
+        let forks = if moved {
+            Forks::Apart(now)
+        } else {
+            Forks::Taken(now)
+        };
         let learned = self
             .database
             .call(move |t| keys::accept(t, &host, &successions, forks));
         match learned.await {
-            Ok(begun) => self.alarms.branches_begun(host, begun).await,
+            Ok(begun) => self.alarms.branches_begun(host, begun, moved).await,
             Err(KeyError::Database(failed)) => return Err(internal(&failed)),
             // The batch that is signed by them is refused with its reason.
             Err(refused) => tracing::debug!(%host, error = %refused, "keys of a hello not taken"),
@@ -308,13 +320,16 @@ impl Sessions {
         }
     }
 
-    /// Gives the host each content that it may have and did not take, each once in this session.
+    /// Offers the host each content that it may have and did not take, each once in this session. An agent of before, which does not
+    /// fetch, is given it.
     async fn give_content(
         &self,
         host: HostId,
-        took: &[v1::ContentVersion],
+        hello: &v1::Hello,
         to: &Frames,
     ) -> Result<(), Refusal> {
+        let fetches = hello.facts.as_ref().is_some_and(|it| it.fetches_content);
+        let took = &hello.content;
         let took = |kind: ContentKind| {
             let mut versions = took.iter().filter(|one| one.kind == kind.to_wire());
             (kind, versions.next().map_or(0, |one| one.version))
@@ -326,13 +341,18 @@ impl Sessions {
             changed.mark_unchanged();
             for (kind, has) in &mut given {
                 let due = self.contents.due(host, *kind, *has).await;
-                let Some((version, signed)) = due.map_err(|failed| internal(&failed))? else {
+                let Some(parcel) = due.map_err(|failed| internal(&failed))? else {
                     continue;
                 };
-                if send(to, ToAgent::Content(signed)).await.is_err() {
+                let frame = if fetches {
+                    ToAgent::Offer(parcel.offer())
+                } else {
+                    ToAgent::Content(parcel.signed.clone())
+                };
+                if send(to, frame).await.is_err() {
                     return Ok(());
                 }
-                *has = version;
+                *has = parcel.version;
             }
             if changed.changed().await.is_err() {
                 return Ok(());

@@ -45,7 +45,10 @@ fn what_was_set_aside_is_there_when_others_fill_the_disk_and_goes_to_what_is_wor
     disk.world().capacity = Some(LIMITS.segment_bytes.try_into().unwrap());
     fill(&mut spool, 1, Class::Bulk, 2..5);
     spool.append(record(1, Class::Alert, 0, 1, 300)).unwrap();
-    assert!(spool.sync().is_err(), "nothing is left for a second segment");
+    assert!(
+        spool.sync().is_err(),
+        "nothing is left for a second segment"
+    );
     spool.sync().unwrap();
     assert_eq!(seqs(&mut spool, Class::Alert), [0]);
     assert_eq!(seqs(&mut spool, Class::Bulk), [0, 1, 2, 3, 4]);

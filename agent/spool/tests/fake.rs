@@ -176,7 +176,10 @@ impl World {
     fn room(&self, name: &str) -> usize {
         let takes = |file: &FakeFile| file.data.len().max(file.reserved);
         let used: usize = self.files.values().map(takes).sum();
-        let own = self.files.get(name).map_or(0, |file| takes(file) - file.data.len());
+        let own = self
+            .files
+            .get(name)
+            .map_or(0, |file| takes(file) - file.data.len());
         self.capacity
             .map_or(usize::MAX, |capacity| capacity.saturating_sub(used) + own)
     }

@@ -169,11 +169,16 @@ enum Step {
 
 #[derive(Clone, Debug)]
 enum Fault {
-    After { calls: u32, stays: bool },
+    After {
+        calls: u32,
+        stays: bool,
+    },
     Sync,
     Rename,
     ReadOnly,
-    Full { room: usize },
+    Full {
+        room: usize,
+    },
     /// From now on it does, or does not, set space aside.
     Reserves(bool),
 }

@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 
 use super::backoff::Backoff;
 use super::certificate::{self, Validity};
-use super::{FRAMES, LinkError, Uplink, events, facts, renewal, upload};
+use super::{FRAMES, LinkError, Uplink, events, facts, fetch, renewal, upload};
 use crate::health::Link;
 use crate::respond::{Asked, Told};
 use crate::state::epoch;
@@ -109,10 +109,12 @@ pub(super) async fn talk(
     let collector = uplink.health.status().collector.clone();
     tracing::info!(collector, known_epoch = welcome.known_epoch, "connected");
     uplink.health.status().link = Link::Connected;
-    let (sending, files) = (client.clone(), client.clone());
+    let (sending, files, fetching) = (client.clone(), client.clone(), client.clone());
+    let (offers, offered) = mpsc::channel(fetch::OFFERS);
     tokio::select! {
         ended = beat(uplink, &frames) => ended,
-        ended = listen(uplink, &mut session) => ended,
+        ended = listen(uplink, &mut session, &offers) => ended,
+        ended = fetch::take(uplink, fetching, offered) => ended,
         ended = events::send(uplink, sending, &welcome) => ended,
         ended = upload::send(uplink, files) => ended,
         ended = renew(uplink, client, certificate) => ended,
@@ -279,6 +281,7 @@ async fn send(frames: &mpsc::Sender<v1::AgentFrame>, frame: ToCollector) -> Resu
 async fn listen(
     uplink: &Uplink,
     session: &mut Streaming<v1::CollectorFrame>,
+    offers: &mpsc::Sender<v1::ContentOffer>,
 ) -> Result<Infallible, LinkError> {
     while let Some(frame) = session.message().await? {
         match frame.frame {
@@ -295,6 +298,10 @@ async fn listen(
             Some(FromCollector::Content(content)) => {
                 hand_over(uplink, Asked::Content(content)).await?;
             }
+            Some(FromCollector::Offer(offer)) => {
+                let waits = offers.send(offer).await;
+                waits.map_err(|_ended| LinkError::Protocol("nothing is fetched any more"))?;
+            }
             Some(FromCollector::Prior(prior)) => uplink.fleet.hear_prior(&prior),
             Some(FromCollector::Checkpoint(hash)) => uplink.store.hear_checkpoint(&hash),
             // A second welcome says nothing new; an unknown frame is of a newer version.
@@ -304,7 +311,7 @@ async fn listen(
     Err(LinkError::Protocol("the collector ended the session"))
 }
 
-async fn hand_over(uplink: &Uplink, asked: Asked) -> Result<(), LinkError> {
+pub(super) async fn hand_over(uplink: &Uplink, asked: Asked) -> Result<(), LinkError> {
     let taken = uplink.commands.send(asked).await;
     taken.map_err(|_ended| LinkError::Protocol("the responder has ended"))
 }

@@ -13,6 +13,7 @@ pub(crate) fn facts() -> v1::HostFacts {
         kernel: system.release().to_string_lossy().into_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         takes_host_sets: true,
+        fetches_content: true,
     }
 }
 

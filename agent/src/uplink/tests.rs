@@ -45,6 +45,11 @@ struct Script {
     fleet_secret: Vec<u8>,
     /// Sent behind the welcome.
     prior: Option<v1::SignedPrior>,
+    /// Offered behind the welcome, and what is given of it.
+    offer: Option<(v1::ContentOffer, Vec<u8>)>,
+    /// A call for it ends behind so many bytes.
+    breaks_at: Option<usize>,
+    fetched_from: Mutex<Vec<u64>>,
     sketches: Mutex<Vec<v1::FleetSketch>>,
 }
 
@@ -57,6 +62,7 @@ type Answers<T> = ReceiverStream<Result<T, Status>>;
 impl Agent for Collector {
     type SessionStream = Answers<v1::CollectorFrame>;
     type UploadStream = ReceiverStream<Result<v1::ChunkAck, Status>>;
+    type FetchStream = ReceiverStream<Result<v1::Chunk, Status>>;
     type EventsStream = Answers<v1::EventAck>;
 
     async fn session(
@@ -88,6 +94,10 @@ impl Agent for Collector {
         .unwrap();
         if let Some(prior) = self.0.prior.clone() {
             let frame = Some(v1::collector_frame::Frame::Prior(prior));
+            to.send(Ok(v1::CollectorFrame { frame })).await.unwrap();
+        }
+        if let Some((offer, _)) = self.0.offer.clone() {
+            let frame = Some(v1::collector_frame::Frame::Offer(offer));
             to.send(Ok(v1::CollectorFrame { frame })).await.unwrap();
         }
         let script = Arc::clone(&self.0);
@@ -133,6 +143,35 @@ impl Agent for Collector {
         _request: Request<Streaming<v1::Chunk>>,
     ) -> Result<Response<Self::UploadStream>, Status> {
         Err(Status::unimplemented("this collector takes no files"))
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<v1::FetchRequest>,
+    ) -> Result<Response<Self::FetchStream>, Status> {
+        let Some((_, bytes)) = &self.0.offer else {
+            return Err(Status::not_found("nothing was offered"));
+        };
+        let wanted = request.into_inner();
+        let from = usize::try_from(wanted.offset).unwrap();
+        self.0.fetched_from.lock().unwrap().push(wanted.offset);
+        let (to, chunks) = mpsc::channel(64);
+        let end = self
+            .0
+            .breaks_at
+            .map_or(bytes.len(), |at| (from + at).min(bytes.len()));
+        for at in (from..end).step_by(1000) {
+            let data = bytes[at..end.min(at + 1000)].to_vec();
+            let chunk = v1::Chunk {
+                offset: at as u64,
+                total: bytes.len() as u64,
+                sha256: wanted.sha256.clone(),
+                data,
+                ..v1::Chunk::default()
+            };
+            to.send(Ok(chunk)).await.unwrap();
+        }
+        Ok(Response::new(ReceiverStream::new(chunks)))
     }
 
     async fn renew_certificate(
@@ -210,7 +249,7 @@ impl Script {
 struct Bench {
     uplink: Uplink,
     _dir: tempfile::TempDir,
-    _asked: mpsc::Receiver<Asked>,
+    asked: mpsc::Receiver<Asked>,
 }
 
 impl Bench {
@@ -255,7 +294,7 @@ impl Bench {
         Self {
             uplink,
             _dir: dir,
-            _asked: asked,
+            asked,
         }
     }
 
@@ -590,4 +629,70 @@ async fn the_fleets_secret_and_prior_are_heard_and_a_sketch_goes_the_other_way()
     let hellos = script.hellos.lock().unwrap();
     let numbers: Vec<u64> = hellos.iter().map(|hello| hello.prior).collect();
     assert_eq!(numbers, [0, 7]);
+}
+
+/// Content of this many bytes, and an offer of it.
+fn offered(size: usize) -> (v1::SignedContent, v1::ContentOffer, Vec<u8>) {
+    let content = v1::SignedContent {
+        body: (0..size).map(|at| at.to_le_bytes()[0]).collect(),
+        ..v1::SignedContent::default()
+    };
+    let bytes = content.encode_to_vec();
+    let offer = v1::ContentOffer {
+        kind: v1::ContentKind::Rules.into(),
+        version: 4,
+        sha256: Digest::of(&bytes).as_bytes().to_vec(),
+        bytes: bytes.len() as u64,
+    };
+    (content, offer, bytes)
+}
+
+#[tokio::test]
+async fn offered_content_is_fetched_also_in_parts_and_handed_on() {
+    let mut bench = Bench::new();
+    let (content, offer, bytes) = offered(9_000);
+    let script = Arc::new(Script {
+        offer: Some((offer, bytes)),
+        breaks_at: Some(5_000),
+        ..Script::default()
+    });
+    assert!(bench.talk(&script, Duration::from_secs(4)).await.is_none());
+    assert_eq!(*script.fetched_from.lock().unwrap(), [0, 5_000]);
+    let Ok(Asked::Content(got)) = bench.asked.try_recv() else {
+        panic!("nothing was handed on")
+    };
+    assert_eq!(got, content);
+}
+
+#[tokio::test]
+async fn what_is_not_what_was_offered_is_not_handed_on_and_the_collector_hears_why() {
+    let (_, offer, bytes) = offered(3_000);
+    let mut other = bytes.clone();
+    other[1_500] ^= 1;
+    let huge = v1::ContentOffer {
+        bytes: u64::MAX,
+        ..offer.clone()
+    };
+    let longer = [bytes.clone(), vec![0; 10]].concat();
+    let cases = [
+        (offer.clone(), other, "is not what was offered"),
+        (huge, bytes, "bytes are offered"),
+        (offer, longer, "not the one that was asked for"),
+    ];
+    for (offer, bytes, why) in cases {
+        let mut bench = Bench::new();
+        let script = Arc::new(Script {
+            offer: Some((offer, bytes)),
+            ..Script::default()
+        });
+        assert!(bench.talk(&script, A_WHILE).await.is_none());
+        assert!(bench.asked.try_recv().is_err());
+        let told = bench.uplink.contents.told().borrow().clone();
+        let said: Vec<_> = told
+            .iter()
+            .map(|ack| (ack.offered, ack.refused.as_str()))
+            .collect();
+        assert_eq!(said.len(), 1);
+        assert!(said[0].0 == 4 && said[0].1.contains(why), "{said:?}");
+    }
 }

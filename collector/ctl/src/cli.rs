@@ -323,6 +323,9 @@ pub(crate) struct StackArgs {
     /// Only where this holds; see docs/search.md
     #[arg(long = "where", value_name = "EXPR")]
     pub(crate) filter: Option<String>,
+    /// Events that another branch of a host's event keys signed: only these, or without them
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) doubtful: Option<Doubtful>,
     /// The rarest so many
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rarest: u64,

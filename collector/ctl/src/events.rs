@@ -84,12 +84,7 @@ fn request_of(args: EventsArgs) -> v1::SearchRequest {
         r#where: args.filter.unwrap_or_default(),
         limit: args.limit,
         min_severity: 0,
-        doubt: match args.doubtful {
-            None => v1::Doubt::Unspecified,
-            Some(Doubtful::Only) => v1::Doubt::Only,
-            Some(Doubtful::Without) => v1::Doubt::Without,
-        }
-        .into(),
+        doubt: doubt(args.doubtful).into(),
     }
 }
 
@@ -169,6 +164,15 @@ impl Printer {
     }
 }
 
+/// What is asked of the collector about who signed.
+pub(crate) const fn doubt(wanted: Option<Doubtful>) -> v1::Doubt {
+    match wanted {
+        None => v1::Doubt::Unspecified,
+        Some(Doubtful::Only) => v1::Doubt::Only,
+        Some(Doubtful::Without) => v1::Doubt::Without,
+    }
+}
+
 impl TryFrom<v1::FoundEvent> for Found {
     type Error = FoundError;
 
@@ -195,9 +199,23 @@ impl Found {
         let name = (!self.host_name.is_empty()).then_some(self.host_name.as_str());
         match form {
             Form::Sentence | Form::Json => self.json(),
-            Form::Ocsf => ocsf::to_string(&self.event, &self.origin, name),
-            Form::Ecs => ecs::to_string(&self.event, &self.origin, name),
+            Form::Ocsf => self.marked(
+                ocsf::to_value(&self.event, &self.origin, name),
+                ocsf::mark_doubtful,
+            ),
+            Form::Ecs => self.marked(
+                ecs::to_value(&self.event, &self.origin, name),
+                ecs::mark_doubtful,
+            ),
         }
+    }
+
+    /// Whose word it is, said in another form of the event.
+    fn marked(&self, mut value: Value, mark: impl FnOnce(&mut Value, &str)) -> String {
+        if let Some(branch) = &self.doubtful {
+            mark(&mut value, &branch.to_string());
+        }
+        value.to_string()
     }
 
     /// The event as the host's own JSON has it, with its session beside, and whose it is if not the host's.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::StackArgs;
 use crate::client::Collector;
+use crate::events::doubt;
 use crate::failure::{Exit, Failure};
 use crate::operator::Operator;
 use crate::output::{Output, note};
@@ -61,7 +62,7 @@ fn request_of(args: StackArgs) -> v1::StackRequest {
             r#where: args.filter.unwrap_or_default(),
             limit: args.rarest,
             min_severity: 0,
-            doubt: 0,
+            doubt: doubt(args.doubtful).into(),
         }),
     }
 }

@@ -117,6 +117,8 @@ pub(crate) enum From {
     Class,
     /// A part of the event as JSON, by its path; empty: all of it.
     Json(&'static [&'static str]),
+    /// The branch of event keys that signed it, if that is not the host.
+    Doubtful,
 }
 
 impl EventColumn {
@@ -129,6 +131,7 @@ impl EventColumn {
             From::Stored(RowForm::Text | RowForm::Texts | RowForm::Bytes)
             | From::HostName
             | From::Class
+            | From::Doubtful
             | From::Json(_) => "TEXT",
         }
     }
@@ -146,6 +149,10 @@ impl EventColumn {
             ("process_cmd_line", _) => "the arguments joined by single spaces".to_owned(),
             (_, From::HostName) => "the host's name".to_owned(),
             (_, From::Class) => "in which class it travelled: alert, security, bulk".to_owned(),
+            (_, From::Doubtful) => {
+                "the branch of its host's event keys that signed it, if that is not the host"
+                    .to_owned()
+            }
             (_, From::Json([])) => {
                 "the whole event as `picketctl events --json` prints it".to_owned()
             }
@@ -187,6 +194,10 @@ pub(crate) fn event_columns() -> Vec<EventColumn> {
             });
         }
     }
+    columns.push(EventColumn {
+        name: "doubtful".to_owned(),
+        from: From::Doubtful,
+    });
     columns
 }
 
@@ -279,8 +290,8 @@ mod tests {
             let times = columns.iter().filter(|one| one.name == *name).count();
             assert_eq!(times, 1, "{name}");
         }
-        // `event` is the JSON, not the bytes.
-        assert_eq!(columns.len(), row_columns().len() + OWN.len() - 1);
+        // `event` is the JSON, not the bytes; `doubtful` is behind all.
+        assert_eq!(columns.len(), row_columns().len() + OWN.len());
         let json = columns
             .iter()
             .filter(|one| matches!(one.from, From::Json(_)));

@@ -2,6 +2,8 @@
 
 use picket_proto::v1;
 
+use crate::doubt::Doubt;
+
 /// One question, and all that is needed to answer it.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Job {
@@ -23,6 +25,9 @@ pub struct Job {
     /// What it may use.
     #[prost(message, optional, tag = "6")]
     pub bounds: Option<Bounds>,
+    /// What others signed that speak for a host.
+    #[prost(message, repeated, tag = "7")]
+    pub doubts: Vec<Doubt>,
 }
 
 /// What a worker may use.

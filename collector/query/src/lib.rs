@@ -17,6 +17,7 @@
 mod cells;
 mod columns;
 mod confine;
+mod doubt;
 mod failure;
 mod fleet;
 mod job;
@@ -30,6 +31,7 @@ mod vtab;
 mod wire;
 
 pub use confine::{ConfineError, confine};
+pub use doubt::Doubt;
 pub use job::{Bounds, Job};
 pub use run::{WorkerError, work};
 pub use wire::{FrameError, LARGEST_FRAME, length_of};

@@ -131,6 +131,7 @@ fn share_of(column: &EventColumn) -> Option<f64> {
     match column.from {
         From::Json(_)
         | From::Class
+        | From::Doubtful
         | From::Stored(RowForm::Real | RowForm::Flag | RowForm::Texts | RowForm::Bytes) => None,
         From::Stored(RowForm::Time) => Some(1e-6),
         From::HostName => Some(0.02),

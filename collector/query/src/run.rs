@@ -16,6 +16,7 @@ use rusqlite::{Connection, OpenFlags, Row, Statement};
 use crate::cells;
 use crate::columns::{TABLES, event_columns};
 use crate::confine::{ConfineError, confine};
+use crate::doubt::Doubts;
 use crate::failure::Failed;
 use crate::fleet::{Names, fill};
 use crate::job::{Bounds, Job};
@@ -45,10 +46,12 @@ pub enum WorkerError {
 pub fn work() -> Result<(), WorkerError> {
     let job = read_job().map_err(WorkerError::Job)?;
     let bounds = job.bounds.unwrap_or_default();
+    let malformed = || WorkerError::Job(io::Error::other("a doubt is none"));
+    let doubts = Doubts::of(&job.doubts).ok_or_else(malformed)?;
     let reader = Reader::of_view(&job.view)?;
     confine(&reader.folders(), &bounds)?;
     let mut out = io::stdout();
-    match answer(&job, reader, &mut out) {
+    match answer(&job, (reader, doubts), &mut out) {
         Ok(()) => Ok(()),
         Err(Ended::Failed(Failed { words, blame })) => {
             let blame = blame.into();
@@ -79,10 +82,11 @@ impl From<Failed> for Ended {
     }
 }
 
-fn answer(job: &Job, reader: Reader, out: &mut Stdout) -> Result<(), Ended> {
+fn answer(job: &Job, (reader, doubts): (Reader, Doubts), out: &mut Stdout) -> Result<(), Ended> {
     let bounds = job.bounds.unwrap_or_default();
     let columns = event_columns();
     let shared = Arc::new(Shared {
+        doubts,
         may_sort: reader.unsealed_bytes() <= MOST_SORTED,
         reader,
         names: Names::of(&job.hosts),

@@ -11,6 +11,7 @@ use rusqlite::vtab::{Filters, IndexInfo};
 
 use crate::cells;
 use crate::columns::{EventColumn, EventTable, From};
+use crate::doubt::Doubts;
 use crate::failure::{STORE_FAILED, chain};
 use crate::fleet::Names;
 use crate::plan::{Op, Plan, choose};
@@ -21,6 +22,7 @@ use crate::push::{Asking, Given};
 pub(crate) struct Shared {
     pub(crate) reader: Reader,
     pub(crate) names: Names,
+    pub(crate) doubts: Doubts,
     pub(crate) columns: Vec<EventColumn>,
     /// Whether all of the log that is not sealed fits in memory, so that rows can come in the order of time.
     pub(crate) may_sort: bool,
@@ -113,7 +115,8 @@ impl Cursor {
                 From::Stored(_) => place(&column.name),
                 From::HostName => place("host_id"),
                 From::Json(_) => place("event"),
-                From::Class => 0,
+                From::Doubtful if !self.of.shared.doubts.is_empty() => place("event"),
+                From::Class | From::Doubtful => 0,
             })
         });
         self.places = places.collect();
@@ -147,7 +150,15 @@ impl Cursor {
                 class.map_or(Value::Null, Value::Text)
             }
             From::Json(path) => self.json(row, path),
+            From::Doubtful => self.doubtful(row),
         })
+    }
+
+    fn doubtful(&self, row: &RowAt) -> Value {
+        let doubts = &self.of.shared.doubts;
+        let stored = if doubts.is_empty() { None } else { row.event() };
+        let branch = stored.as_ref().and_then(|stored| doubts.branch_of(stored));
+        branch.map_or(Value::Null, |branch| Value::Text(branch.to_owned()))
     }
 
     fn json(&self, row: &RowAt, path: &[&str]) -> Value {

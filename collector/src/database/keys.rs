@@ -5,7 +5,7 @@
 //! # Invariants
 //!
 //! - A key that was once kept for an epoch of a branch never changes.
-//! - A branch begins only with a second successor that a key of this host signed.
+//! - A branch begins only with a second successor that a key of this host signed, or with one that came from another machine.
 
 use picket_event::{HostId, UnixNanos};
 use picket_proto::v1;
@@ -17,13 +17,25 @@ use rusqlite::{OptionalExtension, Transaction};
 use super::{DatabaseError, audit, branches, count, number};
 use crate::branch::{Branch, BranchState, Branches, MAX_BRANCHES, MAX_UNDECIDED, Standing};
 
-/// What becomes of a second successor.
+/// What becomes of a second successor, and of one that another machine brings.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Forks {
     /// It is refused.
     Refused,
     /// It begins a branch, now.
     Taken(UnixNanos),
+    /// The same, and so does the next successor of the host's own keys: who brings it runs on another machine.
+    Apart(UnixNanos),
+}
+
+impl Forks {
+    /// When a branch begins that may.
+    const fn taken(self) -> Option<UnixNanos> {
+        match self {
+            Self::Refused => None,
+            Self::Taken(now) | Self::Apart(now) => Some(now),
+        }
+    }
 }
 
 /// Why a succession was not taken.
@@ -225,18 +237,20 @@ fn accept_first(
 ) -> Result<Placed, KeyError> {
     let mut chain = chain_before(t, host, said.epoch)?;
     let accepted = chain.accept(said.epoch, said.key, &said.wire.body, &said.signature);
-    match (accepted, forks) {
+    let begins = match (accepted, forks) {
+        (Ok(picket_seal::Accepted::New), Forks::Apart(now)) => now,
         (Ok(picket_seal::Accepted::New), _) => {
             insert(t, host, said.epoch, &said.key, said.wire)?;
-            Ok((TRUNK, None))
+            return Ok((TRUNK, None));
         }
-        (Ok(picket_seal::Accepted::Known), _) => Ok((TRUNK, None)),
-        (Err(SuccessionError::TwoSuccessors { .. }), Forks::Taken(now)) => {
-            let branch = fork(t, host, said, (&Branches::default(), TRUNK), now)?;
-            Ok((branch.number, Some(branch)))
+        (Ok(picket_seal::Accepted::Known), _) => return Ok((TRUNK, None)),
+        (Err(two @ SuccessionError::TwoSuccessors { .. }), _) => {
+            forks.taken().ok_or(KeyError::Refused(two))?
         }
-        (Err(refused), _) => Err(KeyError::Refused(refused)),
-    }
+        (Err(refused), _) => return Err(KeyError::Refused(refused)),
+    };
+    let branch = fork(t, host, said, (&Branches::default(), TRUNK), begins)?;
+    Ok((branch.number, Some(branch)))
 }
 
 /// On the branch that it continues, or on a new one. `last` is where the succession before it was.
@@ -256,7 +270,8 @@ fn accept_on(
         return accept_first(t, host, said, Forks::Refused);
     };
     let latest = latest_of(t, host, parent)?;
-    let forks_off = latest >= said.epoch;
+    let moved = matches!(forks, Forks::Apart(_)) && parent == all.current();
+    let forks_off = moved || latest >= said.epoch;
     let by = SignedBy {
         branch: parent,
         epoch: said.epoch.saturating_sub(u64::from(forks_off)),
@@ -265,9 +280,7 @@ fn accept_on(
         return Err(KeyError::Ended);
     }
     if forks_off {
-        let Forks::Taken(now) = forks else {
-            return Err(KeyError::TooManyBranches);
-        };
+        let now = forks.taken().ok_or(KeyError::TooManyBranches)?;
         let branch = fork(t, host, said, (all, parent), now)?;
         return Ok((branch.number, Some(branch)));
     }

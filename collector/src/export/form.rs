@@ -25,19 +25,36 @@ pub struct Message {
     pub text: String,
 }
 
-/// Writes an event.
-pub fn message(stored: &StoredEvent, host: &str, format: Format) -> Message {
+/// Writes an event of a host of this name; `doubtful` is the branch of the host's event keys that signed it, if that is not the host.
+pub fn message(
+    stored: &StoredEvent,
+    (host, doubtful): (&str, Option<&str>),
+    format: Format,
+) -> Message {
     let origin = Origin {
         host: Some(stored.host),
         boot: stored.boot,
     };
     let event = &stored.event;
-    let text = match format {
-        Format::Json => json::to_string(event, &origin),
-        Format::Ocsf => ocsf::to_string(event, &origin, Some(host)),
-        Format::Ecs => ecs::to_string(event, &origin, Some(host)),
-        Format::Cef => cef(event, &stored.host.to_string(), host),
-        Format::Otlp => otlp::record(stored, &origin),
+    let text = match (format, doubtful) {
+        (Format::Json, None) => json::to_string(event, &origin),
+        (Format::Json, Some(branch)) => {
+            let mut value = json::to_value(event, &origin);
+            value["doubtful"] = branch.into();
+            value.to_string()
+        }
+        (Format::Ocsf, _) => {
+            let mut value = ocsf::to_value(event, &origin, Some(host));
+            doubtful.inspect(|branch| ocsf::mark_doubtful(&mut value, branch));
+            value.to_string()
+        }
+        (Format::Ecs, _) => {
+            let mut value = ecs::to_value(event, &origin, Some(host));
+            doubtful.inspect(|branch| ecs::mark_doubtful(&mut value, branch));
+            value.to_string()
+        }
+        (Format::Cef, _) => cef(event, (&stored.host.to_string(), host), doubtful),
+        (Format::Otlp, _) => otlp::record(stored, &origin, doubtful),
     };
     Message {
         time: event.time,
@@ -94,7 +111,7 @@ fn header(text: &str) -> String {
     }
 }
 
-fn cef(event: &Event, host_id: &str, host: &str) -> String {
+fn cef(event: &Event, (host_id, host): (&str, &str), doubtful: Option<&str>) -> String {
     let rule = event.verdicts.iter().find_map(|verdict| match verdict {
         Verdict::Rule(rule) => Some(rule),
         Verdict::Scorer(_) => None,
@@ -123,6 +140,10 @@ fn cef(event: &Event, host_id: &str, host: &str) -> String {
         ("deviceExternalId", host_id.to_owned()),
     ];
     fields.extend(about(event));
+    if let Some(branch) = doubtful {
+        fields.push(("cs2Label", "doubtfulBranch".to_owned()));
+        fields.push(("cs2", branch.to_owned()));
+    }
     let fields = fields
         .iter()
         .map(|(key, value)| format!("{key}={}", value_of(value)));
@@ -209,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_hosts_say_begins_no_field_and_no_line_of_cef() {
-        let text = cef(&event(), "aa", "web 1|x");
+        let text = cef(&event(), ("aa", "web 1|x"), None);
         assert!(text.starts_with("CEF:0|Picket|Picket|"), "{text}");
         for part in [
             "sproc=/tmp/a\\=b",
@@ -220,6 +241,33 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains('\n'));
+    }
+
+    #[test]
+    fn each_form_says_that_another_signed() {
+        let stored = StoredEvent {
+            host: HostId::new([1; 32]),
+            boot: picket_event::BootId::new([2; 16]),
+            stream: picket_event::StreamId::new([3; 16]),
+            class: picket_event::Class::Bulk,
+            received: UnixNanos(2),
+            event: event(),
+        };
+        for (format, said) in [
+            (Format::Json, r#""doubtful":"9f2c""#),
+            (Format::Ocsf, r#""doubtful":"9f2c""#),
+            (Format::Ecs, r#""doubtful":"9f2c""#),
+            (Format::Cef, "cs2Label=doubtfulBranch cs2=9f2c"),
+            (
+                Format::Otlp,
+                r#"{"key":"picket.doubtful","value":{"stringValue":"9f2c"}}"#,
+            ),
+        ] {
+            let marked = message(&stored, ("web", Some("9f2c")), format);
+            assert!(marked.text.contains(said), "{}", marked.text);
+            let own = message(&stored, ("web", None), format);
+            assert!(!own.text.contains("oubtful"), "{}", own.text);
+        }
     }
 
     #[test]

@@ -10,8 +10,10 @@ use serde_json::{Map, Value, json};
 use super::form::Message;
 
 /// One record, for [`request`].
-pub(super) fn record(stored: &StoredEvent, origin: &Origin) -> String {
+pub(super) fn record(stored: &StoredEvent, origin: &Origin, doubtful: Option<&str>) -> String {
     let event = &stored.event;
+    let mut attributes = attributes(stored);
+    attributes.extend(doubtful.map(|branch| text("picket.doubtful", branch)));
     let (number, text) = severity(event.severity());
     json!({
         "timeUnixNano": event.time.0.to_string(),
@@ -20,7 +22,7 @@ pub(super) fn record(stored: &StoredEvent, origin: &Origin) -> String {
         "severityText": text,
         "eventName": format!("picket.{}", event.kind.name()),
         "body": {"stringValue": json::to_string(event, origin)},
-        "attributes": attributes(stored),
+        "attributes": attributes,
     })
     .to_string()
 }

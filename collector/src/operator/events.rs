@@ -18,7 +18,7 @@ use picket_event::{HostId, Kind, ProcessUid, Severity, UnixNanos};
 use picket_proto::v1;
 use picket_seal::KeyId;
 use picket_store::{
-    Cancel, ChainKey, Cursor, KindSet, Marks, Query, Reader, Session, Sessions, StoreError,
+    Cancel, Cursor, KindSet, Marks, Query, Reader, Session, Sessions, SignedSpan, StoreError,
     StoredEvent, TreeNode,
 };
 use prost::Message;
@@ -27,7 +27,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Response, Status};
 
 use super::{OperatorService, no_host};
-use crate::branch::Standing;
+use crate::branch::{self, Standing};
 use crate::calls::Answers;
 use crate::peer::OperatorIdentity;
 use crate::refusal::Refusal;
@@ -224,13 +224,7 @@ impl OperatorService {
     /// The branch of its host's event keys that signed an event, if that is not the host.
     fn doubtful(&self, stored: &StoredEvent) -> Option<KeyId> {
         let branches = self.registry.branches(&stored.host)?;
-        let key = ChainKey {
-            stream: stored.stream,
-            class: stored.class,
-        };
-        let by = self.reader.signed_by(&stored.host, key, stored.event.seq)?;
-        let is_host = branches.standing(by) == Standing::Host;
-        (!is_host).then(|| branches.name(by.branch, &stored.host))
+        branch::doubtful(&branches, &self.reader, stored)
     }
 
     /// Which events are wanted by who signed them.
@@ -241,13 +235,22 @@ impl OperatorService {
             Ok(v1::Doubt::Without) => false,
             Err(_unknown) => return Err(Refusal::BadQuery.saying("there is no such doubt")),
         };
+        let spans = self.doubtful_spans();
+        let spans = spans.into_iter().map(|(host, span, _)| (host, span));
+        Ok(Some(Marks::new(only, spans)))
+    }
+
+    /// What of each host others signed that speak for it, with the branch.
+    pub(super) fn doubtful_spans(&self) -> Vec<(HostId, SignedSpan, KeyId)> {
         let hosts = self.registry.branched();
         let spans = hosts.into_iter().flat_map(|(host, branches)| {
             let spans = self.reader.signed_spans(&host).into_iter();
-            let doubtful = spans.filter(move |span| branches.standing(span.by) != Standing::Host);
-            doubtful.map(move |span| (host, span))
+            spans.filter_map(move |span| {
+                let is_host = branches.standing(span.by) == Standing::Host;
+                (!is_host).then(|| (host, span, branches.name(span.by.branch, &host)))
+            })
         });
-        Ok(Some(Marks::new(only, spans)))
+        spans.collect()
     }
 
     pub(super) fn query(&self, request: &v1::SearchRequest) -> Result<Query, Status> {

@@ -16,11 +16,13 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use picket_event::HostId;
 use picket_proto::v1;
 use picket_proto::v1::QueryBlame;
 use picket_proto::v1::query_reply::Reply;
-use picket_query::{Bounds, Job, length_of};
-use picket_store::View;
+use picket_query::{Bounds, Doubt, Job, length_of};
+use picket_seal::KeyId;
+use picket_store::{SignedSpan, View};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdout, Command};
@@ -108,6 +110,19 @@ impl OperatorService {
         ))
     }
 
+    fn doubts(&self) -> Vec<Doubt> {
+        let spans = self.doubtful_spans().into_iter();
+        let doubt = |(host, span, branch): (HostId, SignedSpan, KeyId)| Doubt {
+            host_id: host.as_bytes().to_vec(),
+            stream: span.key.stream.as_bytes().to_vec(),
+            class: span.key.class.to_wire(),
+            first: span.first,
+            end: span.end,
+            branch: branch.to_string(),
+        };
+        spans.map(doubt).collect()
+    }
+
     async fn job(&self, request: v1::QueryRequest) -> Result<(Vec<u8>, View), Status> {
         if request.sql.len() > LONGEST_SQL {
             return Err(Refusal::BadQuery.saying("a query has at most 65536 bytes"));
@@ -137,6 +152,7 @@ impl OperatorService {
             hosts,
             commands,
             bounds: Some(self.queries.bounds()),
+            doubts: self.doubts(),
         };
         Ok((job.encode_to_vec(), view))
     }

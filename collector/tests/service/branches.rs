@@ -79,17 +79,27 @@ async fn decide(
     decided.map(tonic::Response::into_inner)
 }
 
-/// Opens a session that says what an agent says; gives it and the first frame.
-async fn session(
-    host: &Host,
-    collector: &Collector,
-) -> (
+/// A session that is open: both its ends and its welcome.
+type Open = (
     mpsc::Sender<v1::AgentFrame>,
     tonic::Streaming<v1::CollectorFrame>,
     v1::Welcome,
-) {
+);
+
+/// Opens a session that says what an agent says, but not on which machine; gives it and the first frame.
+async fn session(host: &Host, collector: &Collector) -> Open {
+    session_on(host, collector, &[]).await
+}
+
+/// The same, on this machine.
+async fn session_on(host: &Host, collector: &Collector, machine: &[u8]) -> Open {
     let (to, frames) = mpsc::channel(8);
+    let facts = v1::HostFacts {
+        machine_id_hash: machine.to_vec(),
+        ..v1::HostFacts::default()
+    };
     let hello = v1::Hello {
+        facts: Some(facts),
         stream: host.stream.as_bytes().to_vec(),
         epoch: host.epoch,
         key_id: name(host),
@@ -319,4 +329,79 @@ async fn both_are_connected_at_once_and_only_the_host_is_given_commands() {
     let (_three, _from, welcome) = session(&copy, &collector).await;
     assert!(welcome.branch.is_empty());
     assert!(own.message().await.is_err());
+}
+
+#[tokio::test]
+async fn what_comes_from_another_machine_is_marked_from_its_first_event_on() {
+    let mut collector = Collector::start().await;
+    let mut host = Host::enrolled(&collector).await;
+    host.rotate();
+    let old = session_on(&host, &collector, &[1; 32]).await;
+    assert!(old.2.branch.is_empty());
+    let mut copy = clone_of(&host);
+    copy.rotate();
+    // It is the only one that speaks, with the next key of the chain: only the machine gives it away.
+    let moved = session_on(&copy, &collector, &[2; 32]).await;
+    assert_eq!(moved.2.branch, name(&copy));
+    let batch = copy.batch(vec![exec("/copy")]);
+    assert_eq!(copy.send_one(&collector, batch).await.refused, "");
+    let doubtful = found(&collector, v1::Doubt::Only).await;
+    assert_eq!(doubtful.len(), 1);
+    assert_eq!(doubtful[0].doubtful, name(&copy));
+    // The one that was before goes on as the host.
+    host.rotate();
+    let batch = host.batch(vec![exec("/own")]);
+    assert_eq!(host.send_one(&collector, batch).await.refused, "");
+    assert_eq!(found(&collector, v1::Doubt::Without).await.len(), 1);
+    let seen = shown(&collector, &host).await;
+    assert_eq!(seen.alarms.len(), 1, "{:?}", seen.alarms);
+    assert_eq!(seen.alarms[0].name, "other_machine");
+    assert_eq!(seen.facts.unwrap().machine_id_hash, [1; 32]);
+    assert!(seen.connected && seen.branches[0].connected);
+    // Once an operator says that it is the host, it is, also over a restart.
+    decide(&collector, &host, (name(&copy), true))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let again = session_on(&copy, &collector, &[2; 32]).await;
+        assert!(again.2.branch.is_empty());
+        let seen = shown(&collector, &host).await;
+        assert_eq!(seen.branches.len(), 1, "no further branch");
+        assert_eq!(seen.facts.unwrap().machine_id_hash, [2; 32]);
+        copy.rotate();
+        let batch = copy.batch(vec![exec("/copy")]);
+        assert_eq!(copy.send_one(&collector, batch).await.refused, "");
+        drop(again);
+        collector.stop().await;
+        collector.run().await;
+    }
+    assert_eq!(found(&collector, v1::Doubt::Only).await.len(), 1);
+    let late = host.batch(vec![exec("/own")]);
+    let ack = host.send_one(&collector, late).await;
+    assert_eq!(ack.refused, "branch_refused");
+}
+
+// Of keys that a hello is too short to name, the batches bring the successions.
+#[tokio::test]
+async fn a_machine_whose_keys_come_with_its_batches_is_marked_too() {
+    let collector = Collector::start().await;
+    let mut host = Host::enrolled(&collector).await;
+    let old = session_on(&host, &collector, &[1; 32]).await;
+    let mut copy = clone_of(&host);
+    for _ in 0..3 {
+        copy.rotate();
+    }
+    let (all, mut late) = (copy.successions.clone(), clone_of(&copy));
+    late.stream = copy.stream;
+    late.successions = all[2..].to_vec();
+    let moved = session_on(&late, &collector, &[2; 32]).await;
+    assert!(moved.2.branch.is_empty(), "nothing is known of its keys");
+    let batch = copy.batch(vec![exec("/copy")]);
+    assert_eq!(copy.send_one(&collector, batch).await.refused, "");
+    assert_eq!(found(&collector, v1::Doubt::Only).await.len(), 1);
+    host.rotate();
+    let batch = host.batch(vec![exec("/own")]);
+    assert_eq!(host.send_one(&collector, batch).await.refused, "");
+    assert_eq!(found(&collector, v1::Doubt::Without).await.len(), 1);
+    drop((old, moved));
 }

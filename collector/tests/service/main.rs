@@ -13,6 +13,7 @@ mod host;
 mod approvals;
 mod branches;
 mod commands;
+mod contents;
 mod enrolment;
 mod export;
 mod export_http;

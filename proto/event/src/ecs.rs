@@ -48,6 +48,11 @@ pub fn to_string(event: &Event, origin: &Origin, hostname: Option<&str>) -> Stri
     to_value(event, origin, hostname).to_string()
 }
 
+/// Says in an event of [`to_value`] that it was signed by this branch of its host's event keys, which is not the host.
+pub fn mark_doubtful(value: &mut Value, branch: &str) {
+    value["picket"]["doubtful"] = branch.into();
+}
+
 fn envelope(tree: &mut Tree, event: &Event, origin: &Origin) {
     let (category, kinds) = categories(event.kind);
     let judged = event.severity() >= Some(Severity::Low);

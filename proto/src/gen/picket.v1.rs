@@ -2079,6 +2079,9 @@ pub struct HostFacts {
     /// whether it takes commands that name their hosts by a root
     #[prost(bool, tag = "6")]
     pub takes_host_sets: bool,
+    /// whether it fetches content that is offered
+    #[prost(bool, tag = "7")]
+    pub fetches_content: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Challenge {
@@ -2203,6 +2206,28 @@ pub struct ContentAck {
     #[prost(string, tag = "4")]
     pub refused: ::prost::alloc::string::String,
 }
+/// Content that the host may have. What it is and who signed it stands in what is fetched.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContentOffer {
+    #[prost(enumeration = "ContentKind", tag = "1")]
+    pub kind: i32,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// of the exact bytes of SignedContent
+    #[prost(bytes = "vec", tag = "3")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+    /// of the same
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+    /// of the first byte that is wanted
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ContentVersion {
     #[prost(enumeration = "ContentKind", tag = "1")]
@@ -2273,7 +2298,7 @@ pub struct ClassLedger {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CollectorFrame {
-    #[prost(oneof = "collector_frame::Frame", tags = "1, 2, 3, 10, 11, 12, 13")]
+    #[prost(oneof = "collector_frame::Frame", tags = "1, 2, 3, 10, 11, 12, 13, 14")]
     pub frame: ::core::option::Option<collector_frame::Frame>,
 }
 /// Nested message and enum types in `CollectorFrame`.
@@ -2297,6 +2322,9 @@ pub mod collector_frame {
         /// what the fleet knows, when it is newer than the host's
         #[prost(message, tag = "13")]
         Prior(super::SignedPrior),
+        /// to hosts that fetch content; others are given it whole
+        #[prost(message, tag = "14")]
+        Offer(super::ContentOffer),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2335,7 +2363,7 @@ pub struct KnownKey {
 /// A part of a file. The first of a file may be empty: it asks how far the file is.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Chunk {
-    /// the signed command that asked for the file
+    /// the signed command that asked for the file; empty in an answer to Fetch
     #[prost(bytes = "vec", tag = "1")]
     pub command_id: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint64, tag = "2")]

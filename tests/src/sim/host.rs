@@ -364,6 +364,8 @@ pub(super) fn facts(name: &str) -> v1::HostFacts {
         kernel: "0.0.0-sim".to_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         takes_host_sets: true,
+        // It takes no content at all.
+        fetches_content: true,
     }
 }
 

@@ -104,6 +104,7 @@ fn the_events_of_an_old_copy_are_taken_in_and_marked_and_everybody_says_so() {
         assert!(branches_of(&rig, marker, "only").is_empty(), "{marker}");
     }
     assert!(branches_of(&rig, "from-the-copy", "without").is_empty());
+    told_everywhere(&rig, branch["branch"].as_str().unwrap());
     agent.stop(PATIENCE).unwrap();
     let lines = rig.verify().unwrap();
     assert!(lines.iter().all(|line| line["ok"] == true), "{lines:?}");
@@ -111,6 +112,37 @@ fn the_events_of_an_old_copy_are_taken_in_and_marked_and_everybody_says_so() {
         .iter()
         .filter(|line| line["branch"] == branch["branch"]);
     assert!(apart.count() >= 1, "{lines:?}");
+}
+
+/// SQL, stacks and the other views say which events the copy signed.
+fn told_everywhere(rig: &Rig, branch: &str) {
+    let sql = "SELECT doubtful, count(*) AS n FROM process WHERE kind = 'exec' \
+               AND process_cmd_line LIKE '%from-the-copy%' GROUP BY doubtful";
+    let rows = rig.ctl_json(&["query", sql]).unwrap();
+    assert!(rows.iter().any(|row| row["doubtful"] == branch), "{rows:?}");
+    let sql = "SELECT count(*) AS n FROM process WHERE doubtful IS NULL AND kind = 'exec'";
+    let rows = rig.ctl_json(&["query", sql]).unwrap();
+    assert!(rows[0]["n"].as_u64().unwrap() > 0, "{rows:?}");
+    let filter = "process.argv ~ 'first-life'";
+    for (which, found) in [("only", false), ("without", true)] {
+        let args = [
+            "stack",
+            "process.exe",
+            "--doubtful",
+            which,
+            "--where",
+            filter,
+        ];
+        assert_eq!(!rig.ctl_json(&args).unwrap().is_empty(), found, "{which}");
+    }
+    for (view, place) in [("--ocsf", "unmapped"), ("--ecs", "picket")] {
+        let printed = rig
+            .ctl_prints(&["events", "--doubtful", "only", view])
+            .unwrap();
+        let first = printed.lines().next().unwrap();
+        let first: Value = serde_json::from_str(first).unwrap();
+        assert_eq!(first[place]["doubtful"], branch);
+    }
 }
 
 #[test]

@@ -310,6 +310,7 @@ fn hello() -> v1::AgentFrame {
             kernel: "6.1".to_owned(),
             agent_version: "rogue".to_owned(),
             takes_host_sets: true,
+            fetches_content: true,
         }),
         stream: vec![1; 16],
         boot_id: vec![2; 16],

@@ -1018,6 +1018,28 @@ pub mod agent_client {
             req.extensions_mut().insert(GrpcMethod::new("picket.v1.Agent", "Upload"));
             self.inner.streaming(req, path, codec).await
         }
+        /// Content that was offered in the session, by its hash, from any offset on.
+        pub async fn fetch(
+            &mut self,
+            request: impl tonic::IntoRequest<::picket_proto::v1::FetchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<::picket_proto::v1::Chunk>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static("/picket.v1.Agent/Fetch");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("picket.v1.Agent", "Fetch"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1074,6 +1096,17 @@ pub mod agent_server {
             &self,
             request: tonic::Request<tonic::Streaming<::picket_proto::v1::Chunk>>,
         ) -> std::result::Result<tonic::Response<Self::UploadStream>, tonic::Status>;
+        /// Server streaming response type for the Fetch method.
+        type FetchStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<::picket_proto::v1::Chunk, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Content that was offered in the session, by its hash, from any offset on.
+        async fn fetch(
+            &self,
+            request: tonic::Request<::picket_proto::v1::FetchRequest>,
+        ) -> std::result::Result<tonic::Response<Self::FetchStream>, tonic::Status>;
     }
     /// Identity comes from the client certificate and from nowhere else.
     #[derive(Debug)]
@@ -1337,6 +1370,53 @@ pub mod agent_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/picket.v1.Agent/Fetch" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchSvc<T: Agent>(pub Arc<T>);
+                    impl<
+                        T: Agent,
+                    > tonic::server::ServerStreamingService<
+                        ::picket_proto::v1::FetchRequest,
+                    > for FetchSvc<T> {
+                        type Response = ::picket_proto::v1::Chunk;
+                        type ResponseStream = T::FetchStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<::picket_proto::v1::FetchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::fetch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
