@@ -5,6 +5,7 @@ use picket_event::{
 };
 use picket_proto::v1;
 use picket_seal::KeyId;
+use serde_json::Value;
 
 use crate::cli::{Doubtful, EventView, EventsArgs, TailArgs};
 use crate::client::{self, Collector};

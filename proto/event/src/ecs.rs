@@ -50,7 +50,7 @@ pub fn to_string(event: &Event, origin: &Origin, hostname: Option<&str>) -> Stri
 
 /// Says in an event of [`to_value`] that it was signed by this branch of its host's event keys, which is not the host.
 pub fn mark_doubtful(value: &mut Value, branch: &str) {
-    value["picket"]["doubtful"] = branch.into();
+    own::put(value, ("picket", "doubtful"), branch);
 }
 
 fn envelope(tree: &mut Tree, event: &Event, origin: &Origin) {

@@ -10,7 +10,7 @@
 mod read;
 mod write;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{BootId, Event, HostId, KindCounts, Origin};
 
@@ -52,6 +52,19 @@ pub fn to_value(event: &Event, origin: &Origin) -> Value {
 /// One line of the sensor's ledger as a JSON value.
 pub fn counts(line: &KindCounts) -> Value {
     write::counts(line)
+}
+
+/// Sets a member of an object's member, which is made where there is none.
+pub(crate) fn put(value: &mut Value, (part, name): (&str, &str), text: &str) {
+    let Some(whole) = value.as_object_mut() else {
+        return;
+    };
+    let part = whole
+        .entry(part)
+        .or_insert_with(|| Value::Object(Map::new()));
+    if let Some(part) = part.as_object_mut() {
+        part.insert(name.to_owned(), text.into());
+    }
 }
 
 /// The event as one line, without its newline.

@@ -43,7 +43,7 @@ pub fn to_string(event: &Event, origin: &Origin, hostname: Option<&str>) -> Stri
 
 /// Says in an event of [`to_value`] that it was signed by this branch of its host's event keys, which is not the host.
 pub fn mark_doubtful(value: &mut Value, branch: &str) {
-    value["unmapped"]["doubtful"] = branch.into();
+    crate::json::put(value, ("unmapped", "doubtful"), branch);
 }
 
 fn mapped(event: &Event) -> Mapped {

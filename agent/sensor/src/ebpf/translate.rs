@@ -260,9 +260,21 @@ fn network(record: &RawRecord<'_>, connect: &raw::Connect) -> Network {
         result: record
             .header
             .has(flag::RESULT_KNOWN)
-            .then_some(connect.result),
+            .then_some(as_programs_see(connect.result)),
     }
 }
+
+/// The result of a call as the program that called gets it: the kernel's own numbers for a call that a signal cut short (512 to 516) never
+/// leave it.
+const fn as_programs_see(result: i32) -> i32 {
+    match result {
+        -516..=-512 => INTERRUPTED,
+        result => result,
+    }
+}
+
+/// `-EINTR`.
+const INTERRUPTED: i32 = -4;
 
 /// A path so long that the kernel program may have had to leave out its beginning says so.
 fn whole_or_marked(path: &[u8]) -> Cow<'_, [u8]> {
@@ -346,6 +358,12 @@ const IPPROTO_MPTCP: u16 = 262;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_a_signal_cut_short_was_interrupted() {
+        let seen = [-512, -516, -511, -517, -111, 0].map(as_programs_see);
+        assert_eq!(seen, [INTERRUPTED, INTERRUPTED, -511, -517, -111, 0]);
+    }
 
     #[test]
     fn empty_arguments_are_arguments() {
