@@ -7,7 +7,7 @@
 //! - One event is in memory at a time, so a batch costs little more than its own bytes.
 
 use picket_event::batch::{Header, MAX_BATCH_BYTES};
-use picket_event::{Event, EventError, Gap, HostId, UnixNanos};
+use picket_event::{EventError, Gap, HostId, UnixNanos};
 use picket_proto::v1;
 use picket_seal::{Digest, Payload, PublicKey, SealError, Signature, verify_header};
 use picket_store::payload::{self, PayloadError};
@@ -113,12 +113,13 @@ fn check_events(header: &Header, payload: &[u8]) -> Result<Summary, Refusal> {
         return Ok(Summary::EMPTY);
     }
     let mut summary = Summary::EMPTY;
-    for event in payload::open(payload).map_err(|wrong| unreadable(&wrong))? {
-        let event: Event = event.map_err(|wrong| unreadable(&wrong))?;
-        if numbers.next() != Some(event.seq) {
+    let mut events = payload::open(payload).map_err(|wrong| unreadable(&wrong))?;
+    while let Some(glance) = events.next_glance() {
+        let glance = glance.map_err(|wrong| unreadable(&wrong))?;
+        if numbers.next() != Some(glance.seq) {
             return Err(Refusal::BadSequence);
         }
-        summary = summary.and(Summary::of([&event]));
+        summary = summary.and(Summary::of_glance(&glance));
     }
     match numbers.next() {
         None => Ok(summary),

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::io;
 
 use picket_event::batch::MAX_BATCH_BYTES;
-use picket_event::{DecodeError, Event, EventError};
+use picket_event::{DecodeError, Event, EventError, Glance};
 use picket_proto::v1;
 use prost::Message;
 use prost::bytes::{Buf, Bytes};
@@ -102,17 +102,31 @@ impl Events {
         next
     }
 
+    /// Checks the next event as [`Iterator::next`] does, and says only what stands out of it. Ends after the first error.
+    pub fn next_glance(&mut self) -> Option<Result<Glance, PayloadError>> {
+        let next = self.next_as(Event::glance).transpose();
+        if matches!(next, Some(Err(_))) {
+            self.rest.clear();
+        }
+        next
+    }
+
     fn next_event(&mut self) -> Result<Option<Event>, PayloadError> {
+        self.next_as(Event::decode)
+    }
+
+    fn next_as<T>(
+        &mut self,
+        read: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, PayloadError> {
         let index = self.index;
         let Some(bytes) = self.next_encoded()? else {
             return Ok(None);
         };
-        Event::decode(&bytes)
-            .map(Some)
-            .map_err(|wrong| match wrong {
-                DecodeError::Message(source) => PayloadError::Decode(source),
-                DecodeError::Event(source) => PayloadError::Event { index, source },
-            })
+        read(&bytes).map(Some).map_err(|wrong| match wrong {
+            DecodeError::Message(source) => PayloadError::Decode(source),
+            DecodeError::Event(source) => PayloadError::Event { index, source },
+        })
     }
 
     fn next_encoded(&mut self) -> Result<Option<Bytes>, PayloadError> {

@@ -1,6 +1,6 @@
 //! What a record or a segment holds, in a few bytes, so that a search can pass it by.
 
-use picket_event::{Event, Kind, Severity, UnixNanos};
+use picket_event::{Event, Glance, Kind, Severity, UnixNanos};
 
 /// A set of kinds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -85,6 +85,16 @@ impl Summary {
                 worst: event.severity(),
             })
         })
+    }
+
+    /// Of one event.
+    pub fn of_glance(glance: &Glance) -> Self {
+        Self {
+            first: glance.time,
+            last: glance.time,
+            kinds: KindSet::NONE.with(glance.kind),
+            worst: glance.severity,
+        }
     }
 
     /// Of the events of both.

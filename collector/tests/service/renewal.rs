@@ -117,6 +117,37 @@ async fn who_does_not_hold_both_keys_gets_nothing_and_a_challenge_is_answered_on
     assert_eq!(reason(&refused), "unknown_challenge");
 }
 
+// Whoever knew a host's id could begin renewals in its name, and each took the place of the one that the host had begun.
+#[tokio::test]
+async fn renewals_that_strangers_begin_do_not_disturb_the_hosts_own() {
+    let collector = Collector::start().await;
+    let host = Host::enrolled(&collector).await;
+    let mut renewing = Renewing::of(&host, &collector).await;
+    let challenge = renewing.begin().await.unwrap();
+    let stranger = KeyPair::generate().unwrap();
+    for _ in 0..50 {
+        let begin = v1::BeginRenewalRequest {
+            host_id: host.id().as_bytes().to_vec(),
+            csr: csr(&stranger),
+            successions: Vec::new(),
+        };
+        let theirs = renewing.client.begin_renewal(begin).await.unwrap();
+        let theirs = theirs.into_inner();
+        let own = SigningKey::generate().unwrap();
+        let refused = renewing.finish(&theirs, &own, &stranger).await;
+        assert_eq!(reason(&refused.unwrap_err()), "bad_proof");
+    }
+    // Nor can a challenge be altered: who it is for, until when, which key must sign, for which request.
+    for at in (0..challenge.challenge_id.len()).step_by(7) {
+        let mut altered = challenge.clone();
+        altered.challenge_id[at] ^= 1;
+        let refused = renewing.finish(&altered, &host.event, &host.tls).await;
+        assert_eq!(reason(&refused.unwrap_err()), "unknown_challenge");
+    }
+    let chain = renewing.finish(&challenge, &host.event, &host.tls).await;
+    assert_eq!(chain.unwrap().certificates.len(), 2);
+}
+
 #[tokio::test]
 async fn the_revoked_the_unknown_and_the_long_gone_enrol_again() {
     let collector = Collector::start().await;

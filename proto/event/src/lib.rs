@@ -60,4 +60,4 @@ pub use verdict::{
     BackoffLevel, CHANGE_WINDOW, Evidence, MOST_EVIDENCE, Reason, RuleVerdict, ScorerVerdict,
     Verdict,
 };
-pub use wire::{DecodeError, EventError};
+pub use wire::{DecodeError, EventError, Glance};

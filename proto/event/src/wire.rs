@@ -6,6 +6,7 @@
 mod decode;
 mod detail;
 mod encode;
+mod glance;
 mod process;
 mod verdict;
 
@@ -15,6 +16,7 @@ use picket_seal::{Digest, SealError};
 use crate::{Event, IdError, Kind, Source, UnixNanos};
 
 pub use decode::DecodeError;
+pub use glance::Glance;
 
 /// Why a message from the wire is not an event.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

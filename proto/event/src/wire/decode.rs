@@ -41,9 +41,9 @@ pub enum DecodeError {
 }
 
 /// The bytes are not written as here.
-struct Odd;
+pub(super) struct Odd;
 
-type Read<T> = Result<T, Odd>;
+pub(super) type Read<T> = Result<T, Odd>;
 
 impl From<EventError> for Odd {
     fn from(_wrong: EventError) -> Self {
@@ -81,7 +81,7 @@ fn event(bytes: &[u8]) -> Read<Event> {
 }
 
 /// By its message: it is small.
-fn detail(tag: u32, value: Value<'_>) -> Read<Detail> {
+pub(super) fn detail(tag: u32, value: Value<'_>) -> Read<Detail> {
     let Value::Bytes { mut sized, .. } = value else {
         return Err(Odd);
     };
@@ -154,7 +154,7 @@ fn later_of_process(process: &mut Process, tag: u32, value: Value<'_>) -> Read<(
     Ok(())
 }
 
-fn start(value: Value<'_>) -> Read<Option<UnixNanos>> {
+pub(super) fn start(value: Value<'_>) -> Read<Option<UnixNanos>> {
     let start = value.number()?.cast_signed();
     Ok((start != 0).then_some(UnixNanos(start)))
 }
@@ -185,7 +185,7 @@ fn user(bytes: &[u8]) -> Read<User> {
     Ok(User { uid, name })
 }
 
-fn namespaces(bytes: &[u8]) -> Read<Namespaces> {
+pub(super) fn namespaces(bytes: &[u8]) -> Read<Namespaces> {
     let mut ns = Namespaces::default();
     let mut fields = Fields::of(bytes, &[]);
     while let Some((tag, value)) = fields.next()? {
@@ -231,7 +231,7 @@ fn ancestor(bytes: &[u8]) -> Read<Ancestor> {
     Ok(Ancestor { uid, pid, exe })
 }
 
-fn verdict(bytes: &[u8]) -> Read<Verdict> {
+pub(super) fn verdict(bytes: &[u8]) -> Read<Verdict> {
     let mut fields = Fields::of(bytes, &[]);
     if let Some((2, value)) = fields.next()?
         && fields.is_at_end()
@@ -305,7 +305,7 @@ fn level(bytes: &[u8]) -> Read<BackoffLevel> {
 }
 
 /// The fields of a message, in the order of their numbers.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     rest: &'a [u8],
     last: u32,
     /// Those that may come more than once.
@@ -314,7 +314,7 @@ struct Fields<'a> {
 
 /// What a field holds.
 #[derive(Clone, Copy)]
-enum Value<'a> {
+pub(super) enum Value<'a> {
     Number(u64),
     Real(f64),
     Bytes {
@@ -325,7 +325,7 @@ enum Value<'a> {
 }
 
 impl<'a> Fields<'a> {
-    const fn of(bytes: &'a [u8], repeated: &'static [u32]) -> Self {
+    pub(super) const fn of(bytes: &'a [u8], repeated: &'static [u32]) -> Self {
         Self {
             rest: bytes,
             last: 0,
@@ -333,11 +333,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    const fn is_at_end(&self) -> bool {
+    pub(super) const fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
 
-    fn next(&mut self) -> Read<Option<(u32, Value<'a>)>> {
+    pub(super) fn next(&mut self) -> Read<Option<(u32, Value<'a>)>> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -376,23 +376,23 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Value<'a> {
-    const fn number(self) -> Read<u64> {
+    pub(super) const fn number(self) -> Read<u64> {
         match self {
             Self::Number(number) => Ok(number),
             _ => Err(Odd),
         }
     }
 
-    fn small(self) -> Read<u32> {
+    pub(super) fn small(self) -> Read<u32> {
         self.number()?.try_into().map_err(|_large| Odd)
     }
 
-    fn signed(self) -> Read<i32> {
+    pub(super) fn signed(self) -> Read<i32> {
         let number = self.number()?.cast_signed();
         number.try_into().map_err(|_large| Odd)
     }
 
-    const fn flag(self) -> Read<bool> {
+    pub(super) const fn flag(self) -> Read<bool> {
         match self {
             Self::Number(0) => Ok(false),
             Self::Number(1) => Ok(true),
@@ -400,14 +400,14 @@ impl<'a> Value<'a> {
         }
     }
 
-    const fn real(self) -> Read<f64> {
+    pub(super) const fn real(self) -> Read<f64> {
         match self {
             Self::Real(real) => Ok(real),
             _ => Err(Odd),
         }
     }
 
-    const fn bytes(self) -> Read<&'a [u8]> {
+    pub(super) const fn bytes(self) -> Read<&'a [u8]> {
         match self {
             Self::Bytes { bytes, .. } => Ok(bytes),
             _ => Err(Odd),
@@ -418,7 +418,7 @@ impl<'a> Value<'a> {
         self.bytes().map(Text::from)
     }
 
-    fn word(self) -> Read<&'a str> {
+    pub(super) fn word(self) -> Read<&'a str> {
         std::str::from_utf8(self.bytes()?).map_err(|_wrong| Odd)
     }
 }
