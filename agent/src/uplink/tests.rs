@@ -539,15 +539,20 @@ async fn a_hole_is_signed_and_the_class_goes_on() {
     assert_eq!(bench.left(), 0);
 }
 
-#[tokio::test]
-async fn a_collector_that_does_not_answer_gets_no_more_than_it_may_have() {
+fn much_bulk_and_no_answers() -> (Bench, Arc<Script>) {
     let bench = Bench::new();
     let firsts: Vec<u64> = (0..100).map(|number| number * 2).collect();
     bench.spool(Class::Bulk, 0, &firsts);
-    let script = Arc::new(Script {
+    let script = Script {
         silent: true,
         ..Script::default()
-    });
+    };
+    (bench, Arc::new(script))
+}
+
+#[tokio::test]
+async fn a_collector_that_does_not_answer_gets_no_more_than_it_may_have() {
+    let (bench, script) = much_bulk_and_no_answers();
     bench.talk(&script, A_WHILE).await;
     assert!(script.numbers(Class::Bulk).len() <= 48);
     assert_eq!(bench.left(), 100);
@@ -555,13 +560,7 @@ async fn a_collector_that_does_not_answer_gets_no_more_than_it_may_have() {
 
 #[tokio::test]
 async fn an_alert_does_not_wait_for_answers_to_bulk() {
-    let bench = Bench::new();
-    let firsts: Vec<u64> = (0..100).map(|number| number * 2).collect();
-    bench.spool(Class::Bulk, 0, &firsts);
-    let script = Arc::new(Script {
-        silent: true,
-        ..Script::default()
-    });
+    let (bench, script) = much_bulk_and_no_answers();
     let later = async {
         tokio::time::sleep(A_WHILE / 2).await;
         assert_eq!(script.numbers(Class::Bulk).len(), 36, "bulk has its share");
