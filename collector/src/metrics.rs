@@ -40,6 +40,12 @@ pub struct Metrics {
     pub sealed_bytes: Gauge,
     /// Events that were sealed.
     pub sealed_events: Counter,
+    /// Events that were sealed anew after their file was damaged.
+    pub resealed_events: Counter,
+    /// Events of damaged files that are lost.
+    pub lost_events: Gauge,
+    /// Damaged files that stay where they are.
+    pub damaged_files: Gauge,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: Counter,
     /// TLS handshakes that ended well.
@@ -123,6 +129,9 @@ impl Metrics {
             unsealed_bytes: Gauge::default(),
             sealed_bytes: Gauge::default(),
             sealed_events: Counter::default(),
+            resealed_events: Counter::default(),
+            lost_events: Gauge::default(),
+            damaged_files: Gauge::default(),
             handshakes_failed: Counter::default(),
             handshakes: Counter::default(),
             connections: Gauge::default(),
@@ -173,6 +182,21 @@ impl Metrics {
             "sealed_events",
             "Events sealed into columns",
             self.sealed_events.clone(),
+        );
+        r.register(
+            "sealed_again_events",
+            "Events sealed anew from the log because their file was damaged",
+            self.resealed_events.clone(),
+        );
+        r.register(
+            "sealed_lost_events",
+            "Events of damaged sealed files that are nowhere else",
+            self.lost_events.clone(),
+        );
+        r.register(
+            "sealed_damaged_files",
+            "Damaged sealed files that stay where they are",
+            self.damaged_files.clone(),
         );
     }
 

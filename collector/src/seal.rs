@@ -3,6 +3,7 @@
 //! # Invariants
 //!
 //! - Ingest never waits for sealing: a disk that is full or slow for it only leaves more in the log.
+//! - A sealed file that is damaged is set aside before anything is thinned, so that the log still has what can be had.
 //! - What fails is tried again, later each time; only a catalogue that nobody knows any more ends the service.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use picket_event::Clock;
-use picket_store::{Cursor, Limit, Retention, SealReport, Sealer, StoreError, ThinReport};
+use picket_store::{
+    Cursor, Limit, RepairReport, Retention, SealReport, Sealer, StoreError, ThinReport,
+};
 use tokio::sync::watch;
 
 use crate::database::{Database, DatabaseError, checkpoints, setting};
@@ -36,6 +39,8 @@ pub struct Sealing {
     pub metrics: Arc<Metrics>,
     /// Whether the service ends.
     pub stop: watch::Receiver<bool>,
+    /// When a repair that failed is tried again.
+    pub not_before: Option<Instant>,
 }
 
 impl Sealing {
@@ -64,14 +69,73 @@ impl Sealing {
                     }
                 }
             }
-            if looked.is_none_or(|looked| looked.elapsed() >= RETIRE_EVERY) {
+            let is_time = looked.is_none_or(|looked| looked.elapsed() >= RETIRE_EVERY);
+            if is_time {
+                self.compare()?;
+            }
+            let is_whole = !self.sealer.has_suspects() || self.repair()?;
+            if is_time {
                 looked = Some(Instant::now());
                 self.retire()?;
-                self.thin()?;
+                if is_whole {
+                    self.thin()?;
+                }
             }
             self.wait(TICK);
         }
         Ok(())
+    }
+
+    /// Compares some of the sealed files with their checksums. What fails now is tried again the next time.
+    fn compare(&mut self) -> Result<(), StoreError> {
+        match self.sealer.compare(COMPARED) {
+            Err(StoreError::Stopped) => Err(StoreError::Stopped),
+            Err(error) => {
+                tracing::error!(error = chain(&error), "could not check the sealed files");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Sets damaged files aside and seals their events anew. Whether none is left; what fails now is tried again the next time.
+    fn repair(&mut self) -> Result<bool, StoreError> {
+        if self.not_before.is_some_and(|then| Instant::now() < then) {
+            return Ok(false);
+        }
+        while !self.is_stopping() {
+            let done = catch_unwind(AssertUnwindSafe(|| self.sealer.repair()));
+            let step = "repair";
+            match done.unwrap_or_else(|_panic| Err(StoreError::Surprised { step })) {
+                Ok(RepairReport { file: None, .. }) => return Ok(true),
+                Ok(report) => self.tell(&report),
+                Err(StoreError::Stopped) => return Err(StoreError::Stopped),
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "could not repair a sealed file");
+                    self.not_before = Some(Instant::now() + RETIRE_EVERY);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn tell(&self, report: &RepairReport) {
+        let RepairReport {
+            why, events, lost, ..
+        } = report;
+        let (file, aside) = (report.file.as_deref(), report.aside.display());
+        if report.stays {
+            tracing::error!(file, why, "a sealed file is damaged and stays where it is");
+        } else if *lost > 0 {
+            tracing::error!(
+                file, why, %aside, events, lost,
+                "a sealed file is damaged; the log no longer has all of its events"
+            );
+        } else {
+            tracing::warn!(file, why, %aside, events, "a sealed file was damaged; its events were sealed anew");
+        }
+        self.metrics.resealed_events.inc_by(*events);
     }
 
     /// Lets go of what is beyond the limits. What fails now is tried again the next time.
@@ -186,6 +250,12 @@ impl Sealing {
         self.metrics
             .sealed_bytes
             .set(gauge(self.sealer.sealed_bytes()));
+        self.metrics
+            .lost_events
+            .set(gauge(self.sealer.lost_events()));
+        self.metrics
+            .damaged_files
+            .set(gauge(self.sealer.damaged_files()));
     }
 
     fn wait(&self, time: Duration) {
@@ -230,6 +300,8 @@ fn give_way() {
 }
 
 const RETIRE_EVERY: Duration = Duration::from_mins(1);
+/// Bytes of sealed files that are compared with their checksums each time.
+const COMPARED: u64 = 64 << 20;
 const TICK: Duration = Duration::from_millis(500);
 const SOON: Duration = Duration::from_secs(10);
 const LATE: Duration = Duration::from_mins(10);

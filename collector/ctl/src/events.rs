@@ -14,6 +14,7 @@ use crate::operator::Operator;
 use crate::output::{Output, note};
 use crate::sentence;
 use crate::session::Session;
+use crate::unread;
 
 /// An event as the collector found it, checked.
 #[derive(Debug)]
@@ -47,10 +48,16 @@ pub(crate) async fn search(operator: &Operator, args: EventsArgs) -> Result<(), 
     let request = request_of(args);
     let mut stream = Collector::open(operator).await?.search(request).await?;
     let mut printer = Printer::new(form);
-    while let Some(found) = client::next(&mut stream, client::SEARCH).await? {
-        printer.print(found)?;
+    let mut lacking = Vec::new();
+    while let Some(mut found) = client::next(&mut stream, client::SEARCH).await? {
+        if found.event.is_none() && !found.unread.is_empty() {
+            lacking.append(&mut found.unread);
+        } else {
+            printer.print(found)?;
+        }
     }
-    printer.end()
+    printer.end()?;
+    unread::end(&lacking)
 }
 
 /// `tail`: until it is interrupted or the reader leaves.
@@ -69,6 +76,11 @@ pub(crate) async fn tail(operator: &Operator, args: TailArgs) -> Result<(), Fail
     };
     let mut printer = Printer::new(form);
     while let Some(found) = client::next(&mut stream, "follow the events").await? {
+        if found.event.is_none() && !found.unread.is_empty() {
+            // Only sessions can be missing: what comes is read from the log.
+            unread::tell(&found.unread);
+            continue;
+        }
         printer.print(found)?;
         printer.out.flush()?;
     }

@@ -39,6 +39,7 @@ mod target;
 mod token;
 mod tree;
 mod trust;
+mod unread;
 mod usage;
 mod verify;
 mod when;

@@ -18,6 +18,7 @@ use crate::failure::{Exit, Failure};
 use crate::operator::Operator;
 use crate::output::{Output, note};
 use crate::table::Widths;
+use crate::unread;
 
 /// `query`.
 pub(crate) async fn run(operator: &Operator, args: QueryArgs) -> Result<(), Failure> {
@@ -157,7 +158,7 @@ impl Printer {
                 end.rows
             ));
         }
-        Ok(())
+        unread::end(&end.unread)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::operator::Operator;
 use crate::output::{Output, note};
 use crate::sentence;
 use crate::table::Table;
+use crate::unread;
 
 /// `stack`.
 pub(crate) async fn run(operator: &Operator, args: StackArgs) -> Result<(), Failure> {
@@ -37,7 +38,7 @@ pub(crate) async fn run(operator: &Operator, args: StackArgs) -> Result<(), Fail
     if stack.cut {
         note("there are more values than can be counted; ask for less time, or a --where");
     }
-    Ok(())
+    unread::end(&stack.unread)
 }
 
 fn known(path: &str) -> Result<(), Failure> {

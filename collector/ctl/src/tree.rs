@@ -13,6 +13,7 @@ use crate::operator::Operator;
 use crate::output::{Output, Paint};
 use crate::sentence;
 use crate::session::Session;
+use crate::unread;
 
 /// One process of the tree, checked.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub(crate) async fn run(operator: &Operator, args: TreeArgs) -> Result<(), Failu
         session: args.session,
     };
     let tree = Collector::open(operator).await?.tree(request).await?;
+    let lacking = tree.unread;
     let session = tree.session.and_then(Session::checked);
     let nodes: Vec<Node> = tree.nodes.into_iter().filter_map(checked).collect();
     if nodes.is_empty() {
@@ -60,7 +62,8 @@ pub(crate) async fn run(operator: &Operator, args: TreeArgs) -> Result<(), Failu
             out.line(&as_line(node, &branch, out.paint()))?;
         }
     }
-    out.flush()
+    out.flush()?;
+    unread::end(&lacking)
 }
 
 /// A node that this version cannot read is left out; its descendants keep their place.

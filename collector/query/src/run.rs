@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use picket_proto::v1;
 use picket_proto::v1::query_reply::Reply;
-use picket_store::{Reader, StoreError};
+use picket_store::{Reader, StoreError, Unread};
 use prost::Message;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
@@ -85,10 +85,12 @@ impl From<Failed> for Ended {
 fn answer(job: &Job, (reader, doubts): (Reader, Doubts), out: &mut Stdout) -> Result<(), Ended> {
     let bounds = job.bounds.unwrap_or_default();
     let columns = event_columns();
+    let unread = Unread::default();
     let shared = Arc::new(Shared {
         doubts,
         may_sort: reader.unsealed_bytes() <= MOST_SORTED,
-        reader,
+        reader: reader.noting(&unread),
+        unread,
         names: Names::of(&job.hosts),
         columns: columns.clone(),
         looked_at: AtomicU64::new(0),
@@ -217,6 +219,7 @@ impl Answering<'_> {
             rows: self.count,
             cut,
             events: self.shared.looked_at.load(Ordering::Relaxed),
+            unread: self.shared.unread.shown(),
         };
         self.send(Reply::End(end))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use picket_event::{Origin, json};
-use picket_store::{Reader, RowAt, RowScan};
+use picket_store::{Reader, RowAt, RowScan, Unread};
 use rusqlite::types::Value;
 use rusqlite::vtab::{Filters, IndexInfo};
 
@@ -21,6 +21,8 @@ use crate::push::{Asking, Given};
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) reader: Reader,
+    /// The files that could not be read.
+    pub(crate) unread: Unread,
     pub(crate) names: Names,
     pub(crate) doubts: Doubts,
     pub(crate) columns: Vec<EventColumn>,

@@ -19,7 +19,7 @@ use picket_proto::v1;
 use picket_seal::KeyId;
 use picket_store::{
     Cancel, Cursor, KindSet, Marks, Query, Reader, Session, Sessions, SignedSpan, StoreError,
-    StoredEvent, TreeNode,
+    StoredEvent, TreeNode, Unread,
 };
 use prost::Message;
 use tokio::sync::watch;
@@ -28,7 +28,7 @@ use tonic::{Response, Status};
 
 use super::{OperatorService, no_host};
 use crate::branch::{self, Standing};
-use crate::calls::Answers;
+use crate::calls::{Answers, Parts};
 use crate::peer::OperatorIdentity;
 use crate::refusal::Refusal;
 
@@ -40,8 +40,8 @@ impl OperatorService {
     ) -> Result<Answers<v1::FoundEvent>, Status> {
         let mut query = self.query(request)?;
         let limit = limit(request.limit);
-        let (found, sessions) = self
-            .walk(move |reader| {
+        let ((found, sessions), unread) = self
+            .walk_noting(move |reader| {
                 if query.needs_sessions() {
                     query.sessions = Some(Arc::new(reader.sessions(query.hosts.clone())?));
                 }
@@ -61,7 +61,7 @@ impl OperatorService {
                 for event in found {
                     parts.send(service.found(event, &sessions)).await?;
                 }
-                Ok(())
+                tell(unread, &parts).await
             },
         ))
     }
@@ -80,7 +80,9 @@ impl OperatorService {
             PARTS,
             async move |parts| {
                 let hosts = query.hosts.clone();
-                let known = service.walk(move |reader| reader.sessions(hosts)).await?;
+                let known = service.walk_noting(move |reader| reader.sessions(hosts));
+                let (known, unread) = known.await?;
+                tell(unread, &parts).await?;
                 query.sessions = Some(Arc::new(known));
                 loop {
                     synced.mark_unchanged();
@@ -142,9 +144,10 @@ impl OperatorService {
     ) -> Result<Response<v1::TreeResponse>, Status> {
         let (host, _) = self.host(&request.host)?;
         let (session, uid) = self.target(host, &request).await?;
-        let tree = self.walk(move |reader| reader.tree(host, uid)).await?;
+        let tree = self.walk_noting(move |reader| reader.tree(host, uid));
+        let (tree, unread) = tree.await?;
         if tree.nodes.is_empty() {
-            return Err(Refusal::NotFound.saying("nothing is known of this process"));
+            return Err(unknown("process", &unread));
         }
         let known = tree.nodes.len();
         let mut left = LARGEST_TREE;
@@ -155,7 +158,11 @@ impl OperatorService {
         let nodes: Vec<_> = nodes.collect();
         let cut = tree.cut || nodes.len() < known;
         let session = session.as_ref().map(shown_session);
-        let mut response = Response::new(v1::TreeResponse { session, nodes });
+        let mut response = Response::new(v1::TreeResponse {
+            session,
+            nodes,
+            unread,
+        });
         if cut {
             response
                 .metadata_mut()
@@ -175,12 +182,23 @@ impl OperatorService {
             let uid = uid.map_err(|wrong| Refusal::BadQuery.saying(wrong))?;
             return Ok((None, uid));
         };
-        let found = self
-            .walk(move |reader| reader.session(host, number))
-            .await?;
-        let (session, process) = found;
-        let unknown = || Refusal::NotFound.saying("nothing is known of this session");
-        Ok((session, process.ok_or_else(unknown)?))
+        let found = self.walk_noting(move |reader| reader.session(host, number));
+        let ((session, process), unread) = found.await?;
+        let process = process.ok_or_else(|| unknown("session", &unread))?;
+        Ok((session, process))
+    }
+
+    /// As [`OperatorService::walk`], going past sealed files that cannot be read: they are what the answer lacks.
+    pub(super) async fn walk_noting<T: Send + 'static>(
+        &self,
+        walk: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<(T, Vec<v1::UnreadFile>), Status> {
+        let noted = |reader: &Reader| {
+            let unread = Unread::default();
+            let answer = walk(&reader.noting(&unread))?;
+            Ok((answer, unread.shown()))
+        };
+        self.walk(noted).await
     }
 
     /// Runs one walk on a thread that may block. It ends soon after the caller has left.
@@ -210,6 +228,7 @@ impl OperatorService {
         let session = sessions.of(&stored.host, &stored.boot, &stored.event);
         let doubtful = self.doubtful(&stored);
         v1::FoundEvent {
+            unread: Vec::new(),
             doubtful: doubtful.map_or_else(Vec::new, |name| name.as_bytes().to_vec()),
             session: session.map(shown_session),
             host_id: stored.host.as_bytes().to_vec(),
@@ -277,6 +296,31 @@ impl OperatorService {
         }
         Ok(Some(found.into_iter().map(|(id, _)| id).collect()))
     }
+}
+
+/// Nothing is known of what was asked for, as far as the store can be read.
+fn unknown(what: &str, unread: &[v1::UnreadFile]) -> Status {
+    let words = format!("nothing is known of this {what}");
+    if unread.is_empty() {
+        return Refusal::NotFound.saying(words);
+    }
+    let (files, events) = (unread.len(), unread.iter().map(|file| file.events));
+    let events = events.fold(0, u64::saturating_add);
+    Refusal::NotFound.saying(format!(
+        "{words}, but {files} sealed files with {events} events cannot be read"
+    ))
+}
+
+/// Says what the answer lacks, in a message of its own.
+async fn tell(unread: Vec<v1::UnreadFile>, parts: &Parts<v1::FoundEvent>) -> Result<(), Status> {
+    if unread.is_empty() {
+        return Ok(());
+    }
+    let told = v1::FoundEvent {
+        unread,
+        ..v1::FoundEvent::default()
+    };
+    parts.send(told).await
 }
 
 fn kinds(wanted: &[i32]) -> Result<KindSet, Status> {

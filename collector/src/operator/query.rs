@@ -22,7 +22,7 @@ use picket_proto::v1::QueryBlame;
 use picket_proto::v1::query_reply::Reply;
 use picket_query::{Bounds, Doubt, Job, length_of};
 use picket_seal::KeyId;
-use picket_store::{SignedSpan, View};
+use picket_store::{Reader, SignedSpan, View};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdout, Command};
@@ -100,6 +100,7 @@ impl OperatorService {
         let worker = Worker {
             child,
             bounds: self.queries.bounds(),
+            reader: self.reader.clone(),
             _view: view,
             _place: place,
         };
@@ -174,6 +175,8 @@ impl OperatorService {
 struct Worker {
     child: Child,
     bounds: Bounds,
+    /// For what the worker could not read.
+    reader: Reader,
     /// So that no file is removed that it reads.
     _view: View,
     _place: OwnedSemaphorePermit,
@@ -202,7 +205,12 @@ impl Worker {
         while let Some(reply) = next(&mut output).await? {
             match reply.reply {
                 Some(Reply::Failure(failure)) => return Err(blamed(&failure)),
-                Some(Reply::End(_)) => return parts.send(reply).await,
+                Some(Reply::End(ref end)) => {
+                    for file in end.unread.iter().filter(|file| !file.lost) {
+                        self.reader.suspect(file.number);
+                    }
+                    return parts.send(reply).await;
+                }
                 _ => parts.send(reply).await?,
             }
         }

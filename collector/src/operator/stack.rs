@@ -27,13 +27,17 @@ impl OperatorService {
             by,
             limit: limit(events.limit),
         };
-        let stacked = self.walk(move |reader| {
+        let stacked = self.walk_noting(move |reader| {
             if query.needs_sessions() {
                 query.sessions = Some(Arc::new(reader.sessions(query.hosts.clone())?));
             }
             reader.stack(&query, what)
         });
-        Ok(self.shown_stack(stacked.await?))
+        let (stack, unread) = stacked.await?;
+        Ok(v1::StackResponse {
+            unread,
+            ..self.shown_stack(stack)
+        })
     }
 
     fn shown_stack(&self, stack: Stack) -> v1::StackResponse {
@@ -48,6 +52,7 @@ impl OperatorService {
             values: stack.values,
             events: stack.events,
             cut: stack.cut,
+            unread: Vec::new(),
         }
     }
 

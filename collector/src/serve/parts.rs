@@ -162,6 +162,7 @@ impl Parts {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             stop: self.stop.clone(),
+            not_before: None,
         };
         let (ended, answer) = oneshot::channel();
         let thread = std::thread::Builder::new().name("seal".to_owned());

@@ -38,6 +38,7 @@ mod store;
 mod summary;
 mod thin;
 mod tree;
+mod unread;
 mod view;
 mod walk;
 
@@ -53,11 +54,12 @@ pub use recovery::{Damage, Recovery};
 pub use rows::{
     RowAt, RowCell, RowColumn, RowForm, RowOrder, RowQuery, RowScan, RowTest, Slice, row_columns,
 };
-pub use sealed::{ColumnSize, Limit, Retention, SealOptions, SealReport, Sealer};
+pub use sealed::{ColumnSize, Limit, RepairReport, Retention, SealOptions, SealReport, Sealer};
 pub use sessions::{Session, Sessions};
 pub use stack::{MAX_VALUES, Stack, StackRow, Stacking};
 pub use store::{Appended, Options, Store};
 pub use summary::{KindSet, Summary};
 pub use thin::{Pin, ThinReport};
 pub use tree::{Tree, TreeNode};
+pub use unread::{Unread, UnreadFile};
 pub use view::View;

@@ -13,10 +13,11 @@ use crate::sealed::{Counted, FileScan, Plan, SealedFile, SharedSealed, Snapshot}
 use crate::stack::{Counting, Stacking};
 use crate::store::SharedIndex;
 use crate::thin::Pins;
+use crate::unread::Noting;
 use crate::walk::{Visit, Walk};
 use crate::{
     Cancel, ChainKey, Cursor, Order, Query, ScanReport, SignedBy, SignedSpan, StoreError,
-    StoredEvent,
+    StoredEvent, Unread,
 };
 
 /// Reads the store. Cloning costs nothing.
@@ -25,6 +26,7 @@ pub struct Reader {
     index: SharedIndex,
     sealed: SharedSealed,
     cancel: Cancel,
+    noting: Noting,
 }
 
 /// A batch as it was signed.
@@ -50,6 +52,7 @@ impl Reader {
             index,
             sealed,
             cancel: Cancel::default(),
+            noting: Noting::default(),
         }
     }
 
@@ -60,6 +63,24 @@ impl Reader {
             cancel,
             ..self.clone()
         }
+    }
+
+    /// The same, whose searches go past damaged sealed files and note them here. Without this they fail at the first.
+    #[must_use]
+    pub fn noting(&self, unread: &Unread) -> Self {
+        Self {
+            noting: Noting::by(unread.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// Somebody who reads a [`crate::View`] could not read this file: whoever seals looks at it.
+    pub fn suspect(&self, number: u64) {
+        self.sealed.suspect(number);
+    }
+
+    pub(crate) fn note(&self) -> &Noting {
+        &self.noting
     }
 
     pub(crate) fn sealed(&self) -> &SharedSealed {
@@ -126,7 +147,11 @@ impl Reader {
         for part in parts {
             let seen = match part {
                 Part::Sealed(file) => {
-                    FileScan::begin(file, &plan, &self.cancel)?.events(order, &mut report, visit)?
+                    let seen = self.past_damage(file, || {
+                        let scan = FileScan::begin(file, &plan, &self.cancel)?;
+                        scan.events(order, &mut report, visit)
+                    })?;
+                    seen.unwrap_or(ControlFlow::Continue(()))
                 }
                 Part::Live(segment) => {
                     let mut walk = self.walk(segment, query, &mut report)?;
@@ -156,8 +181,10 @@ impl Reader {
             }
             match part {
                 Part::Sealed(file) => {
-                    let scan = FileScan::begin(file, &plan, &self.cancel)?;
-                    scan.newest(&mut newest, &mut report)?;
+                    self.past_damage(file, || {
+                        let scan = FileScan::begin(file, &plan, &self.cancel)?;
+                        scan.newest(&mut newest, &mut report)
+                    })?;
                 }
                 Part::Live(segment) => {
                     let mut walk = self.walk(segment, query, &mut report)?;
@@ -185,7 +212,10 @@ impl Reader {
         for part in self.parts(&now, &plan) {
             match part {
                 Part::Sealed(file) => {
-                    FileScan::begin(file, &plan, &self.cancel)?.count(&counted, counting)?;
+                    self.past_damage(file, || {
+                        let scan = FileScan::begin(file, &plan, &self.cancel)?;
+                        scan.count(&counted, counting)
+                    })?;
                 }
                 Part::Live(segment) => {
                     let mut walk = self.walk(segment, query, &mut report)?;
@@ -200,6 +230,15 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Reads some of a file. `None`: it is damaged, and that is noted.
+    fn past_damage<T>(
+        &self,
+        file: &SealedFile,
+        read: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        self.noting.past(&self.sealed, file, read)
     }
 
     /// What may hold something wanted: sealed files, then what is behind them in the log.

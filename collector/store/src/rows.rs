@@ -23,9 +23,10 @@ use self::sealed::SealedRows;
 pub use self::slice::{RowAt, RowCell, Slice};
 use crate::index::Segment;
 use crate::sealed::{
-    COLUMNS, Check, Condition, EVENT, Form, HOST, NAMED, Plan, SealedFile, Snapshot, TIME,
-    column_of, schema,
+    COLUMNS, Check, Condition, EVENT, Form, HOST, NAMED, Plan, SealedFile, SharedSealed, Snapshot,
+    TIME, column_of, schema,
 };
+use crate::unread::Noting;
 use crate::{Query, Reader, StoreError};
 
 /// What is asked of rows.
@@ -172,6 +173,19 @@ struct Asked {
     /// The columns that are read, with those that the scan itself needs.
     read: Vec<String>,
     snapshot: Arc<Snapshot>,
+    shared: SharedSealed,
+    noting: Noting,
+}
+
+impl Asked {
+    /// Reads some of a file. `None`: it is damaged, and that is noted.
+    fn past_damage<T>(
+        &self,
+        file: &SealedFile,
+        read: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        self.noting.past(&self.shared, file, read)
+    }
 }
 
 /// The parts of the store that may have what is wanted.
@@ -204,6 +218,8 @@ impl Parts {
             read: read_of(&row_query),
             row_query,
             snapshot,
+            shared: reader.sealed().clone(),
+            noting: reader.note().clone(),
         };
         Self {
             asked: Arc::new(asked),
@@ -235,11 +251,12 @@ impl Parts {
             let rows = LiveRows::begin(segment, Arc::clone(&self.asked))?;
             return Ok(Some(Part::Live(rows)));
         }
-        let Some(file) = self.files.pop_front() else {
-            return Ok(None);
-        };
-        let rows = SealedRows::begin(file, Arc::clone(&self.asked), true)?;
-        Ok(Some(Part::Sealed(Box::new(rows))))
+        while let Some(file) = self.files.pop_front() {
+            if let Some(rows) = SealedRows::begin(file, &self.asked, true)? {
+                return Ok(Some(Part::Sealed(Box::new(rows))));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! The bytes are described in `docs/formats/parquet.md`.
 
+mod blocks;
 mod build;
 mod catalogue;
 mod columns;
@@ -18,6 +19,7 @@ mod file;
 mod leftover;
 mod merge;
 mod read;
+mod repair;
 mod rest;
 mod retire;
 mod row;
@@ -26,8 +28,8 @@ mod shown;
 mod sizes;
 mod write;
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use picket_event::HostId;
 
@@ -40,6 +42,7 @@ pub(crate) use condition::{Check, Condition, Plan};
 pub(crate) use count::Counted;
 pub(crate) use file::SealedFile;
 pub(crate) use read::{FileScan, Open};
+pub use repair::RepairReport;
 pub use retire::{Limit, Retention};
 pub use sealer::{SealOptions, SealReport, Sealer};
 pub(crate) use shown::{NAMED, Shown, shown};
@@ -48,7 +51,14 @@ pub(crate) use write::sealed;
 
 /// What is sealed, as readers see it. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SharedSealed(Arc<RwLock<Arc<Snapshot>>>);
+pub(crate) struct SharedSealed(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    now: RwLock<Arc<Snapshot>>,
+    /// Numbers of files that somebody could not read.
+    suspects: Mutex<BTreeSet<u64>>,
+}
 
 /// What is sealed at one moment.
 #[derive(Clone, Debug, Default)]
@@ -63,18 +73,49 @@ pub(crate) struct Snapshot {
 
 impl SharedSealed {
     pub(crate) fn now(&self) -> Arc<Snapshot> {
-        let now = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.0.now.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&now)
     }
 
     /// What is sealed is this and stays so.
     pub(crate) fn of(snapshot: Snapshot) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(snapshot))))
+        Self(Arc::new(Shared {
+            now: RwLock::new(Arc::new(snapshot)),
+            suspects: Mutex::default(),
+        }))
     }
 
     fn publish(&self, snapshot: Snapshot) {
-        let mut now = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.0.now.write().unwrap_or_else(PoisonError::into_inner);
         *now = Arc::new(snapshot);
+    }
+
+    /// Somebody could not read this file: whoever seals looks at it.
+    pub(crate) fn suspect(&self, number: u64) {
+        let mut suspects = self
+            .0
+            .suspects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        suspects.insert(number);
+    }
+
+    fn suspects(&self) -> BTreeSet<u64> {
+        let suspects = self
+            .0
+            .suspects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        suspects.clone()
+    }
+
+    fn clear(&self, number: u64) {
+        let mut suspects = self
+            .0
+            .suspects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        suspects.remove(&number);
     }
 }
 

@@ -62,7 +62,7 @@ impl Reader {
         let snapshot = Snapshot {
             cursor: Some(catalogue.cursor),
             files: files
-                .map(|entry| Arc::new(SealedFile::new(*entry, &folder)))
+                .map(|entry| Arc::new(SealedFile::new(entry.clone(), &folder)))
                 .collect(),
             doubled: (!catalogue.marks.is_empty()).then(|| Arc::new(catalogue.marks.clone())),
         };
@@ -105,7 +105,7 @@ fn catalogue_of(now: &Snapshot) -> Catalogue {
     let marks = now.doubled.as_ref().map(|marks| marks.as_ref().clone());
     Catalogue {
         cursor: now.begin(),
-        files: now.files.iter().map(|file| file.entry).collect(),
+        files: now.files.iter().map(|file| file.entry.clone()).collect(),
         marks: marks.unwrap_or_default(),
         next_number: 0,
     }

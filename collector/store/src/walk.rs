@@ -182,6 +182,19 @@ impl<'a> Walk<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
+    /// Hands over each record with the place behind it.
+    pub(crate) fn records_with_ends(
+        &mut self,
+        take: &mut dyn FnMut(Record, Cursor) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        while let Some(record) = self.next()? {
+            if take(record, self.cursor()).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
     fn next_wanted(&mut self) -> Result<Option<Record>, StoreError> {
         while let Some(record) = self.next()? {
             if self.query.may_want_record(&record) {

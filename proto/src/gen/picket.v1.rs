@@ -2642,6 +2642,33 @@ pub struct FoundEvent {
     /// the branch of keys that signed it and is not the host; empty: the host's own
     #[prost(bytes = "vec", tag = "8")]
     pub doubtful: ::prost::alloc::vec::Vec<u8>,
+    /// in a message of its own, without an event: what the answer lacks
+    #[prost(message, repeated, tag = "9")]
+    pub unread: ::prost::alloc::vec::Vec<UnreadFile>,
+}
+/// A sealed file that could not be read: its events are not in the answer, or not all of them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnreadFile {
+    /// its name below the folder of sealed files
+    #[prost(string, tag = "1")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    #[prost(enumeration = "Class", tag = "3")]
+    pub class: i32,
+    /// it held so many
+    #[prost(uint64, tag = "4")]
+    pub events: u64,
+    /// the first of them
+    #[prost(int64, tag = "5")]
+    pub first_unix_ns: i64,
+    #[prost(int64, tag = "6")]
+    pub last_unix_ns: i64,
+    /// the log does not hold them either
+    #[prost(bool, tag = "7")]
+    pub lost: bool,
+    #[prost(string, tag = "8")]
+    pub why: ::prost::alloc::string::String,
 }
 /// How a session began.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2672,6 +2699,9 @@ pub struct TreeResponse {
     /// ancestors from the root, the process, its descendants depth first
     #[prost(message, repeated, tag = "1")]
     pub nodes: ::prost::alloc::vec::Vec<TreeNode>,
+    /// what the answer lacks
+    #[prost(message, repeated, tag = "3")]
+    pub unread: ::prost::alloc::vec::Vec<UnreadFile>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TreeNode {
@@ -2990,6 +3020,9 @@ pub struct StackResponse {
     /// there were more values than can be counted
     #[prost(bool, tag = "4")]
     pub cut: bool,
+    /// what the answer lacks
+    #[prost(message, repeated, tag = "5")]
+    pub unread: ::prost::alloc::vec::Vec<UnreadFile>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StackRow {
@@ -3087,7 +3120,7 @@ pub struct QueryProgress {
     #[prost(uint64, tag = "1")]
     pub events: u64,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct QueryEnd {
     #[prost(uint64, tag = "1")]
     pub rows: u64,
@@ -3096,6 +3129,9 @@ pub struct QueryEnd {
     pub cut: bool,
     #[prost(uint64, tag = "3")]
     pub events: u64,
+    /// what the answer lacks
+    #[prost(message, repeated, tag = "4")]
+    pub unread: ::prost::alloc::vec::Vec<UnreadFile>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueryFailure {

@@ -94,9 +94,9 @@ impl Merge {
                 return Ok(());
             }
             if let Some(file) = self.files.pop_front() {
-                let asked = Arc::clone(&self.asked);
-                let rows = SealedRows::begin(file, asked, self.backwards)?;
-                self.push_sealed(Box::new(rows))?;
+                if let Some(rows) = SealedRows::begin(file, &self.asked, self.backwards)? {
+                    self.push_sealed(Box::new(rows))?;
+                }
             }
         }
         Ok(())

@@ -34,24 +34,31 @@ pub(super) struct SealedRows {
 }
 
 impl SealedRows {
+    /// `None`: the file is damaged, and that is noted.
     pub(super) fn begin(
         file: Arc<SealedFile>,
-        asked: Arc<Asked>,
+        asked: &Arc<Asked>,
         backwards: bool,
-    ) -> Result<Self, StoreError> {
-        let open = Open::new(&file)?;
+    ) -> Result<Option<Self>, StoreError> {
         let plan = Plan::of(&asked.row_query.query);
         let mut conditions = plan.conditions_for(&file.entry);
         let tests = asked.row_query.tests.iter();
         conditions.extend(tests.map(|(column, test)| test.condition(column)));
-        let groups = open.groups_for(&conditions);
-        let mut groups = groups.map_err(|source| sealed("read", &file.path, source))?;
+        let opened = asked.past_damage(&file, || {
+            let open = Open::new(&file)?;
+            let groups = open.groups_for(&conditions);
+            let groups = groups.map_err(|source| sealed("read", &file.path, source))?;
+            Ok((open, groups))
+        })?;
+        let Some((open, mut groups)) = opened else {
+            return Ok(None);
+        };
         if !backwards {
             groups.reverse();
         }
-        Ok(Self {
+        Ok(Some(Self {
             file,
-            asked,
+            asked: Arc::clone(asked),
             open,
             conditions,
             backwards,
@@ -62,7 +69,7 @@ impl SealedRows {
             read: Vec::new(),
             slice: None,
             rows: 0..0,
-        })
+        }))
     }
 
     pub(super) fn next(&mut self) -> Result<Option<RowAt>, StoreError> {
@@ -75,7 +82,9 @@ impl SealedRows {
             if let (Some(at), Some(slice)) = (at, &self.slice) {
                 return Ok(Some(RowAt::new(slice, at)));
             }
-            let Some(batch) = self.next_batch()? else {
+            let (file, asked) = (Arc::clone(&self.file), Arc::clone(&self.asked));
+            let batch = asked.past_damage(&file, || self.next_batch())?;
+            let Some(batch) = batch.flatten() else {
                 return Ok(None);
             };
             let classes = Classes::All(self.file.entry.partition.class);

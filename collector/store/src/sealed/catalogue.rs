@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use picket_event::{Class, HostId, Severity, StreamId, UnixNanos};
 use prost::Message;
@@ -32,7 +33,7 @@ pub(crate) struct Catalogue {
 }
 
 /// One sealed file.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct FileEntry {
     pub(crate) number: u64,
     pub(crate) partition: Partition,
@@ -42,6 +43,19 @@ pub(crate) struct FileEntry {
     pub(crate) bytes: u64,
     /// Of all its events, as they were signed.
     pub(crate) raw_bytes: u64,
+    /// The checksum of each of its blocks; none: an earlier collector wrote it.
+    pub(crate) blocks: Arc<[u32]>,
+    /// The parts of the log of which it holds all events of its class and hour, and no others; none: that is not known.
+    pub(crate) spans: Arc<[Span]>,
+    /// There is no such file any more: it was damaged, and so many events of it are neither in the log nor in a part of it that was whole.
+    pub(crate) lost: bool,
+}
+
+/// A part of the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Span {
+    pub(crate) begin: Cursor,
+    pub(crate) end: Cursor,
 }
 
 /// How far a chain is in the files, and what is no longer in the log.
@@ -74,17 +88,27 @@ impl FileEntry {
         entry
     }
 
+    /// As this, of all events of its class and hour in a part of the log.
+    pub(crate) fn spanning(self, span: Option<Span>) -> Self {
+        Self {
+            spans: span.into_iter().collect(),
+            ..self
+        }
+    }
+
     /// A file of all rows of these, which is not written yet.
     pub(crate) fn merged<'e>(
         partition: Partition,
-        entries: impl Iterator<Item = &'e Self>,
+        entries: impl Iterator<Item = &'e Self> + Clone,
     ) -> Self {
-        entries.fold(Self::empty(partition), |so_far, entry| Self {
+        let spans = joined(entries.clone());
+        let merged = entries.fold(Self::empty(partition), |so_far, entry| Self {
             summary: so_far.summary.and(entry.summary),
             rows: so_far.rows.saturating_add(entry.rows),
             raw_bytes: so_far.raw_bytes.saturating_add(entry.raw_bytes),
             ..so_far
-        })
+        });
+        Self { spans, ..merged }
     }
 
     fn empty(partition: Partition) -> Self {
@@ -95,6 +119,9 @@ impl FileEntry {
             rows: 0,
             bytes: 0,
             raw_bytes: 0,
+            blocks: Arc::default(),
+            spans: Arc::default(),
+            lost: false,
         }
     }
 
@@ -103,6 +130,25 @@ impl FileEntry {
         let (folder, number) = (self.partition.folder(), self.number);
         format!("{folder}/events-{number:010}.parquet")
     }
+}
+
+/// All parts of the log that these files are of; none if one does not know its own.
+fn joined<'e>(entries: impl Iterator<Item = &'e FileEntry> + Clone) -> Arc<[Span]> {
+    if entries.clone().any(|entry| entry.spans.is_empty()) {
+        return Arc::default();
+    }
+    let mut spans: Vec<Span> = entries
+        .flat_map(|entry| entry.spans.iter().copied())
+        .collect();
+    spans.sort_unstable_by_key(|span| span.begin);
+    spans.dedup_by(|next, span| {
+        let goes_on = span.end == next.begin;
+        if goes_on {
+            span.end = next.end;
+        }
+        goes_on
+    });
+    spans.into()
 }
 
 impl Catalogue {
@@ -197,6 +243,25 @@ struct WireFile {
     kinds: u64,
     #[prost(int32, tag = "10")]
     worst: i32,
+    /// u32 le each.
+    #[prost(bytes = "vec", tag = "11")]
+    blocks: Vec<u8>,
+    #[prost(message, repeated, tag = "12")]
+    spans: Vec<WireSpan>,
+    #[prost(bool, tag = "13")]
+    lost: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireSpan {
+    #[prost(uint32, tag = "1")]
+    segment: u32,
+    #[prost(uint64, tag = "2")]
+    offset: u64,
+    #[prost(uint32, tag = "3")]
+    end_segment: u32,
+    #[prost(uint64, tag = "4")]
+    end_offset: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -258,6 +323,13 @@ impl From<&FileEntry> for WireFile {
             raw_bytes: file.raw_bytes,
             kinds: file.summary.kinds.bits(),
             worst: file.summary.worst.map_or(0, Severity::to_wire),
+            blocks: file
+                .blocks
+                .iter()
+                .flat_map(|sum| sum.to_le_bytes())
+                .collect(),
+            spans: file.spans.iter().map(WireSpan::from).collect(),
+            lost: file.lost,
         }
     }
 }
@@ -279,7 +351,42 @@ impl WireFile {
             rows: self.rows,
             bytes: self.bytes,
             raw_bytes: self.raw_bytes,
+            blocks: sums(&self.blocks)?,
+            spans: self.spans.iter().map(WireSpan::span).collect(),
+            lost: self.lost,
         })
+    }
+}
+
+fn sums(bytes: &[u8]) -> Option<Arc<[u32]>> {
+    let (sums, rest) = bytes.as_chunks();
+    let sums = sums.iter().map(|sum| u32::from_le_bytes(*sum));
+    rest.is_empty().then(|| sums.collect())
+}
+
+impl From<&Span> for WireSpan {
+    fn from(span: &Span) -> Self {
+        Self {
+            segment: span.begin.segment,
+            offset: span.begin.offset,
+            end_segment: span.end.segment,
+            end_offset: span.end.offset,
+        }
+    }
+}
+
+impl WireSpan {
+    fn span(&self) -> Span {
+        Span {
+            begin: Cursor {
+                segment: self.segment,
+                offset: self.offset,
+            },
+            end: Cursor {
+                segment: self.end_segment,
+                offset: self.end_offset,
+            },
+        }
     }
 }
 
@@ -298,6 +405,37 @@ impl WireMark {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn at(offset: u64) -> Cursor {
+        Cursor { segment: 1, offset }
+    }
+
+    fn span(begin: u64, end: u64) -> Span {
+        Span {
+            begin: at(begin),
+            end: at(end),
+        }
+    }
+
+    #[test]
+    fn parts_of_the_log_that_meet_become_one_and_one_that_is_not_known_hides_all() {
+        let partition = Partition {
+            class: Class::Bulk,
+            hour: 3,
+        };
+        let of = |spans: &[Span]| FileEntry {
+            spans: spans.into(),
+            ..FileEntry::empty(partition)
+        };
+        let merged = |files: &[FileEntry]| FileEntry::merged(partition, files.iter()).spans;
+        let files = [
+            of(&[span(5, 9)]),
+            of(&[span(1, 2), span(3, 5)]),
+            of(&[span(9, 10)]),
+        ];
+        assert_eq!(merged(&files).as_ref(), [span(1, 2), span(3, 10)]);
+        assert!(merged(&[of(&[span(1, 2)]), of(&[])]).is_empty());
+    }
 
     fn some() -> Catalogue {
         let key = ChainKey {
@@ -320,6 +458,9 @@ mod tests {
             rows: 4,
             bytes: 5,
             raw_bytes: 6,
+            blocks: [1, u32::MAX].into(),
+            spans: [span(2, 3)].into(),
+            lost: true,
         };
         Catalogue {
             cursor: Cursor {

@@ -35,9 +35,9 @@ impl Sealer {
         let merged = self.merge(&chosen, entry, &mut next);
         let entry = merged.inspect_err(|failed| self.leave_out(&chosen, failed))?;
         drop(chosen);
+        report.bytes = entry.bytes;
         self.commit(next, &[entry], &went)?;
         report.files = 1;
-        report.bytes = entry.bytes;
         report.replaced = went.len() as u64;
         Ok(report)
     }
@@ -68,7 +68,10 @@ impl Sealer {
             return;
         };
         let damaged = chosen.iter().filter(|file| file.path == *path);
-        let numbers = damaged.map(|file| file.entry.number);
+        let numbers: Vec<u64> = damaged.map(|file| file.entry.number).collect();
+        for number in &numbers {
+            self.shared.suspect(*number);
+        }
         self.unmergeable.extend(numbers);
     }
 
@@ -77,7 +80,9 @@ impl Sealer {
         let mut folders: BTreeMap<Partition, Vec<&Arc<SealedFile>>> = BTreeMap::new();
         let small = self.options.merged_bytes.div_euclid(2);
         let fits = |file: &&Arc<SealedFile>| {
-            file.entry.raw_bytes < small && !self.unmergeable.contains(&file.entry.number)
+            file.entry.raw_bytes < small
+                && !file.entry.lost
+                && !self.unmergeable.contains(&file.entry.number)
         };
         for file in self.files.iter().filter(fits) {
             let files = folders.entry(file.entry.partition).or_default();
@@ -98,25 +103,30 @@ impl Sealer {
 }
 
 /// All rows of a file. A file that does not have as many as it should is damaged, and stays as it is.
-fn rows_of(file: &SealedFile, open: &Open) -> Result<Vec<Row>, StoreError> {
+pub(super) fn rows_of(file: &SealedFile, open: &Open) -> Result<Vec<Row>, StoreError> {
     let failed = |source| sealed("read", &file.path, source);
     let mut rows = Vec::new();
     for group in 0..open.groups() {
-        let all = 0..open.rows(group);
-        let reader = open.read((group, all), &shown(), &[]).map_err(failed)?;
-        for batch in reader {
-            let batch = batch.map_err(|wrong| failed(ParquetError::External(Box::new(wrong))))?;
-            let shown = Shown::of(&batch);
-            let shown = shown.ok_or_else(|| failed(damaged("a column is missing")))?;
-            let again = (0..batch.num_rows()).filter_map(|at| {
-                let bytes = Bytes::from(shown.bytes(at)?.into_owned());
-                row(shown.whose(at)?, bytes)
-            });
-            rows.extend(again);
-        }
+        rows.extend(rows_of_group(open, group).map_err(failed)?);
     }
     if rows.len() as u64 != file.entry.rows {
         return Err(failed(damaged("rows are missing")));
+    }
+    Ok(rows)
+}
+
+/// The rows of one row group that can be read.
+pub(super) fn rows_of_group(open: &Open, group: usize) -> Result<Vec<Row>, ParquetError> {
+    let all = 0..open.rows(group);
+    let mut rows = Vec::new();
+    for batch in open.read((group, all), &shown(), &[])? {
+        let batch = batch.map_err(|wrong| ParquetError::External(Box::new(wrong)))?;
+        let shown = Shown::of(&batch).ok_or_else(|| damaged("a column is missing"))?;
+        let again = (0..batch.num_rows()).filter_map(|at| {
+            let bytes = Bytes::from(shown.bytes(at)?.into_owned());
+            row(shown.whose(at)?, bytes)
+        });
+        rows.extend(again);
     }
     Ok(rows)
 }

@@ -17,8 +17,8 @@ pub(crate) struct SealedFile {
 impl SealedFile {
     pub(crate) fn new(entry: FileEntry, folder: &Path) -> Self {
         Self {
-            entry,
             path: folder.join(entry.path()),
+            entry,
             doomed: AtomicBool::new(false),
         }
     }

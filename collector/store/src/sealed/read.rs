@@ -3,8 +3,8 @@
 //! What can be passed by is: row groups by their times and by the filters of their values, then rows by their columns.
 //! Only what is left is decoded.
 
-use std::fs::File;
 use std::ops::{ControlFlow, Range};
+use std::path::Path;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
@@ -19,6 +19,8 @@ use parquet::file::statistics::Statistics;
 use parquet::schema::types::SchemaDescriptor;
 use picket_event::UnixNanos;
 
+use super::blocks::Blocks;
+use super::catalogue::FileEntry;
 use super::columns::{REST, TIME};
 use super::condition::{Check, Condition, Plan};
 use super::file::SealedFile;
@@ -41,17 +43,21 @@ pub(crate) struct FileScan<'a> {
 
 /// A sealed file, opened, with its footer read.
 pub(crate) struct Open {
-    file: File,
+    file: Blocks,
     metadata: ArrowReaderMetadata,
 }
 
 impl Open {
     pub(crate) fn new(of: &SealedFile) -> Result<Self, StoreError> {
-        let failed = |source| StoreError::io("open", &of.path, source);
-        let file = File::open(&of.path).map_err(failed)?;
+        Self::at(&of.path, &of.entry)
+    }
+
+    /// A file that may lie elsewhere than where it should.
+    pub(super) fn at(path: &Path, entry: &FileEntry) -> Result<Self, StoreError> {
+        let file = Blocks::open(path, entry)?;
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
         let metadata = ArrowReaderMetadata::load(&file, options);
-        let metadata = metadata.map_err(|source| sealed("read", &of.path, source))?;
+        let metadata = metadata.map_err(|source| sealed("read", path, source))?;
         Ok(Self { file, metadata })
     }
 
@@ -76,7 +82,7 @@ impl Open {
         conditions: &[Condition],
     ) -> Result<ParquetRecordBatchReader, ParquetError> {
         let filters = conditions.iter().map(|one| self.filter(one.clone()));
-        let file = self.file.try_clone()?;
+        let file = self.file.clone();
         let all = self.rows(group);
         let selected = RowSelection::from_consecutive_ranges(std::iter::once(rows), all);
         ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
@@ -90,11 +96,16 @@ impl Open {
 
     /// A reader of all columns of one row group.
     pub(super) fn read_all(&self, group: usize) -> Result<ParquetRecordBatchReader, ParquetError> {
-        let file = self.file.try_clone()?;
+        let file = self.file.clone();
         ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_row_groups(vec![group])
             .with_batch_size(BATCH)
             .build()
+    }
+
+    /// Compares all of the file with its checksums.
+    pub(super) fn check_all(&self) -> Result<(), ParquetError> {
+        self.file.check_all()
     }
 
     /// Whether it has the columns of the version that is written now.
@@ -171,7 +182,7 @@ impl Open {
         let Some(column) = self.index_of(&condition.column).filter(|_| condition.bloom) else {
             return Ok(true);
         };
-        let file = self.file.try_clone()?;
+        let file = self.file.clone();
         let metadata = self.metadata.clone();
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
         let filter = reader.get_row_group_column_bloom_filter(group, column)?;

@@ -11,7 +11,7 @@ use picket_event::{HostId, Kind, Severity, UnixNanos};
 use prost::Message;
 use prost::bytes::Bytes;
 
-use super::catalogue::{Catalogue, FileEntry, Mark};
+use super::catalogue::{Catalogue, FileEntry, Mark, Span};
 use super::file::SealedFile;
 use super::row::{Partition, Row};
 use super::shown::Whose;
@@ -66,10 +66,14 @@ pub struct Sealer {
     pub(super) folder: PathBuf,
     pub(super) options: SealOptions,
     reader: Reader,
-    shared: SharedSealed,
+    pub(super) shared: SharedSealed,
     pub(super) catalogue: Catalogue,
     pub(super) files: Vec<Arc<SealedFile>>,
     pub(super) unmergeable: HashSet<u64>,
+    /// Damaged files that nothing can be done about.
+    pub(super) hopeless: HashSet<u64>,
+    /// The file that was compared with its checksums last.
+    pub(super) compared: u64,
     pub(crate) unthinnable: HashSet<u32>,
     doubled: bool,
     stopped: bool,
@@ -95,17 +99,23 @@ impl Sealer {
         let made = fs::create_dir_all(folder);
         made.map_err(|source| StoreError::io("create folder", folder, source))?;
         let mut catalogue = Catalogue::load(folder)?;
-        let files: Vec<_> = catalogue
-            .files
-            .iter()
-            .map(|entry| Arc::new(SealedFile::new(*entry, folder)))
-            .collect();
-        let named: HashSet<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
-        let leftovers = leftover::remove(disk.as_mut(), folder, &named)?;
         // A log that was put back from an old copy ends before what is sealed of it.
         let end = reader.end();
         let doubled = end < catalogue.cursor;
         catalogue.cursor = catalogue.cursor.min(end);
+        if doubled {
+            // What its places meant before is not what they mean from now on.
+            for entry in &mut catalogue.files {
+                entry.spans = Arc::default();
+            }
+        }
+        let files: Vec<_> = catalogue
+            .files
+            .iter()
+            .map(|entry| Arc::new(SealedFile::new(entry.clone(), folder)))
+            .collect();
+        let named: HashSet<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
+        let leftovers = leftover::remove(disk.as_mut(), folder, &named)?;
         let sealer = Self {
             disk,
             folder: folder.to_owned(),
@@ -115,6 +125,8 @@ impl Sealer {
             catalogue,
             files,
             unmergeable: HashSet::new(),
+            hopeless: HashSet::new(),
+            compared: 0,
             unthinnable: HashSet::new(),
             doubled,
             stopped: false,
@@ -152,7 +164,12 @@ impl Sealer {
         next.cursor = gathered.cursor;
         next.marks.extend(gathered.marks);
         let mut written = Vec::new();
-        if let Err(failed) = self.write_all(gathered.rows, &mut next, &mut written) {
+        let span = Span {
+            begin: self.catalogue.cursor,
+            end: gathered.cursor,
+        };
+        let span = (!self.doubled).then_some(span);
+        if let Err(failed) = self.write_all((span, gathered.rows), &mut next, &mut written) {
             self.discard(&written);
             return Err(failed);
         }
@@ -195,13 +212,13 @@ impl Sealer {
 
     fn write_all(
         &mut self,
-        rows: BTreeMap<Partition, Vec<Row>>,
+        (span, rows): (Option<Span>, BTreeMap<Partition, Vec<Row>>),
         next: &mut Catalogue,
         written: &mut Vec<FileEntry>,
     ) -> Result<(), StoreError> {
         for (partition, mut rows) in rows {
             rows.sort_unstable_by(Row::order);
-            let entry = FileEntry::of(partition, &rows);
+            let entry = FileEntry::of(partition, &rows).spanning(span);
             let entry = self.write(next, entry, &mut write::batches_of(&rows))?;
             written.push(entry);
         }
@@ -218,9 +235,10 @@ impl Sealer {
         entry.number = next.next_number;
         next.next_number = entry.number.saturating_add(1);
         match write::write(self.disk.as_mut(), &self.folder, &entry, batches) {
-            Ok(bytes) => {
-                entry.bytes = bytes;
-                next.files.push(entry);
+            Ok(written) => {
+                entry.bytes = written.bytes;
+                entry.blocks = written.blocks;
+                next.files.push(entry.clone());
                 Ok(entry)
             }
             Err(failed) => {
@@ -232,7 +250,8 @@ impl Sealer {
 
     /// Files that will not count after all. What cannot be removed now is a leftover at the next start.
     pub(super) fn discard(&mut self, entries: &[FileEntry]) {
-        for entry in entries {
+        // What is lost has the name of a file that somebody may still look into.
+        for entry in entries.iter().filter(|entry| !entry.lost) {
             drop(self.disk.remove(&self.folder.join(entry.path())));
         }
     }
@@ -253,14 +272,14 @@ impl Sealer {
             return Err(failed);
         }
         self.catalogue = next;
-        let came = came
-            .iter()
-            .map(|entry| SealedFile::new(*entry, &self.folder));
-        self.files.extend(came.map(Arc::new));
         let all = mem::take(&mut self.files).into_iter();
         let (gone, kept): (Vec<_>, Vec<_>) =
             all.partition(|file| went.contains(&file.entry.number));
         self.files = kept;
+        let came = came
+            .iter()
+            .map(|entry| SealedFile::new(entry.clone(), &self.folder));
+        self.files.extend(came.map(Arc::new));
         self.publish();
         for file in gone {
             file.doom();
@@ -291,7 +310,7 @@ impl Sealer {
         Ok(())
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let mut files = self.files.clone();
         files.sort_by_key(|file| (file.entry.summary.first, file.entry.number));
         let doubled = self.doubled.then(|| Arc::new(self.catalogue.marks.clone()));

@@ -16,6 +16,7 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
+use super::blocks::Summing;
 use super::build::Rows;
 use super::catalogue::FileEntry;
 use super::columns::{self, COLUMNS, Column, EVENT, HOST, PROCESS_AGE, RECEIVED, REST, TIME};
@@ -45,7 +46,15 @@ pub(super) fn batches_of(
     }
 }
 
-/// Writes what `entry` tells of and returns the file's length once it survives a power cut.
+/// A file that was written.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) bytes: u64,
+    /// The checksum of each block.
+    pub(super) blocks: Arc<[u32]>,
+}
+
+/// Writes what `entry` tells of and returns once the file survives a power cut.
 ///
 /// After an error a part of the file may be there.
 pub(super) fn write(
@@ -53,17 +62,21 @@ pub(super) fn write(
     folder: &Path,
     entry: &FileEntry,
     batches: &mut Batches<'_>,
-) -> Result<u64, StoreError> {
+) -> Result<Written, StoreError> {
     let path = folder.join(entry.path());
     let failed = |source| StoreError::io("write", &path, source);
     make_folders(folder, &entry.partition.folder()).map_err(failed)?;
     let sink = Sink {
         file: disk.create(&path).map_err(failed)?,
         written: 0,
+        summing: Summing::default(),
     };
     let mut sink = fill(sink, (&path, entry.rows), batches)?;
     sink.file.sync().map_err(failed)?;
-    Ok(sink.written)
+    Ok(Written {
+        bytes: sink.written,
+        blocks: sink.summing.sums(),
+    })
 }
 
 fn fill(
@@ -224,11 +237,13 @@ fn unreadable(operation: &'static str, path: &Path, source: Arc<ParquetError>) -
 struct Sink {
     file: Box<dyn SegmentFile>,
     written: u64,
+    summing: Summing,
 }
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.append(bytes)?;
+        self.summing.add(bytes);
         self.written = self.written.saturating_add(bytes.len() as u64);
         Ok(bytes.len())
     }

@@ -10,7 +10,7 @@ use picket_store::{Reader, Sealer, Store};
 use crate::host::SMALL;
 use crate::sealing::{EAGER, Fleet, files, same};
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

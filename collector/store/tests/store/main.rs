@@ -4,6 +4,7 @@
 
 #[path = "../../../../proto/event/tests/views/arbitrary.rs"]
 mod arbitrary;
+mod damage;
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 mod duckdb;
 mod earlier;

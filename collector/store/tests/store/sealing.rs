@@ -129,7 +129,7 @@ impl Fleet {
     }
 }
 
-fn queries(reader: &Reader) -> Vec<Query> {
+pub(crate) fn queries(reader: &Reader) -> Vec<Query> {
     let all = reader.newest(&Query::default(), 10_000).unwrap();
     let one = all.first().map(|stored| stored.host);
     let kinds = |kinds: &[Kind]| kinds.iter().copied().collect::<KindSet>();
@@ -195,7 +195,7 @@ const EXPRESSIONS: &[&str] = &[
 ];
 
 /// What the log alone says.
-fn log_alone(folder: &Path) -> Reader {
+pub(crate) fn log_alone(folder: &Path) -> Reader {
     Store::open(&folder.join("wal"), SMALL).unwrap().0.reader()
 }
 

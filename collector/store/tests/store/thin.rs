@@ -42,7 +42,7 @@ fn found(reader: &Reader) -> Vec<(UnixNanos, String, String, u64)> {
     all.iter().map(key).collect()
 }
 
-fn thin_all(sealer: &mut Sealer, reader: &Reader) -> Vec<ThinReport> {
+pub(crate) fn thin_all(sealer: &mut Sealer, reader: &Reader) -> Vec<ThinReport> {
     let mut reports = Vec::new();
     loop {
         let report = sealer.thin(ALL, reader.end(), SystemClock.now()).unwrap();
@@ -54,7 +54,7 @@ fn thin_all(sealer: &mut Sealer, reader: &Reader) -> Vec<ThinReport> {
 }
 
 /// A log of some segments, sealed.
-fn sealed_log(folder: &Path) -> (Store, Sealer) {
+pub(crate) fn sealed_log(folder: &Path) -> (Store, Sealer) {
     let mut store = wal(folder);
     Fleet::new().fill(&mut store, 400);
     let (mut sealer, _) = sealer(&store, folder);
