@@ -93,10 +93,10 @@ impl Merge {
             if self.heads.peek().is_some_and(|head| head.rank > first) {
                 return Ok(());
             }
-            if let Some(file) = self.files.pop_front() {
-                if let Some(rows) = SealedRows::begin(file, &self.asked, self.backwards)? {
-                    self.push_sealed(Box::new(rows))?;
-                }
+            if let Some(file) = self.files.pop_front()
+                && let Some(rows) = SealedRows::begin(file, &self.asked, self.backwards)?
+            {
+                self.push_sealed(Box::new(rows))?;
             }
         }
         Ok(())

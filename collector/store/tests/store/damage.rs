@@ -381,7 +381,7 @@ fn a_disk_that_fails_anywhere_in_a_repair_loses_and_doubles_nothing() {
         sealer.compare(u64::MAX).unwrap();
         let again = repair(&mut sealer);
         assert!(
-            tried.is_err() == !again.is_empty() || trouble > 5,
+            tried.is_err() != again.is_empty() || trouble > 5,
             "{trouble}: {tried:?}"
         );
         assert_eq!(all(&store.reader()), all(&log), "{trouble}");
