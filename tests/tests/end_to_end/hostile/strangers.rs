@@ -89,8 +89,9 @@ fn every_field_of_a_renewal_is_refused_by_name_or_taken() {
         let answer: Result<v1::RenewalChallenge, _> = stranger.block(asked);
         assert_typed(&mutant.what, answer);
     }
+    let length = begun().unwrap().challenge_id.len();
     let form = v1::FinishRenewalRequest {
-        challenge_id: vec![1; 16],
+        challenge_id: vec![1; length],
         tls_signature: vec![1; 70],
         event_signature: vec![1; 64],
     };
