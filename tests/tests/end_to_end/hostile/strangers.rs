@@ -5,6 +5,7 @@ use picket_proto::v1;
 use picket_seal::Domain;
 use picket_tests::rig::Rig;
 use prost::Message;
+use prost::encoding::decode_varint;
 use rcgen::{CertificateParams, KeyPair, SigningKey as _};
 
 use super::MOST_KIB;
@@ -139,11 +140,14 @@ fn filled<M: Message + Default>(mutant: &[u8], form: &M, honest: &M) -> Vec<u8> 
     bytes
 }
 
-/// The fields of a message of short byte strings, each with its tag.
+/// The fields of a message of byte strings, each with its tag.
 fn fields(mut message: &[u8]) -> Vec<&[u8]> {
     let mut fields = Vec::new();
-    while let [_, length, ..] = message {
-        let (field, rest) = message.split_at(usize::from(*length) + 2);
+    while let [_, sized @ ..] = message {
+        let mut bytes = sized;
+        let length = usize::try_from(decode_varint(&mut bytes).unwrap()).unwrap();
+        let before = message.len() - bytes.len();
+        let (field, rest) = message.split_at(before + length);
         fields.push(field);
         message = rest;
     }
