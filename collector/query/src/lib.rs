@@ -20,6 +20,7 @@ mod confine;
 mod failure;
 mod fleet;
 mod job;
+mod join;
 mod moment;
 mod near;
 mod plan;
