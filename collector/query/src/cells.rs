@@ -28,7 +28,8 @@ pub(crate) fn given(value: ValueRef<'_>) -> Given {
             Err(_not_text) => Given::Other,
         },
         ValueRef::Integer(integer) => Given::Integer(integer),
-        ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => Given::Other,
+        ValueRef::Null => Given::Null,
+        ValueRef::Real(_) | ValueRef::Blob(_) => Given::Other,
     }
 }
 

@@ -32,6 +32,17 @@ impl Failed {
         }
     }
 
+    /// Says too, where time or memory was short, that the inner side of a join did not fit into so many MiB.
+    pub(crate) fn with_room(mut self, refused: Option<u64>) -> Self {
+        if let (QueryBlame::Bounds, Some(mib)) = (self.blame, refused) {
+            self.words = format!(
+                "{}; one side of a join takes more than {mib} MiB: narrow it by time, host, kind or columns",
+                self.words
+            );
+        }
+        self
+    }
+
     /// From what SQLite says.
     pub(crate) fn of(error: &Error, bounds: &Bounds, columns: &[EventColumn]) -> Self {
         match error {

@@ -21,6 +21,7 @@ mod doubt;
 mod failure;
 mod fleet;
 mod job;
+mod join;
 mod moment;
 mod near;
 mod plan;

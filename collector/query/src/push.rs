@@ -19,7 +19,9 @@ use crate::plan::Op;
 pub(crate) enum Given {
     Text(String),
     Integer(i64),
-    /// Null, a real number, or bytes.
+    /// It is equal to nothing, and before or after nothing.
+    Null,
+    /// A real number, or bytes.
     Other,
 }
 
@@ -47,6 +49,18 @@ impl<'n> Asking<'n> {
 
     /// Takes one condition in, as far as the store understands it.
     pub(crate) fn push(&mut self, column: &EventColumn, op: Op, given: &[Given]) {
+        let some: Vec<Given>;
+        let given = if given.contains(&Given::Null) {
+            let others = given.iter().filter(|one| **one != Given::Null);
+            some = others.cloned().collect();
+            some.as_slice()
+        } else {
+            given
+        };
+        if given.is_empty() {
+            self.nothing = true;
+            return;
+        }
         match (op, column.from) {
             (Op::AtLeast, From::Stored(RowForm::Time)) => self.since(column, given),
             (Op::AtMost, From::Stored(RowForm::Time)) => self.until(column, given),
@@ -154,7 +168,7 @@ impl<'n> Asking<'n> {
 fn texts(given: &[Given]) -> Option<HashSet<String>> {
     let text = |given: &Given| match given {
         Given::Text(text) => Some(text.clone()),
-        Given::Integer(_) | Given::Other => None,
+        Given::Integer(_) | Given::Null | Given::Other => None,
     };
     given.iter().map(text).collect()
 }
@@ -162,7 +176,7 @@ fn texts(given: &[Given]) -> Option<HashSet<String>> {
 fn integers(given: &[Given]) -> Option<HashSet<i64>> {
     let integer = |given: &Given| match given {
         Given::Integer(integer) => Some(*integer),
-        Given::Text(_) | Given::Other => None,
+        Given::Text(_) | Given::Null | Given::Other => None,
     };
     given.iter().map(integer).collect()
 }

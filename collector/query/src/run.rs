@@ -20,6 +20,7 @@ use crate::doubt::Doubts;
 use crate::failure::Failed;
 use crate::fleet::{Names, fill};
 use crate::job::{Bounds, Job};
+use crate::join::Room;
 use crate::moment;
 use crate::table::{Events, Shared};
 use crate::vtab::register;
@@ -93,9 +94,13 @@ fn answer(job: &Job, (reader, doubts): (Reader, Doubts), out: &mut Stdout) -> Re
         unread,
         names: Names::of(&job.hosts),
         columns: columns.clone(),
+        room: Arc::new(Room::of(bounds.memory_bytes / 2)),
         looked_at: AtomicU64::new(0),
     });
-    let failed = |error: rusqlite::Error| Failed::of(&error, &bounds, &columns);
+    let failed = |error: rusqlite::Error| {
+        let failed = Failed::of(&error, &bounds, &columns);
+        failed.with_room(shared.room.refused())
+    };
     let connection = connect(job, &bounds, &shared).map_err(failed)?;
     let mut statement = connection.prepare(&job.sql).map_err(failed)?;
     // The authorizer says the same; this is for statements that it is not asked about.

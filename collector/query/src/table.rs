@@ -14,6 +14,7 @@ use crate::columns::{EventColumn, EventTable, From};
 use crate::doubt::Doubts;
 use crate::failure::{STORE_FAILED, chain};
 use crate::fleet::Names;
+use crate::join::{Found, Join, Room};
 use crate::plan::{Op, Plan, choose};
 use crate::push::{Asking, Given};
 
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) columns: Vec<EventColumn>,
     /// Whether all of the log that is not sealed fits in memory, so that rows can come in the order of time.
     pub(crate) may_sort: bool,
+    /// What the inner sides of joins may hold.
+    pub(crate) room: Arc<Room>,
     /// Rows of events that were looked at.
     pub(crate) looked_at: AtomicU64,
 }
@@ -58,7 +61,8 @@ impl Events {
         Cursor {
             of: self.clone(),
             places: Vec::new(),
-            scan: None,
+            source: Source::Nothing,
+            join: Join::default(),
             row: None,
             whole: RefCell::new(None),
         }
@@ -70,10 +74,18 @@ pub(crate) struct Cursor {
     of: Events,
     /// Of each column, where it stands in a row of the scan.
     places: Vec<Option<usize>>,
-    scan: Option<RowScan>,
+    source: Source,
+    join: Join,
     row: Option<RowAt>,
     /// The row's event as JSON, if it was needed.
     whole: RefCell<Option<serde_json::Value>>,
+}
+
+/// Where a cursor's rows come from.
+enum Source {
+    Nothing,
+    Store(RowScan),
+    Held(Found),
 }
 
 impl Cursor {
@@ -84,21 +96,64 @@ impl Cursor {
     ) -> rusqlite::Result<()> {
         let plan = plan.and_then(Plan::decode);
         let plan = plan.ok_or_else(|| module_error("a plan that is not ours"))?;
+        let given = given(&plan, args)?;
         let shared = Arc::clone(&self.of.shared);
+        self.join.asked(&plan, &given);
+        let asking = self.asking(&shared, (&plan, &given), &|_| true);
+        self.source = if asking.nothing {
+            Source::Nothing
+        } else {
+            match self.held(&shared, &plan, &given)? {
+                Some(found) => Source::Held(found),
+                None => Source::Store(shared.reader.rows(asking.rows)),
+            }
+        };
+        self.next()
+    }
+
+    /// What the store is asked, by those of the conditions that count.
+    fn asking<'s>(
+        &mut self,
+        shared: &'s Shared,
+        (plan, given): (&Plan, &[Vec<Given>]),
+        counts: &dyn Fn(usize) -> bool,
+    ) -> Asking<'s> {
         let mut asking = Asking::of(self.of.table.holds, &shared.names);
-        for (at, (pushed, value)) in plan.pushed.iter().zip(args.iter()).enumerate() {
-            let given = match pushed.op {
-                Op::In => members(args, at)?,
-                _ => vec![cells::given(value)],
-            };
-            if let Some(column) = shared.columns.get(pushed.column) {
-                asking.push(column, pushed.op, &given);
+        for (at, (pushed, given)) in plan.pushed.iter().zip(given).enumerate() {
+            if let Some(column) = shared.columns.get(pushed.column)
+                && counts(at)
+            {
+                asking.push(column, pushed.op, given);
             }
         }
-        self.choose_columns(&plan, &mut asking);
+        self.choose_columns(plan, &mut asking);
         asking.rows.order = plan.order;
-        self.scan = (!asking.nothing).then(|| shared.reader.rows(asking.rows));
-        self.next()
+        asking
+    }
+
+    /// The rows in memory for these values, if this is the inner side of a join and all of it is there.
+    fn held(
+        &mut self,
+        shared: &Arc<Shared>,
+        plan: &Plan,
+        given: &[Vec<Given>],
+    ) -> rusqlite::Result<Option<Found>> {
+        let keys = self.join.keys(&shared.columns);
+        if !keys.is_empty() && !self.join.is_known() {
+            let mut join = std::mem::take(&mut self.join);
+            let all = self.asking(shared, (plan, given), &|at| join.stays(at));
+            let begin = || shared.reader.rows(all.rows);
+            let key_of = |row: &RowAt| {
+                shared.looked_at.fetch_add(1, Ordering::Relaxed);
+                let values = keys.iter().map(|(_, column)| self.value(row, *column));
+                values.collect::<rusqlite::Result<Vec<_>>>().ok()
+            };
+            let went = join.go_on(&shared.room, begin, key_of);
+            self.join = join;
+            went.map_err(failed)?;
+        }
+        self.join.answering();
+        Ok(self.join.found(given, &keys, &shared.columns))
     }
 
     fn choose_columns(&mut self, plan: &Plan, asking: &mut Asking<'_>) {
@@ -126,9 +181,10 @@ impl Cursor {
 
     pub(crate) fn next(&mut self) -> rusqlite::Result<()> {
         self.whole.replace(None);
-        self.row = match &mut self.scan {
-            Some(scan) => scan.next_row().map_err(failed)?,
-            None => None,
+        self.row = match &mut self.source {
+            Source::Nothing => None,
+            Source::Store(scan) => scan.next_row().map_err(failed)?,
+            Source::Held(found) => found.next(),
         };
         self.of.shared.looked_at.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -139,9 +195,15 @@ impl Cursor {
     }
 
     pub(crate) fn column(&self, number: usize) -> rusqlite::Result<Value> {
+        let row = self.row.as_ref();
+        let row = row.ok_or_else(|| module_error("a column behind the last row"))?;
+        self.value(row, number)
+    }
+
+    fn value(&self, row: &RowAt, number: usize) -> rusqlite::Result<Value> {
         let column = self.of.shared.columns.get(number);
         let place = self.places.get(number).copied().flatten();
-        let (Some(row), Some(column), Some(place)) = (&self.row, column, place) else {
+        let (Some(column), Some(place)) = (column, place) else {
             return Err(module_error("a column that the statement did not need"));
         };
         Ok(match column.from {
@@ -201,6 +263,17 @@ fn event_json(row: &RowAt) -> serde_json::Value {
         };
         json::to_value(&stored.event, &origin)
     })
+}
+
+/// The values of all conditions.
+fn given(plan: &Plan, args: &Filters<'_>) -> rusqlite::Result<Vec<Vec<Given>>> {
+    let pairs = plan.pushed.iter().zip(args.iter()).enumerate();
+    pairs
+        .map(|(at, (pushed, value))| match pushed.op {
+            Op::In => members(args, at),
+            _ => Ok(vec![cells::given(value)]),
+        })
+        .collect()
 }
 
 /// The members of the list of an `IN`.

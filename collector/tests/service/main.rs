@@ -21,6 +21,7 @@ mod forgery;
 mod host_sets;
 mod identity;
 mod ingest;
+mod join;
 mod life;
 mod operators;
 mod prior;

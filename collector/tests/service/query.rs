@@ -48,7 +48,7 @@ fn texts(row: v1::QueryRow) -> Vec<String> {
     row.cells.into_iter().map(text).collect()
 }
 
-async fn rows(collector: &Collector, sql: &str) -> Vec<Vec<String>> {
+pub(crate) async fn rows(collector: &Collector, sql: &str) -> Vec<Vec<String>> {
     answer(collector, sql).await.unwrap().0
 }
 

@@ -78,9 +78,45 @@ pub fn run(how: Measuring) -> Result<(), Failure> {
         "picketctl stack, the program and its connection included".to_owned(),
         began.elapsed(),
     ));
+    for (name, sql) in JOINS {
+        figures.push(join(&rig, name, sql)?);
+    }
     figure::print(&figures, json);
     Ok(())
 }
+
+/// A join in SQL, by `picketctl query`. That it ends at its bounds is a figure too.
+fn join(rig: &Rig, name: &str, sql: &str) -> Result<Figure, Failure> {
+    let began = Instant::now();
+    let ended = rig.ctl(&["query", "--json", sql])?;
+    let took = began.elapsed();
+    let mut figure = plain(format!("SQL: {name}"), took);
+    if ended.code == Some(0) {
+        figure.conditions = format!("{BUILD} build, {}", ended.stdout.trim());
+    } else if ended.stderr.contains("query_bounds") {
+        figure.value = format!("> {}", figure.value);
+        figure.conditions = format!("{BUILD} build, ended at its bounds");
+    } else {
+        return Err(unexpected(name, &ended.stderr));
+    }
+    Ok(figure)
+}
+
+/// What hunters join.
+const JOINS: &[(&str, &str)] = &[
+    (
+        "connections with the start of their process",
+        "SELECT count(*) AS n FROM network AS n JOIN process AS p ON p.process_uid = n.process_uid WHERE n.kind = 'net_connect' AND p.kind = 'exec'",
+    ),
+    (
+        "logins with the programs of their session",
+        "SELECT count(*) AS n FROM login AS l JOIN process AS p ON p.host_id = l.host_id AND p.process_session = l.login_session WHERE l.kind = 'login' AND p.kind = 'exec'",
+    ),
+    (
+        "findings with the end of their process",
+        "SELECT count(*) AS n FROM finding AS f JOIN process AS p ON p.process_uid = f.process_uid WHERE p.kind = 'exit'",
+    ),
+];
 
 fn sizes(filled: &Filled) -> Vec<Figure> {
     let each = |bytes: u64| float(bytes) / float(filled.events.max(1));

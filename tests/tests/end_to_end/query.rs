@@ -128,6 +128,14 @@ fn duckdb_answers_the_same_questions_alike() {
         "SELECT login_user || ' ' || login_outcome || ' ' || count(*) FROM events WHERE login_user IS NOT NULL AND login_outcome IS NOT NULL GROUP BY login_user, login_outcome",
         "SELECT severity || ' ' || max(severity_id) || ' ' || count(*) FROM events WHERE severity IS NOT NULL GROUP BY severity",
         "SELECT a.process_uid || ' ' || count(*) FROM events a JOIN events b ON b.process_parent_uid = a.process_uid WHERE a.kind = 'exec' AND a.login_user IS NULL AND a.process_exe = '/usr/bin/make' GROUP BY a.process_uid",
+        // Joins of every kind: by one value and by two, by text and by number, without a partner, by what is null, to what is wanted twice.
+        "SELECT n.kind || ' ' || p.process_exe || ' ' || count(*) FROM events n JOIN events p ON p.process_uid = n.process_uid WHERE n.kind = 'net_connect' AND p.kind = 'exec' GROUP BY n.kind, p.process_exe",
+        "SELECT l.login_user || ' ' || count(*) FROM events l JOIN events p ON p.host_id = l.host_id AND p.process_session = l.login_session WHERE l.kind = 'login' AND p.kind = 'exec' GROUP BY l.login_user",
+        "SELECT f.host_id || ' ' || count(*) || ' ' || count(p.exit_code) FROM events f LEFT JOIN events p ON p.process_uid = f.process_uid AND p.kind = 'exit' WHERE f.severity_id >= 2 GROUP BY f.host_id",
+        "SELECT n.host_id || ' ' || count(*) || ' ' || count(p.seq) FROM events n LEFT JOIN events p ON p.process_parent_uid = n.process_parent_uid AND p.kind = 'exec' AND p.process_exe = '/usr/bin/curl' WHERE n.kind IN ('login', 'net_connect') GROUP BY n.host_id",
+        "SELECT p.process_exe || ' ' || count(*) FROM events p WHERE p.kind = 'exec' AND EXISTS (SELECT 1 FROM events n WHERE n.process_uid = p.process_uid AND n.kind = 'net_connect') GROUP BY p.process_exe",
+        "SELECT a.process_pid || ' ' || count(*) FROM events a JOIN events b ON b.process_ppid = a.process_pid AND b.host_id = a.host_id JOIN events c ON c.process_uid = b.process_uid WHERE a.kind = 'fork' AND b.kind = 'exec' AND c.kind = 'exit' GROUP BY a.process_pid",
+        "SELECT a.process_uid || ' ' || count(*) FROM events a JOIN events b ON b.process_uid = a.process_uid AND b.time >= a.time WHERE a.kind = 'exec' AND b.kind <> 'exec' GROUP BY a.process_uid",
     ];
     let Some(answers) = duckdb(&rig.data().join("sealed"), &questions) else {
         return;

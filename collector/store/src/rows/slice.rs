@@ -116,6 +116,20 @@ impl RowAt {
         values.map_or(RowCell::Null, |values| cell(values, self.at))
     }
 
+    /// Tells the rows that were read together from others, as long as one of them is held.
+    pub fn part(&self) -> usize {
+        Arc::as_ptr(&self.slice).addr()
+    }
+
+    /// What the rows that were read together with this one take in memory, in bytes.
+    pub fn part_bytes(&self) -> u64 {
+        let slice = &self.slice;
+        let batch = slice.batch.get_array_memory_size() as u64;
+        // The events' own bytes are made again when somebody asks.
+        let again = if slice.events.is_some() { batch } else { 0 };
+        batch.saturating_add(again).saturating_add(PART)
+    }
+
     /// In which class the event travelled.
     pub fn class(&self) -> Option<Class> {
         self.slice.class(self.at)
@@ -139,6 +153,9 @@ impl RowAt {
         self.slice.time(self.at)
     }
 }
+
+/// What a slice takes beside its values, in bytes, roughly.
+const PART: u64 = 1_024;
 
 fn cell(values: &ArrayRef, at: usize) -> RowCell<'_> {
     if values.is_null(at) {
